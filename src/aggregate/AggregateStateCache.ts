@@ -87,7 +87,14 @@ export const make = Effect.fnUntraced(function*<State>(
     get: lastErasure === undefined ?
       find :
       (stream) =>
-        Effect.matchEffect(checkErasures, { onFailure: () => Effect.undefined, onSuccess: () => find(stream) }),
+        Effect.matchEffect(checkErasures, {
+          onFailure: () => {
+            // Nor may the state that an append in flight leads to.
+            checked = undefined
+            return Effect.undefined
+          },
+          onSuccess: () => find(stream)
+        }),
     checkErasures,
     checkedErasure: () => checked,
     isCurrent: (stream, state) =>

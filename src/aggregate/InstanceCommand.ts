@@ -100,9 +100,15 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
     turn.pass()
     // When its append has been written, the state was the current one.
     return Effect.flatMap(
-      Deferred.await(behind.outcome),
-      (state): Decision =>
-        state === undefined ? Effect.fail(new Outdated()) : attempt.firstReceiptOr(decide(state).withoutEvents)
+      Effect.zip(Deferred.await(behind.outcome), instances.loader.cached(stream)),
+      ([state]): Decision => {
+        // A subject may have been erased meanwhile. And a `decide` that looks at more than the state, such as a clock, may have events now.
+        const isUsable = state !== undefined && behind.lastErasure === instances.loader.checkedErasure()
+        const decided = isUsable ? decide(state) : undefined
+        return decided === undefined || decided.events.length > 0
+          ? Effect.fail(new Outdated())
+          : attempt.firstReceiptOr(decided.withoutEvents)
+      }
     )
   }
 
@@ -134,7 +140,10 @@ const load = <State, Events extends Event.Any, C extends Command.Any>(
     if (last !== undefined) {
       return usesCache && last.state.version > outdated && last.lastErasure === lastErasure
         ? Effect.succeed({ from: last.state, lastErasure, behind: last, isCurrent: false })
-        : Effect.andThen(Deferred.await(last.outcome), loadCurrent(instances, stream, turn, cached))
+        : Deferred.await(last.outcome).pipe(
+          Effect.andThen(loader.cached(stream)),
+          Effect.flatMap((cached) => loadCurrent(instances, stream, turn, cached))
+        )
     }
     const known = cached ?? (assumesNew ? empty(decider) : undefined)
     return usesCache && known !== undefined && known.version > outdated && !turn.isStale()

@@ -156,9 +156,13 @@ export const make = <State>(maxWaiting: number): InstanceQueue<State> => {
         }
         const inTurn = Effect.onExit(restore(Effect.suspend(() => effect(turn))), () => Effect.sync(left))
         if (take(instance)) return inTurn
-        return Effect.matchCauseEffect(restore(awaitTurn(stream, instance)), {
+        const given = Deferred.makeUnsafe<void>()
+        instance.waiting.add(given)
+        return Effect.matchCauseEffect(restore(awaitTurn(stream, instance, given)), {
           onSuccess: () => inTurn,
           onFailure: (cause) => {
+            // It may have been given the turn at the moment of its interruption.
+            if (!instance.waiting.delete(given)) passOn(instance)
             leave(stream, instance)
             return Effect.failCause(cause)
           }
@@ -183,22 +187,15 @@ const passOn = (gate: Gate): void => {
   gate.isTaken = false
 }
 
-const awaitTurn = (stream: string, gate: Gate): Effect.Effect<void, EventStoreError> =>
-  Effect.suspend(() => {
-    const turn = Deferred.makeUnsafe<void>()
-    gate.waiting.add(turn)
-    return Effect.onError(
-      // The command that passes the turn on resumes this fiber within its own call, so the stack would grow with each command that waits.
-      Effect.timeoutOrElse(Effect.andThen(Deferred.await(turn), Effect.yieldNow), {
-        duration: turnTimeout,
-        orElse: () => Effect.fail(waitedTooLong(stream, gate.commands))
-      }),
-      () =>
-        Effect.sync(() => {
-          // It may have been given the turn at the same moment.
-          if (!gate.waiting.delete(turn)) passOn(gate)
-        })
-    )
+const awaitTurn = (
+  stream: string,
+  gate: Gate,
+  given: Deferred.Deferred<void>
+): Effect.Effect<void, EventStoreError> =>
+  // The command that passes the turn on resumes this fiber within its own call, so the stack would grow with each command that waits.
+  Effect.timeoutOrElse(Effect.andThen(Deferred.await(given), Effect.yieldNow), {
+    duration: turnTimeout,
+    orElse: () => Effect.fail(waitedTooLong(stream, gate.commands))
   })
 
 const turnOf = <State>(
@@ -231,16 +228,20 @@ const turnOf = <State>(
           verify(arrivals, version)
         }
       },
-      sent: (state, lastErasure, behind) =>
-        instance.last = {
+      sent: (state, lastErasure, behind) => {
+        const chain = behind?.chain ?? { isBroken: false }
+        const sent: Sent<State> = {
           state,
           lastErasure,
           outcome: Deferred.makeUnsafe(),
-          chain: behind?.chain ?? { isBroken: false },
+          chain,
           arrivals: instance.arrivals
-        },
+        }
+        // What is sent behind an append that was not written is not written either.
+        if (!chain.isBroken) instance.last = sent
+        return sent
+      },
       ended: (sent, state) => {
-        Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
         if (state !== undefined) {
           verify(sent.arrivals, state.version)
         } else if (!sent.chain.isBroken) {
@@ -249,6 +250,7 @@ const turnOf = <State>(
           if (instance.last === undefined) instance.isStale = true
         }
         if (instance.last === sent) instance.last = undefined
+        Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
       },
       pass
     }

@@ -141,6 +141,29 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     equal(yield* versionsOf(id), [6, 7], "the balance")
   }),
 
+  test("a decide that looks at a clock is asked again, and what it then decides is written", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    let calls = 0
+    const changing = Aggregate.layer({
+      ...AccountDecider,
+      decide: {
+        ...AccountDecider.decide,
+        Open: (...[state, command]: Parameters<typeof AccountDecider.decide.Open>) =>
+          ++calls === 1 ? [] : AccountDecider.decide.Open({ balance: state.balance }, command)
+      }
+    })
+    const [, receipt] = yield* Effect.provide(
+      Effect.all([
+        CommandBus.dispatch(Deposit, { id, amount: 1 }),
+        CommandBus.dispatch(Open, { id, owner: "bob" })
+      ], { concurrency: "unbounded" }),
+      changing
+    )
+    // On a store that takes one command of an instance at a time, the first decision counts.
+    const state = yield* versionsOf(id)
+    equal(receipt.events.length, Number(state[1]) - 2, "the receipt has what is written")
+  }),
+
   test("a command id that comes twice at the same time is written once, and those behind it are decided", function*() {
     const id = yield* Effect.provide(opened, accounts)
     const commandId = unique("command")

@@ -2,6 +2,7 @@
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Random, Redacted, Result, Schema, Stream } from "effect"
+import { Reactivity } from "effect/reactivity"
 import { Aggregate, Command, CommandBus, ConcurrencyConflict, EventStore, type Receipt, Version } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { freshDatabase } from "../support/Database.ts"
@@ -80,11 +81,14 @@ const sending = Effect.fnUntraced(function*(name: string, watched: boolean) {
   const exits = yield* Effect.forEach(
     kind === 8 ? [1, 2] : [1],
     () =>
-      kind === 9
+      kind >= 9 && kind < 15
         ? Effect.flatMap(
           Effect.forkChild(dispatch),
           (fiber) =>
-            Effect.andThen(Effect.forkChild(Effect.delay(Fiber.interrupt(fiber), "1 millis")), Fiber.await(fiber))
+            Effect.andThen(
+              Effect.forkChild(Effect.delay(Fiber.interrupt(fiber), `${number % 12} millis`)),
+              Fiber.await(fiber)
+            )
         )
         : Effect.exit(dispatch),
     { concurrency: "unbounded" }
@@ -106,6 +110,18 @@ const burst = (runtime: Program, name: string, commands: number) =>
       )
     )
   )
+
+/** Takes the lock of a counter's stream again and again, as transactions of other programs do. */
+const lockStream = Effect.fnUntraced(function*(url: string, counter: string) {
+  const sql = yield* PgClient.make({ url: Redacted.make(url), maxConnections: 1 })
+  const locked = sql.withTransaction(
+    Effect.andThen(
+      sql`select pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(${`Counter-${counter}`}))`,
+      Effect.sleep("8 millis")
+    )
+  )
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(locked, Effect.sleep("10 millis"))))
+})
 
 /** What must hold of a counter's events, and of what was answered. */
 const judge = (events: ReadonlyArray<typeof CounterEvent.Type>, sent: ReadonlyArray<Sent>) => {
@@ -139,32 +155,37 @@ const judge = (events: ReadonlyArray<typeof CounterEvent.Type>, sent: ReadonlyAr
   }
 }
 
-it.live("each command is decided on all events before it, in two programs", () =>
-  Effect.gen(function*() {
-    const { url } = yield* freshDatabase
-    const programs = [program(url), program(url)]
-    yield* Effect.addFinalizer(() => Effect.promise(() => Promise.all(programs.map((each) => each.dispose()))))
-    // One program migrates before the other starts.
-    for (const each of programs) yield* Effect.promise(() => each.runPromise(EventStore.EventStore))
-    const sent = (yield* Effect.forEach(
-      programs,
-      (each, index) => burst(each, `p${index}`, scale(150, 2_000)),
-      { concurrency: "unbounded" }
-    )).flat()
-    for (const counter of ["c0", "c1"]) {
-      const events = yield* Effect.promise(() =>
-        programs[0]!.runPromise(
-          Effect.flatMap(EventStore.EventStore, (store) =>
-            Effect.map(Stream.runCollect(store.readStream(CounterEvent, `Counter-${counter}`)), (all) =>
-              all.map(({ event }) => event)))
+it.live(
+  "each command is decided on all events before it, beside interruptions and locks",
+  () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const programs = [program(url), program(url)]
+      yield* Effect.addFinalizer(() => Effect.promise(() => Promise.all(programs.map((each) => each.dispose()))))
+      // One program migrates before the other starts.
+      for (const each of programs) yield* Effect.promise(() => each.runPromise(EventStore.EventStore))
+      yield* Effect.forEach(["c0", "c1"], (counter) => lockStream(url, counter))
+      const sent = (yield* Effect.forEach(
+        programs,
+        (each, index) => burst(each, `p${index}`, scale(300, 2_000)),
+        { concurrency: "unbounded" }
+      )).flat()
+      for (const counter of ["c0", "c1"]) {
+        const events = yield* Effect.promise(() =>
+          programs[0]!.runPromise(
+            Effect.flatMap(EventStore.EventStore, (store) =>
+              Effect.map(
+                Stream.runCollect(store.readStream(CounterEvent, `Counter-${counter}`)),
+                (all) => all.map(({ event }) => event)
+              ))
+          )
         )
-      )
-      assert.isAbove(events.length, 20)
-      judge(
-        events,
-        sent.filter((each) =>
-          each.counter === counter
+        assert.isAbove(events.length, 20)
+        judge(
+          events,
+          sent.filter((each) => each.counter === counter)
         )
-      )
-    }
-  }), 120_000)
+      }
+    }).pipe(Effect.provide(Reactivity.layer)),
+  120_000
+)

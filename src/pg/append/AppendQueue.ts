@@ -194,8 +194,7 @@ const overdue = <E extends Entry>(
   const last = Math.max(since, sinceBehind)
   const found: Array<E> = []
   for (const entry of waiting) {
-    if (entry.since > last) break
-    if (entry.since <= since || held.has(entry)) found.push(entry)
+    if (entry.since <= since || entry.since <= last && held.has(entry)) found.push(entry)
   }
   return found
 }

@@ -52,7 +52,7 @@ export interface PgAppend {
     wait: LockWait,
     limitsTransaction?: boolean
   ) => Effect.Effect<AppendRow, SqlError>
-  /** Runs several appends without waiting. No two of them may share a stream or a command id. Returns a row per append, in order. */
+  /** Runs several appends without waiting. Those to one stream stand one after the other, and no two share a command id. Returns a row per append, in order. */
   readonly batch: (requests: ReadonlyArray<AppendRequest>) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
   /** Returns the result of a row. */
   readonly resolve: (request: AppendRequest, row: AppendRow) => Effect.Effect<AppendResult, EventStoreError>

@@ -1,0 +1,41 @@
+/** Turns of the commands of an instance: one at a time, each passed on, wherever a fiber is interrupted. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Random } from "effect"
+import * as Scheduler from "effect/Scheduler"
+import * as InstanceQueue from "../../src/aggregate/InstanceQueue.ts"
+
+describe("InstanceQueue", () => {
+  // With so few steps between two yields of the run loop, an interruption comes at every step of a turn.
+  it.live.each([5, 7, 9, 11, 13])(
+    "passes every turn on beside interruptions, with a yield every %i steps",
+    (steps) =>
+      Effect.gen(function*() {
+        for (let round = 0; round < 40; round++) {
+          const queue = InstanceQueue.make<number>(1_000)
+          let decided = 0
+          const command = Effect.fnUntraced(function*(turn: InstanceQueue.Turn<number>) {
+            yield* Effect.acquireUseRelease(
+              Effect.sync(() => assert.strictEqual(++decided, 1, "one command is decided at a time")),
+              () => Effect.flatMap(Random.nextIntBetween(0, 2), (times) => Effect.repeat(Effect.yieldNow, { times })),
+              () => Effect.sync(() => decided--)
+            )
+            if (yield* Random.nextBoolean) turn.pass()
+            yield* Effect.yieldNow
+          })
+          const fibers = yield* Effect.forEach(
+            Array.from({ length: 12 }),
+            () =>
+              Effect.forkChild(Effect.provideService(queue.inTurn("s", command), Scheduler.MaxOpsBeforeYield, steps))
+          )
+          for (let i = 0; i < 40; i++) {
+            yield* Effect.yieldNow
+            if (yield* Random.nextBoolean) fibers[yield* Random.nextIntBetween(0, 11)]!.interruptUnsafe()
+          }
+          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.await(fiber)), "5 seconds")
+          assert.lengthOf(exits, 12)
+          yield* queue.inTurn("s", command)
+        }
+      }),
+    60_000
+  )
+})
