@@ -21,7 +21,7 @@ import * as Background from "../core/telemetry/background.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import type { EventStoreDriver, EventTypes } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventTypes, LockHolder } from "../eventStore/EventStoreDriver.ts"
 import * as LockHolders from "../eventStore/LockHolders.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as ConsumerHealth from "./ConsumerHealth.ts"
@@ -92,7 +92,17 @@ export const of = Effect.fn("Health.of")(function*(
   const { driver: log } = (yield* EventStore)[internals]
   const timeout = timeoutOf(options)
   const reading: Reading = { what: "the end of the log" }
+  // Without `pg_read_all_stats` the catalogs show which session it is only while this one waits.
+  let seen: string | undefined
+  const look = Effect.sleep(lookDelay).pipe(
+    Effect.andThen(holderOf(log, ({ waiting }) => waiting > 0)),
+    Effect.map((holder) => {
+      seen = holder
+    })
+  )
+  const looking = yield* Effect.forkDetach(look)
   return yield* inTime(read(log, consumers, options, reading), timeout).pipe(
+    Effect.ensuring(Effect.sync(() => looking.interruptUnsafe())),
     Effect.flatMap(Option.match({
       onNone: () => Effect.fail(storeError(notRead(reading, timeout))),
       onSome: Effect.succeed
@@ -101,12 +111,19 @@ export const of = Effect.fn("Health.of")(function*(
       "EventStoreError",
       "StoreUnavailable",
       (reason) =>
-        inTime(nameHolder(log, reason), namingTimeout).pipe(
-          Effect.flatMap((named) => Effect.fail(storeError(Option.getOrElse(named, () => reason))))
+        inTime(holderOf(log, mayBeCause), namingTimeout).pipe(
+          Effect.orElseSucceed(Option.none),
+          Effect.flatMap((found) => {
+            const holder = Option.getOrUndefined(found) ?? seen
+            return Effect.fail(storeError(holder === undefined ? reason : naming(reason, holder)))
+          })
         )
     )
   )
 })
+
+/** A check that takes longer looks for the session for which it waits. */
+const lookDelay = Duration.seconds(1)
 
 /** How long a check that has failed looks for the session for which it may have waited. */
 const namingTimeout = Duration.seconds(2)
@@ -137,22 +154,22 @@ const inTime = <A, E, R>(
       )
   )
 
-/** Adds to an error the transaction for which the health check may have waited, if the catalogs show one. */
-const nameHolder = (log: EventStoreDriver, reason: StoreUnavailable): Effect.Effect<StoreUnavailable> =>
-  LockHolders.observe(log).pipe(
-    Effect.map((observed) => {
-      const [holder] = observed.lockHolders.filter(({ pid, state, waiting }) =>
-        waiting > 0 || pid === undefined || state?.startsWith("idle in transaction") === true
-      )
-      return holder === undefined
-        ? reason
-        : new StoreUnavailable({
-          message: `${reason.message}; ${LockHolders.describe(observed, holder)}`,
-          cause: reason.cause
-        })
-    }),
-    Effect.orElseSucceed(() => reason)
-  )
+/** Returns a sentence about the first transaction of some that hold a lock of the store, if the catalogs show one. */
+const holderOf = (
+  log: EventStoreDriver,
+  isWanted: (holder: LockHolder) => boolean
+): Effect.Effect<string | undefined, EventStoreError> =>
+  Effect.map(LockHolders.observe(log), (observed) => {
+    const holder = observed.lockHolders.find(isWanted)
+    return holder && LockHolders.describe(observed, holder)
+  })
+
+/** What waited may have given up by now. */
+const mayBeCause = ({ pid, state, waiting }: LockHolder): boolean =>
+  waiting > 0 || pid === undefined || state?.startsWith("idle in transaction") === true
+
+const naming = ({ cause, message }: StoreUnavailable, holder: string): StoreUnavailable =>
+  new StoreUnavailable({ message: `${message}; ${holder}`, cause })
 
 const read = Effect.fnUntraced(function*(
   log: EventStoreDriver,

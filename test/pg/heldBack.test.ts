@@ -281,7 +281,19 @@ describe.concurrent("health", () => {
             `application "shop") holds the in-flight low-water mark of an append; end it with`
           )
           assert.deepStrictEqual(log.inFlight.map(({ since, state }) => [since, state]), [[undefined, undefined]])
+          yield* sql.unsafe(`alter role ${monitorRole} set statement_timeout = '2s'`)
+          const started = yield* Layer.build(Layer.fresh(asMonitor))
+          yield* holder`rollback`
+          yield* run(holder, "begin; lock table evsrc.events in access exclusive mode")
+          const late = yield* Effect.flip(Effect.provideContext(Health.of([]), started))
+          assert.match(
+            late.message,
+            new RegExp(`SQLSTATE 57014\\); the session ${pid} \\(.*application "shop"\\) holds the table events`)
+          )
+          yield* run(holder, `rollback; begin; ${appendOne("idle")}`)
+          yield* tick("b", 3)
           yield* sql.unsafe(`grant pg_read_all_stats to ${monitorRole}`)
+          yield* until(check(limits), ({ log }) => log.reasons.length > 0)
           assert.include((yield* check(limits)).log.reasons[0]!, "idle in transaction)")
         })
       ),
