@@ -167,7 +167,8 @@ export const transition = (before: WorkerState, event: WorkerEvent, timing: Timi
         ...sharedOf(state),
         seen: event.standby ?? { ...state.seen, head: event.head ?? state.seen.head },
         last: event.last ?? state.last,
-        isHeldBack: event.head !== undefined && event.head < state.last && seemsHeldBack(state)
+        // Unknown if the mark could not be read in time.
+        isHeldBack: seemsHeldBack(state) && (event.head === undefined ? state.isHeldBack : event.head < state.last)
       }
       if (yielding !== undefined) return { ...shared, _tag: "Yielding", yielding }
       return event.standby === undefined

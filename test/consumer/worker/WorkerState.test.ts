@@ -142,6 +142,11 @@ describe("the states of a worker", () => {
     })
     assert.strictEqual(WorkerState.seemsHeldBack(after(...before)), true)
     assert.deepStrictEqual(shown(...before, reread(old)), ["live", WorkerState.heldBack({ head: old, last })])
+    // A mark that could not be read in time is no recovery.
+    assert.deepStrictEqual(
+      shown(...before, reread(old), reconciled(1, undefined, last))[1],
+      shown(...before, reread(old))[1]
+    )
     // The partition has not read since, because it has an event in hand.
     assert.deepStrictEqual(shown(...before, reread(last)), ["live", undefined])
     assert.deepStrictEqual(shown(...before, reread(undefined)), ["live", undefined])
