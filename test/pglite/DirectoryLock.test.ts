@@ -113,6 +113,7 @@ describe.skipIf(process.platform !== "linux")("a lock of a process that is seen 
       const path = yield* folder
       const script = yield* Script.start(import.meta.resolve("./lock.script.ts"), { args: [path] })
       yield* script.waitFor(/^locked$/)
+      assert.include(Fs.readFileSync(lockOf(path), "utf8"), "\"listens\":true")
       yield* script.signal("SIGSTOP")
       for (const [name, system] of Object.entries(systems)) {
         const error = yield* Effect.flip(Effect.scoped(DirectoryLock.acquire(path, system)))
