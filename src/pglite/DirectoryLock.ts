@@ -152,6 +152,20 @@ const release = (folder: string, token: string, endSocket: (() => void) | undefi
   LockOwner.heldHere.delete(token)
 }
 
+/** What releases the locks of this process if it exits before their scopes close, as after an error that nothing has caught. */
+const atExit = new Set<() => void>()
+let watchesExit = false
+
+const releaseAtExit = (end: () => void): void => {
+  atExit.add(end)
+  if (watchesExit) return
+  watchesExit = true
+  // Node removes the socket file when it exits, and the owner could not be checked any more.
+  process.once("exit", () => {
+    for (const end of atExit) end()
+  })
+}
+
 /**
  * Locks a directory until the scope closes. It takes over the lock of a process that has ended. If that cannot be checked, it fails.
  *
@@ -167,7 +181,6 @@ export const acquire = (
       const token = randomUUID()
       LockOwner.heldHere.add(token)
       const endSocket = yield* LockOwner.listen(system, folder, token)
-      const held = { token, endSocket }
       const mine = LockOwner.own(system, folder, token, endSocket !== undefined)
       const draft = Path.join(folder, `${LockOwner.fileName}.${token}`)
       const holder = yield* onDisk(folder, () => Fs.writeFileSync(draft, LockOwner.encode(mine), { flush: true })).pipe(
@@ -175,9 +188,17 @@ export const acquire = (
         Effect.ensuring(Effect.sync(() => Fs.rmSync(draft, { force: true }))),
         Effect.onError(() => Effect.sync(() => release(folder, token, endSocket)))
       )
-      if (holder === undefined) return held
+      if (holder === undefined) {
+        const end = () => release(folder, token, endSocket)
+        releaseAtExit(end)
+        return end
+      }
       release(folder, token, endSocket)
       return yield* new PgliteError({ reason: "InUse", message: messageOf(folder, holder) })
     }),
-    ({ endSocket, token }) => Effect.sync(() => release(folder, token, endSocket))
+    (end) =>
+      Effect.sync(() => {
+        atExit.delete(end)
+        end()
+      })
   ).pipe(Effect.asVoid)

@@ -8,7 +8,6 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Fs from "node:fs"
 import * as Net from "node:net"
@@ -183,18 +182,8 @@ const socketOf = (token: string): string => `${fileName}.${token}.socket`
 /** Names a file by its folder's handle, because the path of a socket has at most 107 bytes. */
 const inFolder = (handle: number, name: string): string => `/proc/self/fd/${handle}/${name}`
 
-/**
- * Asks the kernel whether a process listens. Only `ECONNREFUSED` shows that none does: a full queue, for one, does not. What passes, such as
- * a full queue or a lack of file handles, is asked again.
- */
+/** Asks the kernel whether a process listens. Only `ECONNREFUSED` shows that none does: a full queue, for one, does not. */
 const askSocket = (folder: string, token: string): Effect.Effect<Verdict> =>
-  Effect.repeat(askOnce(folder, token), {
-    while: (verdict) => verdict === "unknown",
-    times: 5,
-    schedule: Schedule.spaced("100 millis")
-  })
-
-const askOnce = (folder: string, token: string): Effect.Effect<Verdict> =>
   Effect.acquireUseRelease(
     Effect.sync(() => orUndefined(() => Fs.openSync(folder, "r"))),
     (handle) =>
@@ -207,7 +196,7 @@ const askOnce = (folder: string, token: string): Effect.Effect<Verdict> =>
         socket.once("connect", () => answer("running"))
         socket.on("error", (error) => answer(codeOf(error) === "ECONNREFUSED" ? "ended" : "unknown"))
         return Effect.sync(() => socket.destroy())
-      }).pipe(Effect.timeoutOrElse({ duration: "2 seconds", orElse: () => Effect.succeed<Verdict>("unknown") })),
+      }).pipe(Effect.timeoutOrElse({ duration: "10 seconds", orElse: () => Effect.succeed<Verdict>("unknown") })),
     (handle) => Effect.sync(() => handle === undefined ? undefined : Fs.closeSync(handle))
   )
 
