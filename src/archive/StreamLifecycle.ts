@@ -15,8 +15,8 @@ import type { Receipt } from "../core/Receipt.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
+import type { ClosedStream, StreamStatus as DriverStatus } from "../eventStore/driver/EventStoreDriver.ts"
 import { type AppendOptions, EventStore } from "../eventStore/EventStore.ts"
-import type { ClosedStream, StreamStatus as DriverStatus } from "../eventStore/EventStoreDriver.ts"
 import * as Limits from "../eventStore/Limits.ts"
 
 /**

@@ -9,9 +9,9 @@ import { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import * as StreamId from "../core/StreamId.ts"
+import type { AppendRequest } from "../eventStore/driver/EventStoreDriver.ts"
+import { coverageOf, type InlineProjection } from "../eventStore/driver/InlineProjectionsDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import type { AppendRequest } from "../eventStore/EventStoreDriver.ts"
-import { coverageOf, type InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
 import { type Case, equal, includes, isAbove, ok, test, unique } from "./Suite.ts"
 
 const driver = Effect.map(EventStore, (store) => store[internals].driver)

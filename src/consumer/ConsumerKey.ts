@@ -5,7 +5,7 @@
  */
 import { partitionKeys, partitionOf } from "../core/partitionHash.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { PartitionFilter } from "../eventStore/EventStoreDriver.ts"
+import type { PartitionFilter } from "../eventStore/driver/EventStoreDriver.ts"
 import type * as Consumer from "./Consumer.ts"
 import { digestOf } from "./DeliveryLog.ts"
 

@@ -9,7 +9,7 @@ import { type EventStoreError, storeError, StoreMisconfigured } from "../core/er
 import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, EventType, PartitionFilter } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, PartitionFilter } from "../eventStore/driver/EventStoreDriver.ts"
 import type { ConsumerDriver, Progress } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type { ConsumerDriver } from "./CheckpointDriver.ts"
 
 /**

@@ -10,7 +10,7 @@ import type * as Position from "../core/Position.ts"
 import { category } from "../core/StreamId.ts"
 import * as Event from "../event/Event.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, LogFilter } from "../eventStore/driver/EventStoreDriver.ts"
 import type * as Consumer from "./Consumer.ts"
 
 /** The parts of a consumer that say which types it knows. */

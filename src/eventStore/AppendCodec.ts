@@ -13,7 +13,7 @@ import type * as Event from "../event/Event.ts"
 import type * as EventCodec from "../event/EventCodec.ts"
 import { type EncodedEvent, type NewEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
 import { validateUnencrypted } from "../personalData/KeyStoreLookup.ts"
-import type { AppendRequest, AppendResult } from "./EventStoreDriver.ts"
+import type { AppendRequest, AppendResult } from "./driver/EventStoreDriver.ts"
 
 const textFields = ["command", "commandId", "correlationId", "causationId", "actor", "traceparent"] as const
 

@@ -28,17 +28,17 @@ import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { Keys } from "../personalData/KeyStoreLookup.ts"
 import { encodedEventsOf, encodeEvents, encodeMetadata, receiptOf } from "./AppendCodec.ts"
-import * as EventEncryption from "./EventEncryption.ts"
 import type {
   AppendCondition,
   AppendRequest,
   AppendResult,
   CommandRecord,
   EventStoreDriver
-} from "./EventStoreDriver.ts"
+} from "./driver/EventStoreDriver.ts"
+import * as EventEncryption from "./EventEncryption.ts"
 import * as FirstReceipt from "./FirstReceipt.ts"
 import * as Limits from "./Limits.ts"
-import * as PayloadHash from "./PayloadHash.ts"
+import * as PayloadHash from "./payload/PayloadHash.ts"
 
 /**
  * Options of an append.

@@ -21,8 +21,8 @@ import * as PayloadKey from "../personalData/PayloadKey.ts"
 import { isErased } from "../personalData/PersonalData.ts"
 import type * as PersonalFields from "../personalData/PersonalFields.ts"
 import { withPayloadHash } from "./AppendCodec.ts"
-import type { EventStoreDriver } from "./EventStoreDriver.ts"
-import * as PayloadHash from "./PayloadHash.ts"
+import type { EventStoreDriver } from "./driver/EventStoreDriver.ts"
+import * as PayloadHash from "./payload/PayloadHash.ts"
 
 /**
  * Returns new events with their personal data encrypted. They carry the plaintext in `decrypted`, for the inline projections. The first event gets

@@ -7,8 +7,8 @@ import * as Effect from "effect/Effect"
 import { CommandIdReused, type EventStoreError, storeError } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type { Keys } from "../personalData/KeyStoreLookup.ts"
-import type { CommandRecord } from "./EventStoreDriver.ts"
-import * as PayloadHash from "./PayloadHash.ts"
+import type { CommandRecord } from "./driver/EventStoreDriver.ts"
+import * as PayloadHash from "./payload/PayloadHash.ts"
 
 /**
  * What a command id is used for.

@@ -8,7 +8,7 @@ import { type EventStoreError, LogDiverged, storeError, StoreMisconfigured } fro
 import * as LogPosition from "../core/LogPosition.ts"
 import type * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver } from "./EventStoreDriver.ts"
+import type { EventStoreDriver } from "./driver/EventStoreDriver.ts"
 
 /**
  * Fails when a position is above every event of the log. The position then comes from another log, or from this one before an older backup was

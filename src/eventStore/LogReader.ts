@@ -18,7 +18,7 @@ import type * as EventCodec from "../event/EventCodec.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
-import type { AppendCondition, EventStoreDriver, LogPage, PageOfEvents, StreamPage } from "./EventStoreDriver.ts"
+import type { AppendCondition, EventStoreDriver, LogPage, PageOfEvents, StreamPage } from "./driver/EventStoreDriver.ts"
 import * as Limits from "./Limits.ts"
 import { withinLog } from "./LogIdentity.ts"
 

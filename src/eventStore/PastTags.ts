@@ -13,7 +13,7 @@ import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, EventTypes } from "./EventStoreDriver.ts"
+import type { EventStoreDriver, EventTypes } from "./driver/EventStoreDriver.ts"
 
 /**
  * Events of one stored type and category of streams that lack a tag of the current events that they are upcast to.

@@ -10,7 +10,7 @@ import { type EventStoreError, EventsUntagged, storeError, StoreUnavailable } fr
 import type * as Event from "../event/Event.ts"
 import { upcastersOf } from "../event/EventAnnotations.ts"
 import * as EventTags from "../event/EventTags.ts"
-import type { EventStoreDriver, EventType, EventTypes } from "./EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, EventTypes } from "./driver/EventStoreDriver.ts"
 import * as PastTags from "./PastTags.ts"
 
 /**

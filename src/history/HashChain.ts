@@ -17,8 +17,8 @@ import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
 import * as EventHash from "../event/EventHash.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
+import type { EventStoreDriver, TagIndexRow } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
-import type { EventStoreDriver, TagIndexRow } from "../eventStore/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 
 /**

@@ -10,7 +10,7 @@ import * as RepartitionObstacle from "../consumer/RepartitionObstacle.ts"
 import type { EventsUntagged } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventType } from "../eventStore/EventStoreDriver.ts"
+import type { EventType } from "../eventStore/driver/EventStoreDriver.ts"
 
 /**
  * The status of a partition or a consumer.

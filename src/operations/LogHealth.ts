@@ -7,8 +7,8 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
-import type { EventStoreDriver, EventTypes, InFlightAppend, LockHolder } from "../eventStore/EventStoreDriver.ts"
-import * as LockHolders from "../eventStore/LockHolders.ts"
+import type { EventStoreDriver, EventTypes, InFlightAppend, LockHolder } from "../eventStore/driver/EventStoreDriver.ts"
+import * as LockHolders from "../eventStore/driver/LockHolders.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
 /**

@@ -20,7 +20,7 @@ import * as UnknownTypes from "../consumer/UnknownTypes.ts"
 import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
 import type * as LogPosition from "../core/LogPosition.ts"
 import type * as Position from "../core/Position.ts"
-import type { EventStoreDriver, EventType, PartitionLag } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, PartitionLag } from "../eventStore/driver/EventStoreDriver.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
 /**

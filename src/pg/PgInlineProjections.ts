@@ -13,7 +13,7 @@ import type {
   InlineExchangesDriver,
   InlineProjectionsDriver,
   RegisteredInlineProjection
-} from "../eventStore/InlineProjectionsDriver.ts"
+} from "../eventStore/driver/InlineProjectionsDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 interface Row {

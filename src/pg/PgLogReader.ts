@@ -18,7 +18,7 @@ import type {
   LogFilter,
   LogPage,
   PageOfEvents
-} from "../eventStore/EventStoreDriver.ts"
+} from "../eventStore/driver/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/PgAppend.ts"
 import * as PgLockHolders from "./locks/PgLockHolders.ts"

@@ -10,7 +10,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
-import type { ClosedStream, EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
+import type { ClosedStream, EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 /**

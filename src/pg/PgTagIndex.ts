@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Position from "../core/Position.ts"
-import type { EventStoreDriver, TagIndexRow } from "../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, TagIndexRow } from "../eventStore/driver/EventStoreDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 const firstTagIndexRow: TagIndexRow = { hash: -(2n ** 63n), position: Position.start }

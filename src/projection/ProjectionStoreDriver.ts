@@ -10,7 +10,10 @@
 import type * as Effect from "effect/Effect"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type { EventStoreError } from "../core/errors.ts"
-import type { InlineProjectionsDriver, RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import type {
+  InlineProjectionsDriver,
+  RegisteredInlineProjection
+} from "../eventStore/driver/InlineProjectionsDriver.ts"
 import type { DocumentsDriver } from "./DocumentsDriver.ts"
 import type { GenerationsDriver } from "./GenerationsDriver.ts"
 import type { PersonalDataScanDriver } from "./PersonalDataScanDriver.ts"

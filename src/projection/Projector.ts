@@ -29,7 +29,7 @@ export {
   layerInline,
   repairInline,
   retireInline
-} from "./InlineProjector.ts"
+} from "./inline/InlineProjector.ts"
 
 /**
  * The projections that this program runs. `status` lists those of every `Projector.layer` over the same store.

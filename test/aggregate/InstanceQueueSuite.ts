@@ -16,8 +16,8 @@ import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.
 import { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import type { Receipt } from "../../src/core/Receipt.ts"
+import type { EventStoreDriver } from "../../src/eventStore/driver/EventStoreDriver.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
-import type { EventStoreDriver } from "../../src/eventStore/EventStoreDriver.ts"
 import {
   AccountDecider,
   AccountEvent,

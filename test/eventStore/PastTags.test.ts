@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { Event, EventStore } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
-import type { EventStoreDriver } from "../../src/eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver } from "../../src/eventStore/driver/EventStoreDriver.ts"
 import * as PastTags from "../../src/eventStore/PastTags.ts"
 
 const mail = { user: Schema.String, email: Schema.String }

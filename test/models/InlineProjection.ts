@@ -1,8 +1,8 @@
 /**
  * An inline projection: its documents are made from the log while others append, with the projection or without it, and readers find gaps.
  *
- * Models `append_one`, `lock_types`, `record_inline_gaps` and `lock_documents` of the migrations, src/projection/InlineProjector.ts, and the reader
- * of src/projection/InlineCompleteness.ts. There is one document, which must have every event, in the order of the log. Each statement is a
+ * Models `append_one`, `lock_types`, `record_inline_gaps` and `lock_documents` of the migrations, src/projection/inline/InlineProjector.ts, and the reader
+ * of src/projection/inline/InlineCompleteness.ts. There is one document, which must have every event, in the order of the log. Each statement is a
  * step with a snapshot of its own; the end of a transaction makes its writes visible and releases its locks. HighWaterMark.ts shows that these
  * two may be one step. A program that makes the document again does so in one transaction, which stands for the last step of an exchange: with one
  * document there are no others, as each step holds the same locks.

@@ -25,7 +25,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import { includes, reasonOf } from "./assertions.ts"
-import { inlineHandlerOrder } from "./InlineOrderSuite.ts"
+import { inlineHandlerOrder } from "./inline/InlineOrderSuite.ts"
 
 const SaleEvent = Schema.TaggedUnion({
   Sold: { run: Schema.String, n: Schema.Int },

@@ -16,7 +16,7 @@ import {
   parseCoverage,
   type RegisteredInlineProjection,
   unregistered
-} from "../InlineProjectionsDriver.ts"
+} from "../driver/InlineProjectionsDriver.ts"
 
 /**
  * An event that is about to be written.

@@ -33,7 +33,7 @@ import type {
   RestoreResult,
   StoredPage,
   StreamPage
-} from "../EventStoreDriver.ts"
+} from "../driver/EventStoreDriver.ts"
 import type { Limits } from "../Limits.ts"
 
 /** A row holds JSON text, as a database does, so that no reference can change it. */

@@ -17,7 +17,7 @@ import type {
   AppendRequest,
   AppendResult,
   EventStoreDriver
-} from "../../eventStore/EventStoreDriver.ts"
+} from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgConnections } from "../PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
 import type { LockWait } from "./LockWaits.ts"

@@ -6,7 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Position from "../../core/Position.ts"
-import type { EventStoreDriver, InFlightAppend, LockHolder } from "../../eventStore/EventStoreDriver.ts"
+import type { EventStoreDriver, InFlightAppend, LockHolder } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgStatement } from "../PgStatement.ts"
 
 /** The session, or the prepared transaction, that holds a lock. */

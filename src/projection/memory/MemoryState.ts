@@ -11,7 +11,7 @@ import type { DeliverySegment } from "../../consumer/DeliveryLog.ts"
 import type { Parked, ParkingEntry } from "../../consumer/parking/ParkingDriver.ts"
 import { type EventStoreError, GenerationDiscarded, storeError, StoreMisconfigured } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
-import type { InlineProjectionsDriver } from "../../eventStore/InlineProjectionsDriver.ts"
+import type { InlineProjectionsDriver } from "../../eventStore/driver/InlineProjectionsDriver.ts"
 
 type Mutable<A> = { -readonly [K in keyof A]: A[K] }
 

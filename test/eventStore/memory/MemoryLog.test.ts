@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Option } from "effect"
 import { Position, StreamId, Version } from "evsrc"
-import type { RestoreResult } from "../../../src/eventStore/EventStoreDriver.ts"
+import type { RestoreResult } from "../../../src/eventStore/driver/EventStoreDriver.ts"
 import * as MemoryLog from "../../../src/eventStore/memory/MemoryLog.ts"
 
 const rowOf = (

@@ -5,13 +5,13 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { EventStoreError } from "../core/errors.ts"
-import type * as Position from "../core/Position.ts"
-import type { InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
-import { Limits } from "../eventStore/Limits.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import type * as Position from "../../core/Position.ts"
+import type { InlineProjection } from "../../eventStore/driver/InlineProjectionsDriver.ts"
+import { Limits } from "../../eventStore/Limits.ts"
+import type * as Projection from "../Projection.ts"
 import * as InlineFold from "./InlineFold.ts"
 import * as InlineRegistration from "./InlineRegistration.ts"
-import type * as Projection from "./Projection.ts"
 
 /**
  * An exchange that was begun.

@@ -5,13 +5,13 @@
  */
 import type * as DateTime from "effect/DateTime"
 import type * as Option from "effect/Option"
-import type { EventCount, LogPosition } from "../core/LogPosition.ts"
-import type { Position } from "../core/Position.ts"
-import type { StreamId } from "../core/StreamId.ts"
-import type { Version } from "../core/Version.ts"
-import type { TypeFilter } from "../event/EventFilter.ts"
-import type { EventQuery } from "../event/EventQuery.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
+import type { EventCount, LogPosition } from "../../core/LogPosition.ts"
+import type { Position } from "../../core/Position.ts"
+import type { StreamId } from "../../core/StreamId.ts"
+import type { Version } from "../../core/Version.ts"
+import type { TypeFilter } from "../../event/EventFilter.ts"
+import type { EventQuery } from "../../event/EventQuery.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 
 /**
  * One page of a stream: at most `limit` events from version `from` on (inclusive), upwards or downwards.

@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Context, Effect, Layer, Option, Schema, Stream } from "effect"
 import { EventStore, KeyStore, PersonalData, Projection, ProjectionStore, Projector } from "evsrc"
-import { internals } from "../../src/core/internals.ts"
+import { internals } from "../../../src/core/internals.ts"
 
 const name = PersonalData.field(Schema.String, { subject: "guest" })
 const Booked = Schema.TaggedUnion({ Booked: { guest: Schema.String, name } })

@@ -4,13 +4,13 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { Consumer } from "../consumer/Consumer.ts"
-import * as ConsumerReads from "../consumer/ConsumerReads.ts"
-import { type EventStoreError, ProjectionIncomplete, storeError } from "../core/errors.ts"
-import type { RegisteredInlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import type { Consumer } from "../../consumer/Consumer.ts"
+import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
+import { type EventStoreError, ProjectionIncomplete, storeError } from "../../core/errors.ts"
+import type { RegisteredInlineProjection } from "../../eventStore/driver/InlineProjectionsDriver.ts"
+import type * as Projection from "../ProjectionDefinition.ts"
+import type { ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import * as InlineReads from "./InlineReads.ts"
-import type * as Projection from "./ProjectionDefinition.ts"
-import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
 
 /** The parts of a projection that say which events it reads. */
 type Reading = Pick<Consumer, "documentKeysOf" | "events" | "handles" | "reads" | "where">

@@ -4,14 +4,14 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as ConsumerReads from "../consumer/ConsumerReads.ts"
-import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
-import * as EventFilter from "../event/EventFilter.ts"
-import * as EventQuery from "../event/EventQuery.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver } from "../eventStore/EventStoreDriver.ts"
-import type { InlineProjection } from "../eventStore/InlineProjectionsDriver.ts"
+import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
+import * as EventFilter from "../../event/EventFilter.ts"
+import * as EventQuery from "../../event/EventQuery.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import type { EventStoreDriver } from "../../eventStore/driver/EventStoreDriver.ts"
+import type { InlineProjection } from "../../eventStore/driver/InlineProjectionsDriver.ts"
 
 /**
  * Returns the registration of an inline projection.

@@ -4,17 +4,17 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
-import * as ConsumerKey from "../consumer/ConsumerKey.ts"
-import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
-import * as EventFilter from "../event/EventFilter.ts"
-import * as EventQuery from "../event/EventQuery.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import { Limits } from "../eventStore/Limits.ts"
-import * as DocumentBatch from "./DocumentBatch.ts"
+import type { EncodedDocument } from "../../consumer/CheckpointDriver.ts"
+import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
+import * as EventFilter from "../../event/EventFilter.ts"
+import * as EventQuery from "../../event/EventQuery.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import { Limits } from "../../eventStore/Limits.ts"
+import * as DocumentBatch from "../DocumentBatch.ts"
+import type * as Projection from "../Projection.ts"
 import type * as InlineRegistration from "./InlineRegistration.ts"
-import type * as Projection from "./Projection.ts"
 
 /**
  * Returns the generation to which the documents of a registered projection are made, while its own are read.

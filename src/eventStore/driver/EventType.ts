@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type { Position } from "../core/Position.ts"
+import type { Position } from "../../core/Position.ts"
 
 /**
  * A type of events in the log.

@@ -6,9 +6,9 @@
 import * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
-import type { Position } from "../core/Position.ts"
-import type { TypeFilter } from "../event/EventFilter.ts"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../../core/errors.ts"
+import type { Position } from "../../core/Position.ts"
+import type { TypeFilter } from "../../event/EventFilter.ts"
 
 /**
  * An inline projection as its program registers it.

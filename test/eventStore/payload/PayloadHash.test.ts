@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Option, Redacted, Result, Schema, SchemaGetter } from "effect"
-import * as PayloadHash from "../../src/eventStore/PayloadHash.ts"
+import * as PayloadHash from "../../../src/eventStore/payload/PayloadHash.ts"
 
 const NoEvents = Schema.TaggedUnion({ Done: { id: Schema.String } })
 

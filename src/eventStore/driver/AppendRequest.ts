@@ -5,15 +5,15 @@
  */
 import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
-import type { EventStoreError } from "../core/errors.ts"
-import type { LogPosition } from "../core/LogPosition.ts"
-import type { Metadata } from "../core/Metadata.ts"
-import type { Position } from "../core/Position.ts"
-import type { Receipt } from "../core/Receipt.ts"
-import type { StreamId } from "../core/StreamId.ts"
-import type { Expected, Version } from "../core/Version.ts"
-import type { EventQuery } from "../event/EventQuery.ts"
-import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import type { LogPosition } from "../../core/LogPosition.ts"
+import type { Metadata } from "../../core/Metadata.ts"
+import type { Position } from "../../core/Position.ts"
+import type { Receipt } from "../../core/Receipt.ts"
+import type { StreamId } from "../../core/StreamId.ts"
+import type { Expected, Version } from "../../core/Version.ts"
+import type { EventQuery } from "../../event/EventQuery.ts"
+import type { EncodedEvent, NewEvent } from "../../event/RecordedEvent.ts"
 
 /**
  * The condition of an append: its query has no other matches than those that were read.

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import type * as DateTime from "effect/DateTime"
-import type { Position } from "../core/Position.ts"
+import type { Position } from "../../core/Position.ts"
 
 /**
  * A transaction that holds back the high-water mark, or waits for the lock of one that does.

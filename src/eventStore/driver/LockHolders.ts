@@ -5,7 +5,7 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import type { EventStoreError } from "../core/errors.ts"
+import type { EventStoreError } from "../../core/errors.ts"
 import type { EventStoreDriver, InFlightAppend, LockHolder } from "./EventStoreDriver.ts"
 
 /**

@@ -5,13 +5,13 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import * as ConsumerReads from "../consumer/ConsumerReads.ts"
-import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
+import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
+import type * as Projection from "../Projection.ts"
 import * as InlineCompleteness from "./InlineCompleteness.ts"
 import * as InlineReads from "./InlineReads.ts"
 import * as InlineRegistration from "./InlineRegistration.ts"
-import type * as Projection from "./Projection.ts"
 
 /**
  * Registers a projection whose handlers write tables. Events from before its first start are not handled, and a gap remains, because only the user can

@@ -5,9 +5,9 @@
  */
 import * as Predicate from "effect/Predicate"
 import type * as Schema from "effect/Schema"
-import type * as Event from "../event/Event.ts"
-import * as EventPersonalData from "../event/EventPersonalData.ts"
-import * as PersonalFields from "../personalData/PersonalFields.ts"
+import type * as Event from "../../event/Event.ts"
+import * as EventPersonalData from "../../event/EventPersonalData.ts"
+import * as PersonalFields from "../../personalData/PersonalFields.ts"
 import * as PayloadCodec from "./PayloadCodec.ts"
 
 /** Names of fields. */

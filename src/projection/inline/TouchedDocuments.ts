@@ -6,17 +6,17 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Result from "effect/Result"
-import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
-import * as ConsumerKey from "../consumer/ConsumerKey.ts"
-import * as HandlerError from "../consumer/HandlerError.ts"
-import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
-import * as Version from "../core/Version.ts"
-import type * as Event from "../event/Event.ts"
-import { type EncodedEvent, type NewEvent, type RecordedEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
-import type { AppendRequest, TouchedDocuments } from "../eventStore/EventStoreDriver.ts"
-import type * as Projection from "./Projection.ts"
-import { validateKey } from "./ProjectionDefinition.ts"
+import * as ConsumerDefinition from "../../consumer/ConsumerDefinition.ts"
+import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
+import * as HandlerError from "../../consumer/HandlerError.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
+import * as Version from "../../core/Version.ts"
+import type * as Event from "../../event/Event.ts"
+import { type EncodedEvent, type NewEvent, type RecordedEvent, toEncodedEvent } from "../../event/RecordedEvent.ts"
+import type { AppendRequest, TouchedDocuments } from "../../eventStore/driver/EventStoreDriver.ts"
+import type * as Projection from "../Projection.ts"
+import { validateKey } from "../ProjectionDefinition.ts"
 
 /**
  * Returns the documents of a projection that new events will change. An inline projection with handlers has none: what it locks are the tags by which it is

@@ -10,8 +10,8 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
-import * as JsonCodec from "../personalData/JsonCodec.ts"
-import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as JsonCodec from "../../personalData/JsonCodec.ts"
+import * as PersonalFields from "../../personalData/PersonalFields.ts"
 
 /**
  * Returns a value as JSON, with `null` for each `Redacted`, and with `undefined` as it is. Leaves a part without a JSON form as it is.
