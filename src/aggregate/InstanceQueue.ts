@@ -130,11 +130,8 @@ export const make = <State>(maxWaiting: number): InstanceQueue<State> => {
 
   const enter = (stream: string): Instance<State> | undefined => {
     let instance = instances.get(stream)
-    if (instance === undefined) {
-      instance = makeInstance()
-      instances.set(stream, instance)
-    }
-    if (instance.commands >= maxWaiting) return undefined
+    if ((instance?.commands ?? 0) >= maxWaiting) return undefined
+    if (instance === undefined) instances.set(stream, instance = makeInstance())
     instance.commands++
     instance.arrivals++
     return instance
