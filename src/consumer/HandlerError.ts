@@ -15,7 +15,7 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import * as EncryptedValue from "../personalData/EncryptedValue.ts"
-import type { HandlingConsumer } from "./BatchProcessor.ts"
+import type { HandlingConsumer } from "./batch/EventHandling.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as EventHandlers from "./EventHandlers.ts"
 

@@ -6,49 +6,41 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Latch from "effect/Latch"
-import * as Metric from "effect/Metric"
 import * as TraceContext from "../command/TraceContext.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
-import * as Position from "../core/Position.ts"
+import type * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
-import type * as LimitedLog from "../core/telemetry/LimitedLog.ts"
-import * as Metrics from "../core/telemetry/Metrics.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { LogFilter } from "../eventStore/driver/EventStoreDriver.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import * as LogIdentity from "../eventStore/LogIdentity.ts"
-import { type BatchPlan, type BatchProcessor, failedEventOf, type Failure, stopsAt } from "./BatchProcessor.ts"
-import type { Advanced, ConsumerDriver } from "./CheckpointDriver.ts"
+import type { BatchProcessor } from "./batch/BatchProcessor.ts"
+import type { Failure } from "./batch/Failure.ts"
+import { commit, type CommittingPartition, type Outcome } from "./batch/PlanCommit.ts"
+import type { ConsumerDriver } from "./CheckpointDriver.ts"
 import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
-import type { PartitionStatus } from "./ConsumerStatus.ts"
-import { segmentsOf } from "./DeliveryLog.ts"
 import * as FormerPartitions from "./FormerPartitions.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./PageReader.ts"
-import type { FailedEvent } from "./parking/ParkingDriver.ts"
 import * as ParkingRequests from "./parking/ParkingRequests.ts"
 import type * as Unparking from "./parking/Unparking.ts"
-import type { FailedDelivery } from "./parking/UnreadEvents.ts"
-import * as ReadsChange from "./ReadsChange.ts"
-import type * as Retries from "./Retries.ts"
+import {
+  countApplied,
+  freeingOf,
+  logCarried,
+  parkedAt,
+  type ProcessorLogs,
+  type Report,
+  type ReportedPartition,
+  reportWaiting,
+  retryReporter
+} from "./PartitionReport.ts"
 import { awaitsNewerCode } from "./UnknownTypes.ts"
 import type { Tracker } from "./worker/EventInHand.ts"
 import type { PartitionLease } from "./worker/PartitionLease.ts"
-
-/**
- * What a processor reports after every step.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Report extends PartitionStatus {
-  readonly state: "catching-up" | "live" | "retrying" | "stuck"
-  /** How many events the step applied. */
-  readonly applied: number
-}
 
 /**
  * Options of a processor.
@@ -98,28 +90,9 @@ export const filterOf = (
   partition: ConsumerKey.partitionFilter(partitionBy, partition, partitions)
 })
 
-/**
- * Logs whose lines are limited, because very many keys may be parked at a time.
- *
- * @since 0.1.0
- * @category models
- */
-export interface ProcessorLogs {
-  readonly parked: LimitedLog.LimitedLog
-  readonly attempts: LimitedLog.LimitedLog
-}
-
-interface Partition extends Unparking.OwnedPartition {
+interface Partition extends ReportedPartition, CommittingPartition {
   readonly maxDuration: Duration.Duration
-  /** The parked keys. With `unknownKey` among them, the partition waits. */
-  readonly parked: Set<string>
   readonly requests: ParkingRequests.ParkingRequests
-  readonly logs: ProcessorLogs
-  readonly report: PartitionOptions["report"]
-  /** What became of the keys for which requests were carried out since the queue was last empty. */
-  readonly carried: { freed: number; failed: number }
-  /** Whether other code waits for the partition, so that its owner reads no further page. */
-  isTaken: boolean
 }
 
 /**
@@ -271,17 +244,6 @@ const selectFrom = (
   })
 }
 
-/** Reports the event of unknown key at which the partition waits. */
-const reportWaiting = Effect.fnUntraced(function*(
-  { generation, parked, partition, report, store }: Partition,
-  position: Position.Position,
-  head: Position.Position
-) {
-  const [entry] = yield* store.parked(generation, { partition, key: ConsumerKey.unknownKey, limit: 1 })
-  const detail = entry && `${ConsumerKey.waitsAt(entry)}: ${entry.error}`
-  yield* report({ state: "stuck", position, head, applied: 0, parked: parked.size, detail })
-})
-
 /** How far a page was processed, and the event at which the consumer stopped. */
 interface ProcessedPage {
   readonly checkpoint: LogPosition.LogPosition
@@ -370,110 +332,6 @@ const logPositionsOf = (
     ? reached
     : LogPosition.make(position, events.find((event) => event.position === position)?.id)
 
-/**
- * How far a plan moves the checkpoint, and what it parks.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Outcome {
-  /** The new checkpoint. The event at which a consumer stops is the next that it reads. */
-  readonly reached: Position.Position
-  readonly stopped: Failure | undefined
-  readonly toPark: ReadonlyArray<Failure>
-}
-
-/**
- * Returns how far a plan moves the checkpoint on the way `from` one position `to` another.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const outcomeOf = (
-  consumer: Pick<Consumer, "onFailure" | "unknownTypes">,
-  { applied, failures, untriedFrom }: Pick<BatchPlan, "applied" | "failures" | "untriedFrom">,
-  from: Position.Position,
-  to: Position.Position
-): Outcome => {
-  const stopped = failures.find(({ error }) => stopsAt(consumer, error))
-  const waiting = failures.find((failure) => failure !== stopped && failure.key === ConsumerKey.unknownKey)
-  const toPark = failures.filter((failure) => failure !== stopped)
-  const done = [...applied, ...toPark].map(({ event }) => event)
-    .filter(({ position }) => untriedFrom === undefined || position < untriedFrom)
-  return {
-    reached: stopped === undefined && waiting === undefined && untriedFrom === undefined
-      ? to
-      : done.reduce((max, { position }) => Position.max(max, position), from),
-    stopped,
-    toPark
-  }
-}
-
-interface Committed extends Outcome {
-  readonly advanced: Advanced
-  readonly applied: number
-  readonly isPartial: boolean
-}
-
-/** Writes a plan. If code that reads more waits for the partition, it writes what comes before the first event that only that code reads. */
-const commit = Effect.fnUntraced(function*(
-  partition: Partition,
-  from: Position.Position,
-  to: Position.Position,
-  logPositionAt: (position: Position.Position) => LogPosition.LogPosition,
-  plan: BatchPlan
-): Effect.fn.Return<Committed, EventStoreError> {
-  const written = yield* write(partition, from, to, logPositionAt, plan)
-  if (written.advanced !== "lost") return written
-  const { events: { [internals]: { driver } }, partition: index, processor: { consumer }, store } = partition
-  const takenBy = yield* ReadsChange.waitingFor(store, consumer, partition, from)
-  if (takenBy === undefined) return written
-  partition.isTaken = true
-  const passed = yield* ReadsChange.firstBeyond(driver, consumer, takenBy, { after: from, upTo: to, partition: index })
-  return yield* write(partition, from, to, logPositionAt, passed === undefined ? plan : before(plan, passed), takenBy)
-})
-
-/** Returns the part of a plan before a position. */
-const before = ({ applied, failures, untriedFrom, ...plan }: BatchPlan, position: Position.Position): BatchPlan => ({
-  ...plan,
-  applied: applied.filter(({ event }) => event.position < position),
-  failures: failures.filter(({ event }) => event.position < position),
-  untriedFrom: untriedFrom === undefined || untriedFrom > position ? position : untriedFrom
-})
-
-/** Writes a plan: documents, checkpoint, delivery log and parked keys, in one transaction. */
-const write = Effect.fnUntraced(function*(
-  { epoch, generation, partition, processor, store }: Partition,
-  from: Position.Position,
-  to: Position.Position,
-  logPositionAt: (position: Position.Position) => LogPosition.LogPosition,
-  plan: BatchPlan,
-  takenBy?: string
-): Effect.fn.Return<Committed, EventStoreError> {
-  const outcome = outcomeOf(processor.consumer, plan, from, to)
-  const { applied, changes, reads } = plan
-  const { count, eventId } = logPositionAt(outcome.reached)
-  const advance = store.advance({
-    generation,
-    partition,
-    epoch,
-    from,
-    to: outcome.reached,
-    toEventId: eventId,
-    toCount: count,
-    reads,
-    changes,
-    applied: segmentsOf(applied),
-    takenBy
-  })
-  const toPark: ReadonlyArray<FailedEvent> = outcome.toPark.map(failedEventOf)
-  const advanced = yield* toPark.length === 0 ? advance : store.transaction(Effect.tap(
-    advance,
-    (advanced) => advanced === "advanced" ? store.park(generation, partition, toPark) : Effect.void
-  ))
-  return { ...outcome, advanced, applied: applied.length, isPartial: plan.untriedFrom !== undefined }
-})
-
 /** Carries out a chunk of the requests for parked keys. Returns undefined when another worker owns the partition. */
 const handleRequests = Effect.fnUntraced(function*(
   partition: Partition,
@@ -499,62 +357,6 @@ const handleRequests = Effect.fnUntraced(function*(
   return done
 })
 
-/** Returns the `detail` of the status while requests for parked keys are being carried out. */
-const freeingOf = ({ carried: { failed, freed } }: Partition): string | undefined =>
-  freed + failed === 0
-    ? undefined
-    : `is carrying out requests for parked keys: so far ${freed} are free, ${failed} are parked again`
-
-/** Logs, once the queue is empty, what became of the keys that were in it. */
-const logCarried = ({ carried, partition, processor: { consumer } }: Partition): Effect.Effect<void> => {
-  const { failed, freed } = carried
-  if (freed + failed === 0) return Effect.void
-  carried.freed = 0
-  carried.failed = 0
-  return Effect.logInfo(
-    `${consumer.id} has carried out the requests for parked keys of partition ${partition}: ${freed} are free, ${failed} are parked again`
-  )
-}
-
-/** Returns the function that logs and reports a failed attempt that another follows. The error is free of personal data already. */
-const retryReporter = (
-  { logs, parked, processor: { consumer }, report }: Partition,
-  position: Position.Position,
-  head: Position.Position
-) =>
-({ attempts, delay, error, event }: Retries.FailedAttempt): Effect.Effect<void> => {
-  const detail = `attempt ${attempts} at event ${event.position} (${event.type}) failed; the next follows in ${
-    Duration.format(delay)
-  }`
-  return Effect.andThen(
-    logs.attempts.log("Warn", `${consumer.id}: ${detail}`, error),
-    Effect.asVoid(report({
-      state: "retrying",
-      position,
-      head,
-      applied: 0,
-      parked: parked.size,
-      detail: `${detail}: ${error.message}`
-    }))
-  )
-}
-
-const parkedAt = ({ logs, parked, processor: { consumer } }: Partition, { error, event, key }: FailedDelivery) => {
-  parked.add(key)
-  return logs.parked.log(
-    "Error",
-    key === ConsumerKey.unknownKey
-      ? `${consumer.id} ${ConsumerKey.waitsAt(event)}`
-      : `${consumer.id} has parked ${ConsumerKey.describe(consumer.partitionBy, key)}`,
-    error
-  )
-}
-
-const logParked = Effect.fnUntraced(function*(partition: Partition, { toPark }: Outcome) {
+const logParked = Effect.fnUntraced(function*(partition: ReportedPartition, { toPark }: Outcome) {
   for (const failure of toPark) yield* parkedAt(partition, failure)
 })
-
-const countApplied = ({ processor: { consumer } }: Partition, applied: number): Effect.Effect<void> =>
-  applied === 0
-    ? Effect.void
-    : Metric.update(Metric.withAttributes(Metrics.consumerEvents, { consumer: consumer.id }), applied)

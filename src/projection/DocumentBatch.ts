@@ -5,7 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Failure, Outcome } from "../consumer/BatchProcessor.ts"
+import type { Outcome } from "../consumer/batch/BatchProcessor.ts"
+import type { Failure } from "../consumer/batch/Failure.ts"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { FormerPartitions } from "../consumer/FormerPartitions.ts"

@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { BatchProcessor } from "../consumer/BatchProcessor.ts"
+import type { BatchProcessor } from "../consumer/batch/BatchProcessor.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"

@@ -6,7 +6,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
-import type { HandlingConsumer } from "../consumer/BatchProcessor.ts"
+import type { HandlingConsumer } from "../consumer/batch/EventHandling.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"

@@ -6,7 +6,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as BatchProcessor from "../consumer/BatchProcessor.ts"
+import * as TransactionalProcessor from "../consumer/batch/TransactionalProcessor.ts"
 import * as ConsumerRegistry from "../consumer/ConsumerRegistry.ts"
 import type { ConsumerStatus } from "../consumer/ConsumerStatus.ts"
 import * as StoreSchemas from "../consumer/StoreSchemas.ts"
@@ -66,7 +66,7 @@ export const layer = <const P extends Projection.Any<"async"> | Projection.AnyHa
           ConsumerWorker.make(
             driver,
             projection._tag === "HandlerProjection"
-              ? BatchProcessor.transactional(projection, bind(projection), projection, driver)
+              ? TransactionalProcessor.make(projection, bind(projection), projection, driver)
               : DocumentProcessor.make(projection, driver),
             options
           )

@@ -8,7 +8,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
-import * as BatchProcessor from "../consumer/BatchProcessor.ts"
+import * as EffectsProcessor from "../consumer/batch/EffectsProcessor.ts"
+import type { Handler, HandlingConsumer } from "../consumer/batch/EventHandling.ts"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
@@ -47,7 +48,7 @@ export type { WorkerOptions } from "../consumer/worker/WorkerOptions.ts"
  * @category models
  */
 export interface Subscription<out Name extends string, out Events extends Event.Any, out R>
-  extends BatchProcessor.HandlingConsumer<Name, Events>, Retries.RetryPolicy
+  extends HandlingConsumer<Name, Events>, Retries.RetryPolicy
 {
   readonly handle: (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
@@ -183,9 +184,9 @@ export const layer = <const S extends Any>(
       const context = yield* EventHandlers.services<Projection.Services<S>>()
       const workers = yield* Effect.forEach(subscriptions, (subscription: Any) => {
         // The type of the layer requires the services of every handler.
-        const handle: BatchProcessor.Handler = (recorded) =>
+        const handle: Handler = (recorded) =>
           Effect.provideContext(subscription.handle(recorded), context as Context.Context<unknown>)
-        return ConsumerWorker.make(driver, BatchProcessor.effects(subscription, handle, subscription), {
+        return ConsumerWorker.make(driver, EffectsProcessor.make(subscription, handle, subscription), {
           ...options,
           batchSize: options.batchSize ?? defaultBatchSize
         })

@@ -2,13 +2,13 @@
  * The hand-over of partitions: workers join, close, freeze and die, and share the partitions of a consumer; events fail and are parked.
  *
  * Models `claim_partitions` and `release_partitions` of migrations/0002_projections.sql, src/consumer/worker/ConsumerWorker.ts with `reconcile`,
- * src/consumer/PartitionProcessor.ts with `outcomeOf`, src/consumer/BatchProcessor.ts, src/consumer/parking/Unparking.ts, and `reset_checkpoints`. A call
- * of the database is one step here; Lease.ts models what happens inside it. A handler has a beginning and an end, and its worker may do anything
+ * src/consumer/PartitionProcessor.ts, src/consumer/batch with `outcomeOf`, src/consumer/parking/Unparking.ts, and `reset_checkpoints`. A call of
+ * the database is one step here; Lease.ts models what happens inside it. A handler has a beginning and an end, and its worker may do anything
  * else in between, or be interrupted. All events are committed from the start.
  */
 import * as DateTime from "effect/DateTime"
+import { outcomeOf } from "../../src/consumer/batch/PlanCommit.ts"
 import type { Delivery } from "../../src/consumer/ConsumerKey.ts"
-import { outcomeOf } from "../../src/consumer/PartitionProcessor.ts"
 import { reconcile } from "../../src/consumer/worker/Reconciliation.ts"
 import { invalidRequest } from "../../src/core/errors.ts"
 import * as Position from "../../src/core/Position.ts"

@@ -25,7 +25,7 @@ import * as Metrics from "../../core/telemetry/Metrics.ts"
 import * as OutageLog from "../../core/telemetry/OutageLog.ts"
 import * as LockHolders from "../../eventStore/driver/LockHolders.ts"
 import * as EventStore from "../../eventStore/EventStore.ts"
-import type { BatchProcessor } from "../BatchProcessor.ts"
+import type { BatchProcessor } from "../batch/BatchProcessor.ts"
 import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
@@ -35,6 +35,7 @@ import * as HandOver from "../HandOver.ts"
 import type { Assignment, Claim, ClaimRequest } from "../LeaseDriver.ts"
 import * as ParkingRequestWakeups from "../parking/ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "../PartitionProcessor.ts"
+import type * as PartitionReport from "../PartitionReport.ts"
 import { awaitsNewerCode } from "../UnknownTypes.ts"
 import * as ClaimSettlement from "./ClaimSettlement.ts"
 import * as EventInHand from "./EventInHand.ts"
@@ -78,7 +79,7 @@ interface Worker {
   readonly wakeUp: Latch.Latch
   readonly running: Map<number, Running>
   readonly outages: OutageLog.OutageLog
-  readonly logs: PartitionProcessor.ProcessorLogs
+  readonly logs: PartitionReport.ProcessorLogs
   /** Whether the worker knows that the consumer need not wait for an earlier version. */
   hasStarted: boolean
   state: WorkerState.WorkerState
@@ -517,7 +518,7 @@ const runPartition = (
     Effect.annotateLogs({ consumer: worker.processor.consumer.id, partition: assignment.partition })
   )
 
-const reported = Effect.fnUntraced(function*(worker: Worker, partition: number, report: PartitionProcessor.Report) {
+const reported = Effect.fnUntraced(function*(worker: Worker, partition: number, report: PartitionReport.Report) {
   const { applied, ...status } = report
   const isFirstParked = status.parked > 0 && worker.state.partitions.get(partition)?.parked === 0
   yield* dispatch(worker, { _tag: "PartitionReported", partition, status, applied })
@@ -531,7 +532,7 @@ const reported = Effect.fnUntraced(function*(worker: Worker, partition: number, 
 const logReport = (
   worker: Worker,
   partition: number,
-  { detail = "", error, state }: Omit<PartitionProcessor.Report, "applied">
+  { detail = "", error, state }: Omit<PartitionReport.Report, "applied">
 ): Effect.Effect<void> =>
   // The processor logs the attempts at an event.
   state === "retrying"

@@ -6,7 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Limits } from "../../eventStore/Limits.ts"
-import type { BatchProcessor } from "../BatchProcessor.ts"
+import type { BatchProcessor } from "../batch/BatchProcessor.ts"
 import * as EventInHand from "./EventInHand.ts"
 import type * as WorkerState from "./WorkerState.ts"
 

@@ -4,10 +4,12 @@ import { Duration, Effect, Schedule, Schema, Stream } from "effect"
 import { LockTimeoutError, SqlError } from "effect/sql/SqlError"
 import { TestClock } from "effect/testing"
 import { EventStore, Position, Projection, ProjectionStore, UndecodableEvent, Version } from "evsrc"
-import * as BatchProcessor from "../../src/consumer/BatchProcessor.ts"
-import * as ConsumerKey from "../../src/consumer/ConsumerKey.ts"
-import { storeError } from "../../src/core/errors.ts"
-import { internals } from "../../src/core/internals.ts"
+import * as EffectsProcessor from "../../../src/consumer/batch/EffectsProcessor.ts"
+import type { Handler } from "../../../src/consumer/batch/EventHandling.ts"
+import * as TransactionalProcessor from "../../../src/consumer/batch/TransactionalProcessor.ts"
+import * as ConsumerKey from "../../../src/consumer/ConsumerKey.ts"
+import { storeError } from "../../../src/core/errors.ts"
+import { internals } from "../../../src/core/internals.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const ticks = Projection.make("ticks", {
@@ -27,7 +29,7 @@ describe("a transactional processor", () => {
         const events = yield* Stream.runCollect(store.readAllEncoded())
         let rollbacks = 0
         let handled = 0
-        const processor = BatchProcessor.transactional(
+        const processor = TransactionalProcessor.make(
           { ...ticks, parks: [] },
           () => Effect.sync(() => handled++),
           { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) },
@@ -56,7 +58,7 @@ describe("a transactional processor", () => {
       for (const n of [1, 2, 3, 4]) yield* store.append(Tick, `s-${n}`, [{ _tag: "Ticked", n }])
       const events = yield* Stream.runCollect(store.readAllEncoded())
       const calls: Array<bigint> = []
-      const processor = BatchProcessor.transactional(
+      const processor = TransactionalProcessor.make(
         { ...ticks, partitionBy: "stream", parks: [] },
         Effect.fnUntraced(function*({ position }) {
           // The first attempt meets the failure in time.
@@ -108,12 +110,12 @@ describe("a processor that stops at an event of newer code while a key waits for
         for (const n of [1, 2, 3, 4]) yield* store.append(Tick, `s-${n}`, [{ _tag: "Ticked", n }])
         const events = yield* Stream.runCollect(store.readAllEncoded())
         const consumer = { ...ticks, partitionBy: "stream" as const, parks: [] }
-        const handle: BatchProcessor.Handler = ({ stream }) =>
+        const handle: Handler = ({ stream }) =>
           stream === "s-1" ? Effect.fail(locked) : stream === "s-3" ? Effect.fail(newer) : Effect.void
         const policy = { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) }
         const processor = kind === "effects"
-          ? BatchProcessor.effects(consumer, handle, policy)
-          : BatchProcessor.transactional(consumer, handle, policy, driver)
+          ? EffectsProcessor.make(consumer, handle, policy)
+          : TransactionalProcessor.make(consumer, handle, policy, driver)
         const { applied, failures } = yield* processor.apply(
           { generation: "ticks@1", partition: 0, epoch: 1n },
           events.map((event) => ({ event, keys: [event.stream], isSingle: true })),

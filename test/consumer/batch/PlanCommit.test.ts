@@ -1,13 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime } from "effect"
-import type { Failure } from "../../src/consumer/BatchProcessor.ts"
-import type { Delivery } from "../../src/consumer/ConsumerKey.ts"
-import { outcomeOf } from "../../src/consumer/PartitionProcessor.ts"
-import { invalidRequest, storeError, UndecodableEvent } from "../../src/core/errors.ts"
-import * as Position from "../../src/core/Position.ts"
-import * as StreamId from "../../src/core/StreamId.ts"
-import * as Version from "../../src/core/Version.ts"
-import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
+import type { Failure } from "../../../src/consumer/batch/Failure.ts"
+import { outcomeOf } from "../../../src/consumer/batch/PlanCommit.ts"
+import type { Delivery } from "../../../src/consumer/ConsumerKey.ts"
+import { invalidRequest, storeError, UndecodableEvent } from "../../../src/core/errors.ts"
+import * as Position from "../../../src/core/Position.ts"
+import * as StreamId from "../../../src/core/StreamId.ts"
+import * as Version from "../../../src/core/Version.ts"
+import type { EncodedEvent } from "../../../src/event/RecordedEvent.ts"
 
 const [from, to] = [Position.make(10n), Position.make(30n)]
 

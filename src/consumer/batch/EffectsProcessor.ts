@@ -1,0 +1,195 @@
+/**
+ * The batch processor of handlers with effects outside the database: each event is handled at least once.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as LockWait from "../../core/lockWait.ts"
+import type { Position } from "../../core/Position.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import * as ConsumerKey from "../ConsumerKey.ts"
+import * as Retries from "../Retries.ts"
+import * as EventInHand from "../worker/EventInHand.ts"
+import type * as PartitionLease from "../worker/PartitionLease.ts"
+import type { BatchProcessor, LeasedPartition } from "./BatchProcessor.ts"
+import { type Handler, handleSingle, type HandlingConsumer } from "./EventHandling.ts"
+import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./Failure.ts"
+
+/**
+ * Returns a processor that handles each event outside any transaction, at least once. When the checkpoint cannot be moved, this process does
+ * not handle the same events again under the same epoch.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  consumer: HandlingConsumer,
+  handle: Handler,
+  policy: Retries.RetryPolicy
+): BatchProcessor => {
+  const handledOf = makeHandled()
+  return {
+    consumer,
+    grows: false,
+    keysOf: (event) => ConsumerKey.keysOf(consumer, event),
+    apply: (leased, events, commit) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function*() {
+          const done = handledOf(leased)
+          const isLocked = isLockedIn(consumer, leased)
+          /** Whether an event of another key was handled after a lock was not free. */
+          let goesOn = false
+          const handleIt = retrying(handleSingle(consumer, handle, events), policy, leased, restore)
+          const applied: Array<ConsumerKey.Delivery> = []
+          const failures: Array<Failure> = []
+          const parked = new Set<string>()
+          let untriedFrom: Position | undefined
+          let last: Position | undefined
+          for (const delivery of ConsumerKey.deliveriesOf(events)) {
+            const { event, key } = delivery
+            if (last !== undefined && event.position !== last) {
+              untriedFrom = event.position
+              break
+            }
+            if (parked.has(key)) continue
+            const isBefore = done.has(placeOf(event))
+            const { failed, isStopping } = isBefore
+              ? handledBefore
+              : yield* handleIt(event, !goesOn && failures.some(isLocked))
+            if (failed === "untried") {
+              untriedFrom = event.position
+              break
+            }
+            if (failed === undefined) {
+              done.add(placeOf(event))
+              applied.push(delivery)
+              goesOn ||= !isBefore && failures.some(isLocked)
+            } else {
+              failures.push({ event, key, ...failed })
+              if (leased.parksAll !== true && stopsAt(consumer, failed.error)) break
+              parked.add(key)
+            }
+            if (isStopping) last = event.position
+          }
+          const locked = failures.filter(isLocked)
+          // The lock may have become free since, and that may be why the others go on.
+          const freed = goesOn
+            ? yield* tryAgain(locked, handleIt, { done, failures })
+            : locked.map(({ event }) => event)
+          for (const { position } of freed) untriedFrom = least(untriedFrom, position)
+          const isTried = ({ event }: Pick<Failure, "event">) =>
+            untriedFrom === undefined || event.position < untriedFrom
+          const committed = yield* commit({
+            applied: applied.filter(isTried),
+            failures: failures.filter(isTried),
+            untriedFrom,
+            changes: [],
+            reads: undefined
+          })
+          // It is tried again without some of the events.
+          if (committed.advanced === "changed") return committed
+          for (const { event } of events) {
+            if (isTried({ event })) done.delete(placeOf(event))
+          }
+          if (!goesOn && locked[0] !== undefined && committed.advanced === "advanced") {
+            return yield* othersWait(locked[0])
+          }
+          return committed
+        })
+      )
+  }
+}
+
+/** Returns a function that finds, by partition, the places of handled events that no checkpoint covers yet: at most a batch each. */
+const makeHandled = () => {
+  const handled = new Map<string, { readonly epoch: bigint; readonly places: Set<string> }>()
+  return ({ epoch, generation, partition }: LeasedPartition): Set<string> => {
+    const owned = `${generation} ${partition}`
+    const last = handled.get(owned)
+    // Before another epoch, another worker may have owned the partition, or an operator may have reset it to have events handled again.
+    if (last?.epoch === epoch) return last.places
+    const places = new Set<string>()
+    handled.set(owned, { epoch, places })
+    return places
+  }
+}
+
+const least = (a: Position | undefined, b: Position): Position => a === undefined || b < a ? b : a
+
+/** Handles events that waited for locks once more, and returns those that did not fail. Their keys go on from there. */
+const tryAgain = Effect.fnUntraced(function*(
+  locked: ReadonlyArray<Failure>,
+  handleIt: (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>,
+  { done, failures }: { readonly done: Set<string>; readonly failures: Array<Failure> }
+): Effect.fn.Return<ReadonlyArray<EncodedEvent>, EventStoreError> {
+  const freed: Array<EncodedEvent> = []
+  for (const failure of locked) {
+    const { attempts = 1, event } = failure
+    const { failed } = yield* handleIt(event, attempts > 1)
+    if (failed === undefined) done.add(placeOf(event))
+    if (failed === undefined || failed === "untried") freed.push(event)
+    else failures.splice(failures.indexOf(failure), 1, { ...failure, error: failed.error, attempts: attempts + 1 })
+  }
+  return freed
+})
+
+/** Ids alone may repeat: the store does not compare them, and a program may provide its own `IdGenerator`. A log that was set back may repeat positions. */
+const placeOf = ({ id, position }: EncodedEvent): string => `${position} ${id}`
+
+/** What became of an event. It is untried when the worker stops before its handler has ended, or before the next attempt. */
+interface Handled {
+  readonly failed: Pick<Failure, "error" | "attempts"> | "untried" | undefined
+  readonly isStopping: boolean
+}
+
+const handledBefore: Handled = { failed: undefined, isStopping: false }
+
+const alwaysHeld: PartitionLease.PartitionLease = { status: () => "held" }
+
+/** The pause between two looks at an expired lease, before the next handler begins. */
+const leaseInterval = Duration.millis(20)
+
+const untried: Handled = { failed: "untried", isStopping: true }
+
+/** Handles an event until it succeeds, its retries end, or the worker stops; or once, if it waits for a lock. Fails when the store does. */
+const retrying = (
+  handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
+  policy: Retries.RetryPolicy,
+  { inHand, lease = alwaysHeld, onRetry, partition, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
+  restore: <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
+) =>
+  Effect.fnUntraced(function*(event: EncodedEvent, isOnce: boolean): Effect.fn.Return<Handled, EventStoreError> {
+    const retries = yield* Retries.make(policy)
+    // Another worker has begun the event that this one has in hand.
+    const timeout = () => lease.status() === "lost" ? Duration.zero : stopTimeout
+    while (true) {
+      while (lease.status() === "expired") {
+        if (Exit.isFailure(yield* Effect.exit(restore(EventInHand.elapsed(leaseInterval))))) return untried
+      }
+      if (lease.status() === "lost") return untried
+      const { exit, isStopping } = yield* EventInHand.track(
+        inHand,
+        event,
+        EventInHand.finish(
+          Effect.result(handle(event)),
+          restore,
+          timeout,
+          Effect.logWarning(EventInHand.abandoned(partition, event))
+        )
+      )
+      if (exit === undefined) return untried
+      const result = yield* exit
+      if (Result.isSuccess(result)) return { failed: undefined, isStopping }
+      const error = result.failure
+      if (isOfTheStore(error)) return yield* error
+      const { attempts, delay } = yield* retries.failed(error)
+      if (delay === undefined || isOnce && LockWait.isOfKey(error)) return { failed: { error, attempts }, isStopping }
+      if (isStopping) return untried
+      if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
+      if (Exit.isFailure(yield* Effect.exit(restore(Effect.sleep(delay))))) return untried
+    }
+  })

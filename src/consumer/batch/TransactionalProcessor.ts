@@ -1,0 +1,213 @@
+/**
+ * The batch processor of handlers that write in the transaction of the checkpoint: what they write there is written exactly once.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type { EventStoreError } from "../../core/errors.ts"
+import type { Position } from "../../core/Position.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import type { ConsumerDriver } from "../CheckpointDriver.ts"
+import * as ConsumerKey from "../ConsumerKey.ts"
+import * as Retries from "../Retries.ts"
+import * as EventInHand from "../worker/EventInHand.ts"
+import type { BatchPlan, BatchProcessor, CommitResult, LeasedPartition, Outcome } from "./BatchProcessor.ts"
+import { type Handler, handleSingle, type HandlingConsumer } from "./EventHandling.ts"
+import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./Failure.ts"
+
+/**
+ * Returns a processor that handles each event within the transaction that moves the checkpoint. What the handler writes in that transaction is
+ * written exactly once.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  consumer: HandlingConsumer,
+  handle: Handler,
+  policy: Retries.RetryPolicy,
+  store: ConsumerDriver
+): BatchProcessor => ({
+  consumer,
+  grows: false,
+  keysOf: (event) => ConsumerKey.keysOf(consumer, event),
+  apply: <A extends CommitResult>(
+    { inHand, maxDuration, onRetry, parksAll = false, partition }: LeasedPartition,
+    events: ReadonlyArray<ConsumerKey.KeyedEvent>,
+    commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
+  ) => {
+    const handleIt = handleSingle(consumer, handle, events)
+    const isLocked = isLockedIn(consumer, { parksAll })
+    const attempt = (
+      { batch, failures, goesOn }: Rest
+    ): Effect.Effect<A, EventStoreError | EventFailed | KeysLocked | NotAdvanced<A>> =>
+      EventInHand.awaitTransaction(inHand, (hasBegun) =>
+        store.transaction(
+          Effect.gen(function*() {
+            yield* hasBegun
+            const handled = yield* handleInTime(
+              (event) =>
+                EventInHand.track(
+                  inHand,
+                  event,
+                  EventInHand.endInTime(
+                    handleIt(event),
+                    Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction"))
+                  )
+                ),
+              batch,
+              maxDuration
+            )
+            const plan = planOf(batch, failures, handled)
+            if (!goesOn && plan.failures.some(isLocked)) return yield* Effect.fail(new KeysLocked(handled > 0))
+            const result = yield* commit({ ...plan, changes: [], reads: undefined })
+            return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
+          }),
+          { runsHandlers: true }
+        ))
+    /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
+    const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
+      const retries = new Map<Position, Retries.EventRetries>()
+      let rest: Rest = { batch: ConsumerKey.deliveriesOf(events), failures: [], stopsAt: undefined, goesOn: false }
+      while (true) {
+        const result = yield* Effect.result(attempt(rest))
+        if (Result.isSuccess(result)) return result.success
+        if (result.failure instanceof NotAdvanced) return result.failure.result
+        const { batch, failures, goesOn } = rest
+        if (result.failure instanceof KeysLocked) {
+          if (!result.failure.goesOn) return yield* othersWait(failures.find(isLocked)!)
+          rest = withLocked(events, { ...rest, failures: failures.filter((failure) => !isLocked(failure)) })
+          continue
+        }
+        if (!(result.failure instanceof EventFailed)) return yield* result.failure
+        const { error, index } = result.failure
+        if (isOfTheStore(error)) return yield* error
+        const { event, key } = batch[index]!
+        // Each event has retries of its own.
+        const ofEvent = retries.get(event.position) ?? (yield* Retries.make(policy))
+        retries.set(event.position, ofEvent)
+        const { attempts, delay } = yield* ofEvent.failed(error)
+        // It is tried once more if the others go on.
+        const isOnce = !goesOn && isLocked({ error }) && failures.some(isLocked)
+        if (delay !== undefined && !isOnce) {
+          if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
+          yield* Effect.sleep(delay)
+          continue
+        }
+        rest = withoutFailed(rest, index, { event, key, error, attempts }, !parksAll && stopsAt(consumer, error))
+      }
+    })
+    return run()
+  }
+})
+
+/** Rolls the transaction back because the event at `index` failed. */
+class EventFailed {
+  readonly _tag = "EventFailed"
+  readonly index: number
+  readonly error: EventStoreError
+  constructor(index: number, error: EventStoreError) {
+    this.index = index
+    this.error = error
+  }
+}
+
+/** What a transaction handles of a batch. */
+interface Rest {
+  readonly batch: ReadonlyArray<ConsumerKey.Delivery>
+  readonly failures: ReadonlyArray<Failure>
+  /** The position of the event at which the consumer stops. */
+  readonly stopsAt: Position | undefined
+  /** Whether, after a lock was not free, events of other keys were handled. */
+  readonly goesOn: boolean
+}
+
+/** Leaves out an event that failed: with the later ones of its key, or with all later ones if the consumer stops there. */
+const withoutFailed = (
+  { batch, failures, goesOn, stopsAt }: Rest,
+  index: number,
+  failure: Failure,
+  isStopped: boolean
+): Rest => {
+  const { event, key } = failure
+  return isStopped
+    ? {
+      goesOn,
+      stopsAt: event.position,
+      // Later events are tried together with this one.
+      failures: [...failures.filter((other) => other.event.position < event.position), failure],
+      batch: batch.slice(0, index)
+    }
+    : {
+      goesOn,
+      stopsAt,
+      // An earlier event of the same key may fail only now, after a later one has.
+      failures: [...failures.filter((other) => other.key !== key), failure],
+      batch: batch.filter((other, i) => i < index || other.key !== key)
+    }
+}
+
+/** Adds the events of keys that wait for locks again: a lock may have become free since, and that may be why the others go on. */
+const withLocked = (events: ReadonlyArray<ConsumerKey.KeyedEvent>, { failures, stopsAt }: Rest): Rest => ({
+  goesOn: true,
+  stopsAt,
+  failures,
+  batch: ConsumerKey.deliveriesOf(events).filter(({ event, key }) =>
+    (stopsAt === undefined || event.position < stopsAt)
+    && !failures.some((failure) => failure.key === key && failure.event.position <= event.position)
+  )
+})
+
+/** Rolls the transaction back because keys wait for locks. */
+class KeysLocked {
+  readonly _tag = "KeysLocked"
+  /** Whether an event of another key was handled. */
+  readonly goesOn: boolean
+  constructor(goesOn: boolean) {
+    this.goesOn = goesOn
+  }
+}
+
+/** Rolls the transaction back because the checkpoint could not be moved. */
+class NotAdvanced<out A> {
+  readonly _tag = "NotAdvanced"
+  readonly result: A
+  constructor(result: A) {
+    this.result = result
+  }
+}
+
+/** Handles deliveries in order, and returns how many: at least those of one event, and all unless they last longer than the maximum. */
+const handleInTime = Effect.fnUntraced(function*(
+  handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
+  batch: ReadonlyArray<ConsumerKey.Delivery>,
+  maxDuration: Duration.Duration | undefined
+): Effect.fn.Return<number, EventFailed> {
+  const clock = yield* Clock.Clock
+  const end = maxDuration === undefined
+    ? undefined
+    : clock.monotonicTimeNanosUnsafe() + BigInt(Math.ceil(Duration.toMillis(maxDuration) * 1_000_000))
+  for (const [index, { event }] of batch.entries()) {
+    const isNext = index > 0 && event.position !== batch[index - 1]?.event.position
+    if (isNext && end !== undefined && clock.monotonicTimeNanosUnsafe() >= end) return index
+    yield* Effect.mapError(handle(event), (error) => new EventFailed(index, error))
+  }
+  return batch.length
+})
+
+/** Returns what to commit of a batch. A later event that failed in an earlier attempt fails again after the events before it. */
+const planOf = (
+  batch: ReadonlyArray<ConsumerKey.Delivery>,
+  failures: ReadonlyArray<Failure>,
+  handled: number
+): Outcome => {
+  const untriedFrom = batch[handled]?.event.position
+  return untriedFrom === undefined ? { applied: batch, failures } : {
+    applied: batch.slice(0, handled),
+    failures: failures.filter(({ event }) => event.position < untriedFrom),
+    untriedFrom
+  }
+}
