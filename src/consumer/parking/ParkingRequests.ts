@@ -69,35 +69,39 @@ export const make = (owned: Unparking.OwnedPartition): ParkingRequests => {
   const log = ofLog(owned)
   if (owned.processor.consumer.partitionBy !== "stream") return log
   const streams = ofStreams(owned)
-  let chunks = 0
+  /** The chunks of streams, and the streams of these, since it was looked whether there are many. */
+  let [chunks, read] = [0, 0]
   return {
     next: Effect.fnUntraced(function*(progress): Effect.fn.Return<Carried, EventStoreError> {
       // The key of an event is its stream, so none is unknown.
       if (progress.which === "unknownKey") return nothing
-      const isLog = log.hasBegun() || (chunks++ % chunksBetweenLooks === 0 && (yield* areMany(owned, progress)))
+      if (chunks >= chunksBetweenLooks || read >= streamsBetweenLooks) [chunks, read] = [0, 0]
+      const isLog = log.hasBegun() || (chunks === 0 && (yield* areMany(owned, progress)))
       const carried = yield* (isLog ? log : streams).next(progress)
-      if (!carried.hasMore || (isLog && !log.hasBegun())) chunks = 0
+      if (isLog || !carried.hasMore) [chunks, read] = [0, 0]
+      else [chunks, read] = [chunks + 1, read + carried.freed.length + carried.failures.length]
       return carried
     })
   }
 }
 
-/** After so many chunks of streams it is looked again whether there are many. */
+/** After so many chunks of streams, or so many streams, it is looked again whether there are many. More may have been requested meanwhile. */
 const chunksBetweenLooks = 100
+const streamsBetweenLooks = 1_000
 
 /** A stream is read as fast as so many events of the log, or faster. */
 const eventsPerStream = 50n
 
-/** Whether many streams wait, so that the log is read faster than each of them. */
-const areMany = Effect.fnUntraced(function*(
-  { generation, partition, store }: Unparking.OwnedPartition,
+/** Whether so many streams wait that one pass reads the log faster than each of them. */
+const areMany = (
+  owned: Unparking.OwnedPartition,
   { checkpoint }: Progress
-): Effect.fn.Return<boolean, EventStoreError> {
-  const waiting = yield* store.parked(generation, { partition, isRequested: true, limit: maxKeysInChunk })
-  const [first] = waiting
-  return first !== undefined && waiting.length >= 100
-    && checkpoint.position - first.position < eventsPerStream * BigInt(waiting.length)
-})
+): Effect.Effect<boolean, EventStoreError> => {
+  const enough = (waiting: ReadonlyArray<Parked>): boolean =>
+    waiting.length >= 100
+    && checkpoint.position - waiting[0]!.position < eventsPerStream * BigInt(waiting.length)
+  return Effect.map(firstRequested(owned, enough), enough)
+}
 
 /** How many events a chunk may have. */
 const chunkSize = ({ batchSize, maxBatchSize }: Unparking.OwnedPartition): ChunkSize => {
@@ -308,17 +312,26 @@ const requestedKeys = Effect.fnUntraced(function*(
   if (which === "unknownKey") {
     return yield* store.parked(generation, { partition, key: ConsumerKey.unknownKey, isRequested: true, limit: 1 })
   }
+  const requested = yield* firstRequested(owned)
+  yield* Unparking.requireEvents(owned, requested)
+  const isUnknown = ({ key }: Parked) => key === ConsumerKey.unknownKey
+  return requested.slice(0, 1).some(isUnknown) ? requested : requested.filter((one) => !isUnknown(one))
+})
+
+/** Returns the first keys with a request, in the order of their positions: as many as a pass may have, or as are enough. */
+const firstRequested = Effect.fnUntraced(function*(
+  { generation, partition, store }: Unparking.OwnedPartition,
+  areEnough: (requested: ReadonlyArray<Parked>) => boolean = () => false
+): Effect.fn.Return<ReadonlyArray<Parked>, EventStoreError> {
   const requested: Array<Parked> = []
   let after: ParkedPlace | undefined
-  while (requested.length < maxKeysInPass) {
+  while (requested.length < maxKeysInPass && !areEnough(requested)) {
     const page = yield* store.parked(generation, { partition, isRequested: true, after, limit: maxKeysInChunk })
     requested.push(...page)
     after = page.at(-1)
     if (page.length < maxKeysInChunk) break
   }
-  yield* Unparking.requireEvents(owned, requested)
-  const isUnknown = ({ key }: Parked) => key === ConsumerKey.unknownKey
-  return requested.slice(0, 1).some(isUnknown) ? requested : requested.filter((one) => !isUnknown(one))
+  return requested
 })
 
 const passOf = (requested: ReadonlyArray<Parked>): Pass => ({
