@@ -475,7 +475,8 @@ end $$;
 --                that reads more takes them over
 --   repartition  no partition is leased, and no worker has their number: the worker may call repartition
 --   continued    another version has continued, and nothing is assigned
--- is_taking_over says whether other workers are to give partitions back to code with these reads. is_behind says whether a partition needs the former ones. These are the same for all, and only in the first such row.
+-- is_taking_over  whether other workers are to give partitions back to code with these reads
+-- is_behind       whether a partition needs the former ones; these are the same for all, and only in the first such row
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
   p_renew_only boolean, p_stops boolean, p_in_hand_partitions integer[] default '{}', p_in_hand_positions bigint[] default '{}',
@@ -1095,8 +1096,9 @@ $$;
 --   p_actions         what happened to the event there; empty for a key that was being freed
 --   p_next_positions  the event at which the key is parked again, or which it has reached while it is being freed; 0 if it is free
 --   p_freeing         whether it is being freed
--- Returns the keys whose request was withdrawn or replaced in the meantime (a retry by another retry is the same), or null if one of them is parked there no more: the checkpoint does
--- not move, so only this tells that another transaction has done the same. Unless the result is empty, nothing is written.
+-- Returns the keys whose request was withdrawn or replaced in the meantime (a retry by another retry is the same), or null if one of them is parked
+-- there no more. The checkpoint does not move, so only this shows that another transaction has done the same. Unless the result is empty, nothing
+-- is written.
 create function evsrc.unpark(
   p_generation text, p_partition integer, p_keys text[], p_positions bigint[], p_request_ids text[], p_actions text[],
   p_next_streams text[], p_next_versions bigint[], p_next_positions bigint[], p_next_event_ids uuid[], p_next_types text[], p_next_errors text[],

@@ -39,8 +39,8 @@ export interface AggregateOptions extends CommandExecution.RunOptions {
    */
   readonly load?: "verified" | "assumeNew" | "fresh" | undefined
   /**
-   * How many commands of one instance may wait or be in flight in this process, 1,000 by default. One more fails with `StoreUnavailable`, which can
-   * be retried.
+   * The maximum number of commands of one instance that wait or are in flight in this process: a whole number from 1, 1,000 by default. One more
+   * fails with `StoreUnavailable`, and can be sent again.
    */
   readonly maxWaiting?: number | undefined
 }
@@ -85,7 +85,15 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
   AggregateLoader.setHandling(decider)
   const { aggregate } = decider
   const { events } = aggregate
-  const queue = InstanceQueue.make<State>(options.maxWaiting ?? 1_000)
+  const { maxWaiting = 1_000 } = options
+  if (!Number.isSafeInteger(maxWaiting) || maxWaiting < 1) {
+    return yield* Effect.die(
+      new Error(
+        `Aggregate.layer: maxWaiting of the aggregate "${aggregate.name}" is ${maxWaiting}; it must be a whole number from 1`
+      )
+    )
+  }
+  const queue = InstanceQueue.make<State>(maxWaiting)
   const instances = {
     store,
     decider,

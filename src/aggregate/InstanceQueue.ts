@@ -258,8 +258,8 @@ const tooMany = (stream: string, maxWaiting: number): EventStoreError =>
   storeError(
     new StoreUnavailable({
       message:
-        `${maxWaiting} commands on "${stream}" wait in this process, as many as may (maxWaiting); this one was not decided. Send it `
-        + "again later, or raise `maxWaiting` of Aggregate.layer",
+        `${maxWaiting} commands on "${stream}" wait or are in flight in this process, which is the maximum (maxWaiting); this one was `
+        + "not decided. Send it again later, or raise `maxWaiting` of Aggregate.layer",
       cause: undefined
     })
   )
@@ -268,7 +268,7 @@ const waitedTooLong = (stream: string, commands: number): EventStoreError =>
   storeError(
     new StoreUnavailable({
       message:
-        `the command waited ${turnTimeout} for its turn on "${stream}" behind ${
+        `The command waited ${turnTimeout} for its turn on "${stream}" behind ${
           commands - 1
         } others in this process; it was not `
         + "decided. Send it again later",

@@ -96,7 +96,7 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     equal([other.partitions, other.change], [8, undefined], "another number, while workers have this one")
   }),
 
-  test("shows what the owner of a partition had in hand at its last heartbeat, until it is known to have ended", function*() {
+  test("shows what the owner had in hand at its last heartbeat, until that has ended", function*() {
     const { id } = notes()
     const store = yield* driver
     const event = { position: at(6), type: "Sent" }

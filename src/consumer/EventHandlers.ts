@@ -51,7 +51,7 @@ export type Handlers<E extends Event.Tagged> = {
 /**
  * The errors that every handler may fail with, without naming them in `parks`: those of the stores, of a command or a query that the handler
  * sends, and of the database. When the database or the key store is unavailable, the event is tried again until it succeeds. After any other of
- * them, also a vain wait for a lock of rows or of a stream, it is retried as `retry` says, and then `onFailure` applies.
+ * them, also a lock timeout on rows or on a stream, it is retried as `retry` says, and then `onFailure` applies.
  *
  * @since 0.1.0
  * @category errors

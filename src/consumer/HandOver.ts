@@ -20,7 +20,7 @@ type Owned = Pick<
  * @category models
  */
 export interface HandOver {
-  /** Says what waits, for which partitions, their workers and what these have in hand. */
+  /** The text that names what waits, the partitions, their workers and the events that these have in hand. */
   readonly detail: string
   /** For how many seconds the first of the events in hand has been so; 0 without any. */
   readonly seconds: number

@@ -37,7 +37,7 @@ const unavailable = (error: unknown, secrets: Secrets): EventStoreError | undefi
     if (isSqlError(within)) {
       const words = scrub(LockWait.describe(within), secrets)
       if (LockWait.isOfRow(within)) {
-        return LockWait.ofKey(outOfReach(`A statement has waited in vain for a lock: ${words}`, within, secrets))
+        return LockWait.ofKey(outOfReach(`A statement has waited too long for a lock: ${words}`, within, secrets))
       }
       return within.isRetryable || isTransient(within)
         ? outOfReach(`The database is unavailable: ${words}`, within, secrets)
@@ -61,7 +61,7 @@ const unavailableStore = (error: EventStoreError, isOwn: boolean, secrets: Secre
 
 /**
  * Returns the failure of a handler as an `EventStoreError`. It `isRetryable` when the database is unavailable, and
- * after a vain wait for a lock; `LockWait.isOfKey` tells whether other events may not need that. The message names an error that
+ * after a lock timeout; `LockWait.isOfKey` is true if events of other keys may not need the lock. The message names an error that
  * the handler does not declare. The personal data of the event, and all that the handler has `read`, is removed from the words.
  *
  * @since 0.1.0
@@ -129,7 +129,7 @@ export const failed = (
 }
 
 /**
- * Returns the failure of an event whose handler has waited in vain for a lock that other events may not need. Other errors remain.
+ * Returns a `ConsumerFailed` for a lock timeout of one key. Returns every other error unchanged.
  *
  * @since 0.1.0
  * @category constructors

@@ -90,7 +90,7 @@ export const undecided = (
     : uncategorized(consumer, types).map(({ type }) => type)
 
 /**
- * Returns whether a category got events of an unknown type before events of a consumer's set, and nothing else told that it concerns the consumer.
+ * Returns whether a category got events of an unknown type before events of a consumer's set, and nothing else showed that it concerns the consumer.
  *
  * @since 0.1.0
  * @category guards
@@ -145,8 +145,8 @@ const notCounted = (position: Position.Position): EventStoreError =>
   )
 
 /**
- * Returns the filter of a partition with types that the consumer does not know. Of the events that it selects, `isRelevant` tells those of other
- * streams.
+ * Returns the filter of a partition with types that the consumer does not know. `isRelevant` returns false for the events of other streams
+ * that it selects.
  *
  * @since 0.1.0
  * @category combinators

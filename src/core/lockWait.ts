@@ -1,5 +1,5 @@
 /**
- * Whether a statement has waited in vain for a lock that events of other keys do not need. Internal: the package does not export it.
+ * Marks lock timeouts that concern the events of one key only. Internal: the package does not export it.
  *
  * @since 0.1.0
  */
@@ -14,9 +14,9 @@ import { serverWords, sqlState } from "./sqlState.ts"
  * @category models
  */
 export interface LockWait {
-  /** Whether it is a lock of rows. One of a table, or of something else, may concern the events of all keys. */
+  /** Whether it is a lock of rows. Any other lock, such as that of a table, may concern the events of all keys. */
   readonly isOfRow: boolean
-  /** The session that holds the lock, in words. */
+  /** The text that names the session which holds the lock. */
   readonly holder: string | undefined
 }
 
@@ -34,12 +34,12 @@ export const observed = (error: SqlError, wait: LockWait): SqlError => {
   return error
 }
 
-/** The server's words, in English, for a wait that nothing has observed: with its context, or of `NOWAIT`. */
+/** The server's English message for a wait that no other connection has observed: with its context, or of `NOWAIT`. */
 const wordsOfRow =
   /while (updating|deleting|locking|inserting|checking|rechecking) .*tuple|obtain lock on row|uniqueness of tuple/
 
 /**
- * Returns whether a database error is that of a vain wait for a lock of rows (`lock_not_available`).
+ * Returns whether a database error is a lock timeout on rows (`lock_not_available`).
  *
  * @since 0.1.0
  * @category guards
@@ -48,7 +48,7 @@ export const isOfRow = (error: SqlError): boolean =>
   sqlState(error) === "55P03" && (observations.get(error)?.isOfRow ?? wordsOfRow.test(serverWords(error)))
 
 /**
- * Says for which lock a statement has waited, in the words of the server, and which session holds it.
+ * Returns the server's message for a lock timeout, with the session that holds the lock if it was seen.
  *
  * @since 0.1.0
  * @category accessors
@@ -59,7 +59,7 @@ export const describe = (error: SqlError): string => {
 }
 
 /**
- * Marks the error of a vain wait for a lock of rows, of a stream, or of something else of one key.
+ * Marks the error of a lock timeout on rows, on a stream, or on something else of one key.
  *
  * @since 0.1.0
  * @category combinators

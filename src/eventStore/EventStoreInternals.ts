@@ -41,7 +41,7 @@ export interface EventStoreInternals {
     batch: ReadonlyArray<Event.Of<E>>,
     options: AppendOptions
   ) => Effect.Effect<Appended, AppendError>
-  /** Appends like `EventStore.append`, and tells an observer when it has sent the events. */
+  /** Appends like `EventStore.append`, and notifies an observer when it has sent the events. */
   readonly appendObserved: <E extends Event.Any>(
     events: E,
     stream: string,

@@ -35,8 +35,9 @@ const keysInPage = 1_000
 
 /**
  * Moves the checkpoints of a consumer to a position of the log, and continues from there. It takes the partitions from their workers, which claim
- * them again at once. Stop the consumer's programs before: a worker that runs continues its batch until its next heartbeat. Fails with `InvalidRequest` when the log has no event at the position, when the position is above the high-water
- * mark, or when the consumer has never run; with `LogDiverged` when the log has another event there.
+ * them again at once. Stop the consumer's programs before: a worker that runs continues its batch until its next heartbeat. Fails with
+ * `InvalidRequest` when the log has no event at the position, when the position is above the high-water mark, or when the consumer has never run;
+ * with `LogDiverged` when the log has another event there.
  *
  * **When to use**
  *

@@ -136,7 +136,7 @@ const obstacleOf = Effect.fnUntraced(function*(
     + "or raise its version"
 })
 
-/** Says what waits for which partitions to be given back, and why their number is not that of the consumer's definition. */
+/** Returns the assessment of a change that waits for partitions, or of a number of partitions other than that of the definition. */
 const changeOf = Effect.fnUntraced(function*(
   store: ConsumerDriver,
   { id, partitions: defined }: Consumer.Consumer,

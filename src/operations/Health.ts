@@ -164,7 +164,7 @@ const holderOf = (
     return holder && LockHolders.describe(observed, holder)
   })
 
-/** What waited may have given up by now. */
+/** The statement that waited may have ended by now. */
 const mayBeCause = ({ pid, state, waiting }: LockHolder): boolean =>
   waiting > 0 || pid === undefined || state?.startsWith("idle in transaction") === true
 
@@ -306,7 +306,7 @@ const limitsOf = (options: HealthOptions): HealthLimits => {
   }
 }
 
-/** Makes the gauges of health red: what they say of the last check that succeeded is not known to be so any longer. */
+/** Sets the gauges of health to red, because the result of the last successful check may be out of date. */
 const publishUnknown = (consumers: ReadonlyArray<Consumer.Consumer>): Effect.Effect<void> => {
   const red = HealthStatus.rank("red")
   return Effect.andThen(

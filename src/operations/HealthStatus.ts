@@ -182,7 +182,7 @@ export const ofOtherPartitions = (
  * - `passes`: it does not read the events
  * - `stops`: no checkpoint is past the first of them, and the consumer stops before it
  * - `stopsLater`: a checkpoint is past the first of them, and the consumer stops before the next
- * - `passed`: it stops before the next, but has passed the first, because nothing told then that the type concerns it
+ * - `passed`: it stops before the next, but has passed the first, because nothing showed then that the type concerns it
  *
  * @since 0.1.0
  * @category models

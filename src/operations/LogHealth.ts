@@ -29,7 +29,7 @@ export interface LogHealth extends HealthStatus.Assessment {
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
   /**
    * The position up to which the types of events are counted. A check of a large log that was never checked counts for a fifth of its timeout, and the
-   * next one continues. `ConsumerHealth.unknownTypes` does not tell of later events.
+   * next one continues. `ConsumerHealth.unknownTypes` does not cover later events.
    */
   readonly typesCountedTo: Position.Position
   /**

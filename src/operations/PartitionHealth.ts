@@ -191,7 +191,7 @@ const placeOf = ({ eventId, position }: LogPosition.LogPosition): string => `${p
 
 const rangeOf = ({ count, position }: Checkpoint): string => `${count?.since} ${position}`
 
-/** Returns what says of a partition that the log does not have the events of its checkpoints, or has fewer before it. */
+/** Returns a function that finds why a partition and the log differ: an event of its checkpoints is missing, or there are fewer events before one. */
 const divergedOf = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   progress: ReadonlyArray<Progress>
@@ -226,7 +226,7 @@ const divergedOf = Effect.fnUntraced(function*(
 /** The maximum number of events that are read to see whether newer code wrote them. */
 const maxNewer = 16
 
-/** Returns what says why the next event of a partition without an owner cannot be decoded, if newer code wrote it. */
+/** Returns a function that finds why the next event of a partition without an owner cannot be decoded, if newer code wrote it. */
 const newerOf = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   consumer: Consumer.Consumer,

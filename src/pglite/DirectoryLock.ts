@@ -46,7 +46,7 @@ const create = (system: LockOwner.System, draft: string, path: string): boolean 
   }
 }
 
-/** Who holds a lock that was not taken. */
+/** The owner of a lock that could not be taken. */
 interface Holder {
   readonly verdict: Exclude<LockOwner.Verdict, "ended"> | "unreadable"
   readonly owner: LockOwner.Owner | undefined
@@ -70,8 +70,8 @@ const onDisk = <A>(folder: string, use: () => A): Effect.Effect<A, PgliteError> 
   Effect.try({ try: use, catch: (cause) => folderError(folder, cause) })
 
 /**
- * Replaces the lock of an owner that has ended. Only the holder of a second lock, which is named after that owner, may do it. So nobody
- * else replaces it between the look at the file and the rename, which replaces it at once. Returns whether it did.
+ * Replaces the lock of an owner that has ended. Only the holder of a second lock, which is named after that owner, may do it. So no
+ * other process replaces the file between the read and the rename, which is atomic. Returns whether it did.
  */
 const replace = Effect.fnUntraced(function*(
   attempt: Attempt,
@@ -152,7 +152,7 @@ const release = (folder: string, token: string, endSocket: (() => void) | undefi
   LockOwner.heldHere.delete(token)
 }
 
-/** What releases the locks of this process if it exits before their scopes close, as after an error that nothing has caught. */
+/** The releases of the locks of this process. They run if it exits before the scopes close, as after an uncaught error. */
 const atExit = new Set<() => void>()
 let watchesExit = false
 
@@ -160,7 +160,7 @@ const releaseAtExit = (end: () => void): void => {
   atExit.add(end)
   if (watchesExit) return
   watchesExit = true
-  // Node removes the socket file when it exits, and the owner could not be checked any more.
+  // Node removes the socket file when it exits. Without it no other container could check the owner.
   process.once("exit", () => {
     for (const end of atExit) end()
   })

@@ -1,8 +1,11 @@
 /** Turns of the commands of an instance: one at a time, each passed on, wherever a fiber is interrupted. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Random } from "effect"
+import { Effect, Exit, Fiber, Random } from "effect"
 import * as Scheduler from "effect/Scheduler"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as InstanceQueue from "../../src/aggregate/InstanceQueue.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
+import { AccountDecider } from "../support/AccountFixtures.ts"
 
 describe("InstanceQueue", () => {
   // With so few steps between two yields of the run loop, an interruption comes at every step of a turn.
@@ -37,5 +40,16 @@ describe("InstanceQueue", () => {
         }
       }),
     60_000
+  )
+  it.effect.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])(
+    "rejects a maxWaiting of %d when the layer is built",
+    (maxWaiting) =>
+      Effect.gen(function*() {
+        const exit = yield* Effect.exit(Effect.provide(Effect.void, Aggregate.layer(AccountDecider, { maxWaiting })))
+        assert.include(
+          Exit.isFailure(exit) ? String(exit.cause) : "",
+          `maxWaiting of the aggregate "Account" is ${maxWaiting}; it must be a whole number from 1`
+        )
+      }).pipe(Effect.provide(EventStore.layerMemory))
   )
 })

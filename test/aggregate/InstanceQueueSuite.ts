@@ -67,7 +67,7 @@ const versionsOf = (id: string) =>
  * @category suites
  */
 export const instanceQueues: ReadonlyArray<Case<Stores>> = [
-  test("commands that arrive together at an instance are decided in their order, without a conflict", function*() {
+  test("commands that arrive together are decided in their order, without a conflict", function*() {
     const id = yield* Effect.provide(opened, accounts)
     const receipts = yield* Effect.provide(
       Effect.forEach(upTo(60), (amount) => CommandBus.dispatch(Deposit, { id, amount }), { concurrency: "unbounded" }),
@@ -96,7 +96,7 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     equal(yield* versionsOf(id), [1_000, 1_001], "the balance")
   }),
 
-  test("rejects a command on the state that those before it have led to, and none of its neighbours", function*() {
+  test("rejects a command on the state after those before it, and rejects no other", function*() {
     const id = yield* Effect.provide(opened, accounts)
     const exits = yield* Effect.provide(
       Effect.forEach(
@@ -141,7 +141,7 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     equal(yield* versionsOf(id), [6, 7], "the balance")
   }),
 
-  test("a decide that looks at a clock is asked again, and what it then decides is written", function*() {
+  test("a decide that reads a clock runs again, and its new events are written", function*() {
     const id = yield* Effect.provide(opened, accounts)
     let calls = 0
     const changing = Aggregate.layer({
@@ -164,7 +164,7 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     equal(receipt.events.length, Number(state[1]) - 2, "the receipt has what is written")
   }),
 
-  test("a command id that comes twice at the same time is written once, and those behind it are decided", function*() {
+  test("a command id sent twice at once is written once; those behind it are decided", function*() {
     const id = yield* Effect.provide(opened, accounts)
     const commandId = unique("command")
     const receipts = yield* Effect.provide(
@@ -231,7 +231,7 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     ok(Number(balance) > 30, "the other process has appended")
   }),
 
-  test("more commands than may wait at an instance fail with an error that can be retried", function*() {
+  test("commands beyond maxWaiting of an instance fail with an error that can be retried", function*() {
     const id = yield* Effect.provide(opened, accounts)
     const gate = yield* Deferred.make<void>()
     const waiting = onChanged((send) => (request) => Effect.andThen(Deferred.await(gate), send(request)))

@@ -147,7 +147,7 @@ export const circularWaits: ReadonlyArray<Case<Stores>> = [
     equal(failure, "CircularWait of a transaction", "the append")
   }),
 
-  test("handlers of two consumers that wait for each other end after their timeouts, and others go on", function*() {
+  test("handlers of two consumers that wait for each other end after their timeouts", function*() {
     const run = unique("run")
     const ids = [`${run}a`, `${run}b`] as const
     const subscriptions = ids.map((id, i) =>

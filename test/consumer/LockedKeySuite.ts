@@ -1,4 +1,4 @@
-/** A handler that waits in vain for a lock: one of rows parks its key, and one that may concern all keys parks nothing. */
+/** A handler whose wait for a lock times out: a lock of rows parks its key, and one that may concern all keys parks nothing. */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
@@ -92,7 +92,7 @@ export const lockedKeys: ReadonlyArray<Case<Stores>> = Object.entries(kinds).fla
     equal([one?.stream, one?.attempts], [`${prefix}a`, 3], "the parked key")
     includes(
       one?.error ?? "",
-      `waited in vain for a lock: ${message} while updating tuple (0,1) in relation "mine"`,
+      `waited too long for a lock: ${message} while updating tuple (0,1) in relation "mine"`,
       "its error"
     )
     isLocked = false

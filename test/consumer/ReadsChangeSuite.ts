@@ -537,7 +537,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
 ]
 
 const races: ReadonlyArray<Case<Stores>> = [
-  test("a partition is taken from its owner only after that has saved what it has handled", function*() {
+  test("a partition is taken from its owner only after it has saved what it has handled", function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const id = `${uniqueName()}@1`
     const claim = (reads: string) =>

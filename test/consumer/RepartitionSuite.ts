@@ -276,7 +276,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     yield* audited
   }),
 
-  test("the number of partitions, and the version, change only so often while a partition is behind", function*() {
+  test("partitions and version change a limited number of times while one is behind", function*() {
     const mails = fixture()
     const store = yield* driver
     const [position] = yield* mails.append(mails.streamIn([2, 0]))
@@ -306,7 +306,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     includes((yield* Health.of([next])).reasons.join(), "have changed too often while", "the health of the new version")
   }),
 
-  test("a request finds the keys that have moved to other partitions since they were listed", function*() {
+  test("a request finds keys that have moved to other partitions since they were listed", function*() {
     const mails = fixture()
     const store = yield* driver
     const [older, newer] = [mails.subscription(2), mails.subscription(3)]
@@ -399,7 +399,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     includes(reasons.join(), "rebuild the projection by Rebuild.rebuild", "the health")
   }),
 
-  test("one partition by stream parks what the former ones would have parked, in a retry too", function*() {
+  test("one partition by stream parks what the former ones would have, in a retry too", function*() {
     const two = ConsumerKeyFixtures.fixture({ partitions: 2, partitionBy: "stream" })
     const { append, projection, seen, type } = two
     const [slow, fast] = [courseIn(0, `${type}-`), courseIn(1, `${type}-`)]

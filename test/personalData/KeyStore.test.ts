@@ -340,7 +340,7 @@ describe("cached keys after a restore of the key store", () => {
     const driver: KeyStoreDriver = {
       find: (subjects) => Effect.suspend(() => current.find(subjects)),
       findOrCreate: (offered) => Effect.suspend(() => current.findOrCreate(offered)),
-      // A backup in which nobody was erased since, so its id is the same.
+      // A backup without an erasure since, so its id is the same.
       lastErasure: Effect.suspend(() => first.lastErasure),
       erase: (subject) => Effect.suspend(() => current.erase(subject))
     }

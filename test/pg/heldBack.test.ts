@@ -572,7 +572,7 @@ describe.concurrent("a session that holds a lock of a handler's own table", () =
         Effect.gen(function*() {
           const pid = yield* session(holder)
           const words = new RegExp(
-            `in vain for a lock: .*lock timeout.* in relation "mine" \\(SQLSTATE 55P03\\), held by the session ${pid} \\(application "culprit", in`
+            `waited too long for a lock: .*lock timeout.* in relation "mine" \\(SQLSTATE 55P03\\), held by the session ${pid} \\(application "culprit", in`
           )
           const { detail } = yield* until(status, ({ state }) => state === "retrying")
           assert.match(detail!, words)

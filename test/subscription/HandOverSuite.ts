@@ -314,7 +314,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal([...inbox.got], ["new 1", "new 2", "new 3", "old 1", "new 4"], "the handled events")
   }),
 
-  test("handles no further event after its heartbeat has told that another worker took over", function*() {
+  test("handles no further event after its heartbeat shows that another worker took over", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()
     const [begun, proceed, committed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
@@ -446,7 +446,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal(lines.filter((line) => line.includes("holds back")), [], "the log")
   }),
 
-  test("hands on a partition whose handler does not end its interruption", function*() {
+  test("hands on a partition whose handler ignores its interruption", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()
     const [begun, end] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
@@ -502,7 +502,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal([...inbox.got].slice(4), ["new 5"], "the event after it")
   }),
 
-  test("hands on a partition whose handler in the transaction does not end its interruption", function*() {
+  test("hands on a partition whose handler in a transaction ignores its interruption", function*() {
     const [name, prefix] = [unique("rows"), unique("mail")]
     const inbox = makeInbox()
     const [begun, end] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]

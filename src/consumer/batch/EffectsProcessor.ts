@@ -140,7 +140,7 @@ const tryAgain = Effect.fnUntraced(function*(
 /** Ids alone may repeat: the store does not compare them, and a program may provide its own `IdGenerator`. A log that was set back may repeat positions. */
 const placeOf = ({ id, position }: EncodedEvent): string => `${position} ${id}`
 
-/** What became of an event. It is untried when the worker stops before its handler has ended, or before the next attempt. */
+/** The result of handling an event. The event is untried when the worker stops before its handler has ended, or before the next attempt. */
 interface Handled {
   readonly failed: Pick<Failure, "error" | "attempts"> | "untried" | undefined
   readonly isStopping: boolean

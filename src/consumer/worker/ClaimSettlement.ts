@@ -109,7 +109,7 @@ const requireCheckpoints = (
   ])
 
 /**
- * Says which partitions of the earlier version are still owned, and by which workers.
+ * Returns the text that names the partitions of the earlier version which are still owned, and their workers.
  *
  * @since 0.1.0
  * @category accessors

@@ -369,7 +369,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
 })
 
-/** Says for what the worker owns nothing at the moment, if its consumer changes: what it gives back itself, or what others are to give back. */
+/** Returns the change for which the worker owns no partition at the moment: it gives its own back, or waits until others have. */
 const drainDetailOf = Effect.fnUntraced(function*(
   worker: Worker,
   { change, generation, isTakingOver }: Claim,

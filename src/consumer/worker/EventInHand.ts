@@ -104,7 +104,7 @@ export const heldBy = (
   )
 
 /**
- * Says which event of a partition is in hand, and for how long.
+ * Returns the text that names the event in hand of a partition, and for how long it has been so.
  *
  * @since 0.1.0
  * @category accessors
@@ -120,7 +120,7 @@ const timeSince = (since: number, now: number): string =>
   Duration.format(Duration.seconds(Math.floor((now - since) / 1000)))
 
 /**
- * Says that the handlers of partitions wait for a connection, and since when the first of them does.
+ * Returns the text for handlers that wait for a connection, with the time for which the first of them has waited.
  *
  * @since 0.1.0
  * @category accessors
@@ -134,8 +134,8 @@ export const describeWait = (partitions: ReadonlyArray<number>, since: number, n
   }; transactions of handlers use at most half of the client's pool`
 
 /**
- * Says what partitions have had in hand for longer than a time: the event that has been so for the longest time, and which handlers wait for a
- * connection.
+ * Returns the text for what partitions have had in hand for longer than a time: the event with the longest time, and the handlers that wait for a
+ * connection. Returns undefined if there is none.
  *
  * @since 0.1.0
  * @category accessors
@@ -160,7 +160,7 @@ export const describeLongest = (
 }
 
 /**
- * Says that a worker does not wait for the handler of an event any longer.
+ * Returns the log message of a worker that stops waiting for the handler of an event.
  *
  * @since 0.1.0
  * @category accessors

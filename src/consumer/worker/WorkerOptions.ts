@@ -34,8 +34,9 @@ export interface WorkerOptions {
   readonly retryDelay?: { readonly first: Duration.Input; readonly max: Duration.Input } | undefined
   /**
    * How long the handler of an event may take to end when the worker stops, or gives the partition to another; 3 seconds by default. Then it is
-   * interrupted, and the next owner of the partition handles the event again, after another 3 seconds even if the handler still runs. The worker ends at most 5 seconds later. A handler in the transaction is interrupted at once, because nothing
-   * of it remains; after 3 seconds the transaction is rolled back even if the handler still runs, and its further statements fail.
+   * interrupted, and the next owner of the partition handles the event again, after another 3 seconds even if the handler still runs. The worker ends at
+   * most 5 seconds later. A handler in the transaction is interrupted at once, because its writes are rolled back. After 3 seconds the transaction is
+   * rolled back even if the handler still runs, and its further statements fail.
    */
   readonly stopTimeout?: Duration.Input | undefined
 }

@@ -109,7 +109,7 @@ export type WorkerEvent =
       readonly _tag: "Reconciled"
       /** When the claim began: a yield that ended later still applied to it. */
       readonly claimedAt: number
-      /** What the store tells a worker without partitions; undefined for a worker that owns some. */
+      /** What a claim returns to a worker without partitions; undefined for a worker that owns some. */
       readonly standby: Shared["seen"] | undefined
       /** The position of the last committed event, unless it could not be read. */
       readonly last: Position.Position | undefined
@@ -272,7 +272,7 @@ export const statusOf = (
   consumer: string,
   state: WorkerState,
   partitions: number,
-  /** Says which event has been in hand for long, if one has. */
+  /** Returns the text that names the event which has been in hand for long, if there is one. */
   inHand?: string
 ): ConsumerStatus.ConsumerStatus => {
   const combined = ConsumerStatus.combine(

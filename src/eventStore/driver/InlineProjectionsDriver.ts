@@ -183,7 +183,7 @@ export interface InlineMaker {
 }
 
 /**
- * Returns the words for a transaction that makes documents.
+ * Returns the text that names a transaction which makes documents.
  *
  * @since 0.1.0
  * @category accessors

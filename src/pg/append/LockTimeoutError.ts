@@ -101,24 +101,24 @@ export const make = (connections: PgConnections, schema: string) => {
           return isOfKey ? LockWait.ofKey(error) : error
         }
       ),
-    /** The words of a transaction that keeps out appends. */
+    /** Returns the messages of a transaction that keeps out appends. */
     ofKeptOut: ({ projection, types }: KeptOut): WaitWords =>
       wordsOf(types, documentsParameter(projection === undefined ? [] : [{ projection }]), projection),
-    /** The words of a program that waits for appends of these types, to make an inline projection. */
+    /** Returns the messages of a program that waits for appends of these types, to make an inline projection. */
     ofTypes: (types: ReadonlyArray<string>, projection: string): WaitWords => wordsOf(types, null, projection)
   }
 }
 
 /**
- * What a wait for appends in flight says.
+ * The messages of a wait for appends in flight.
  *
  * @since 0.1.0
  * @category models
  */
 export interface WaitWords {
-  /** The error when it has ended. */
+  /** Returns the error of a wait that a timeout has ended. */
   readonly failed: (timeout: Timeout) => Effect.Effect<EventStoreError>
-  /** The message while it goes on. */
+  /** Returns the log message of a wait that goes on. */
   readonly waiting: Effect.Effect<string>
 }
 

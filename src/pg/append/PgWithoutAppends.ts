@@ -16,8 +16,8 @@ import type * as LockTimeoutError from "./LockTimeoutError.ts"
 import * as LockWaits from "./LockWaits.ts"
 
 /**
- * How long one attempt waits for a lock at most, in milliseconds: appends wait behind it. Shorter than PostgreSQL's `deadlock_timeout`: in a deadlock with
- * a transaction that appends several times, this one gives way.
+ * The maximum wait of one attempt for a lock, in milliseconds. Appends queue behind it. It is shorter than PostgreSQL's `deadlock_timeout`, so this
+ * attempt gives way in a deadlock with a transaction that appends several times.
  */
 const maxWait = 500
 
@@ -85,12 +85,12 @@ export const make = (
   }
 }
 
-/** An append that is kept out was in flight. */
+/** A lock was not free, because an append is in flight. */
 class Held extends Data.TaggedError("Held") {}
 
 /**
- * Returns a pause between two attempts. It fails, and names who is in flight, when the attempts have taken too long; before, after the `lockTimeout`, it
- * logs that once.
+ * Returns the pause between two attempts. After the `lockTimeout` it logs, once, which session holds the lock. After the timeout of the request it fails
+ * with an error that names the session.
  */
 const retrying = Effect.fnUntraced(function*(
   { lockTimeout, maintenanceTimeout }: PgDeadlines,

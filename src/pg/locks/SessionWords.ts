@@ -1,5 +1,5 @@
 /**
- * The words by which errors name a session that holds a lock.
+ * The text by which errors name a session that holds a lock.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ export interface Session {
 }
 
 /**
- * Returns the words for a session.
+ * Returns the text that names a session.
  *
  * @since 0.1.0
  * @category accessors

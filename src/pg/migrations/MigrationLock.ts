@@ -48,7 +48,7 @@ const logDelay = 1_000
 const keepsOutReaders = (lock: string): boolean =>
   lock === PgLockHolders.lockOfMigrations || lock.endsWith("(AccessExclusiveLock)")
 
-/** Returns what says which session holds a lock: one for which this session waits, or, when that has ended, one for which it may have waited. */
+/** Returns a function that names the session for which this one waits or, after the wait, one for which it may have waited. */
 const holderOf = (connections: PgConnections, schema: string, own: OwnSession) => {
   const query = PgStatement.make(connections)
   const { lockHolders } = PgLockHolders.make(query, `"${schema}"`)

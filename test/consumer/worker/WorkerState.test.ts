@@ -129,7 +129,7 @@ describe("the states of a worker", () => {
     assert.deepStrictEqual(shown(reported(2), claimFailed(3, "stuck")), ["stuck", "no database"])
   })
 
-  it("says that readers are held back if the high-water mark stays below the last event of a claim before", () => {
+  it("shows readers as held back if the mark stays below the last event of a claim before", () => {
     const [old, last] = [Position.make(5n), Position.make(9n)]
     const before = [reconciled(1, undefined, last), reported(2)]
     const reread = (head: Position.Position | undefined): Event => ({

@@ -72,7 +72,7 @@ describe("AppendQueue", () => {
     assert.isTrue(queue.isEmpty())
   })
 
-  it("passes over an append whose stream is in flight, and all that follow it by stream or id", () => {
+  it("passes over an append whose stream is in flight, and those behind it", () => {
     const [a, again, sameCommand, other] = [append("a"), append("a", "1"), append("b", "1"), append("c")]
     const queue = queueOf({ inFlight: 2, statementAppends: 1, batchAppends: 1 }, a)
     const first = queue.nextBatch()

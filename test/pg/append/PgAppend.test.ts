@@ -67,7 +67,7 @@ const aStatementWaits = Effect.flatMap(
 const migrated = Layer.effectDiscard(PgMigrations.run()).pipe(Layer.provideMerge(layerPostgres()))
 
 layer(migrated, { excludeTestServices: true })("PgAppend", (it) => {
-  it.effect("appends several times to one stream in a batch, each on what the one before has written", () =>
+  it.effect("appends several times to one stream in a batch, each after the one before", () =>
     Effect.gen(function*() {
       const { batch } = yield* statements
       const sql = yield* PgClient.PgClient

@@ -179,7 +179,7 @@ export const profiles = {
     interval: 400,
     stall: 0
   },
-  /** A worker that has tried in vain for so long waits the longest between two attempts. */
+  /** A worker whose attempts have failed for so long makes the longest pauses between two attempts. */
   defaults: { stores: {}, worker: {}, health: {}, interval: 1_000, stall: 28_000 }
 } as const satisfies Readonly<Record<string, Profile>>
 export type ProfileName = keyof typeof profiles

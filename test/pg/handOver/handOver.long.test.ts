@@ -174,7 +174,7 @@ const judge = (
     const other = calm.get(note.position)
     if (other !== undefined) {
       const who = [other, note].map(({ process, version }) => `${process} (version ${version})`).join(" and ")
-      problems.push(`event ${note.position} was handled by ${who}, which nobody killed or froze`)
+      problems.push(`event ${note.position} was handled by ${who}, which was neither killed nor frozen`)
     }
     calm.set(note.position, note)
   }

@@ -1,4 +1,4 @@
-/** A process of the hand-over run. It runs the consumers of a release until SIGTERM, and prints `stalled` if it stood still although nobody froze it. */
+/** A process of the hand-over run. It runs the consumers of a release until SIGTERM, and prints `stalled` if it stood still without being frozen. */
 import { NodeRuntime } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Logger, Schema } from "effect"

@@ -192,7 +192,7 @@ describe("PgMigrations", () => {
       }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
   }
 
-  it.live("name the session that has locked the events when the statementTimeout ends the start", () =>
+  it.live("name the session that has locked the events when a start times out", () =>
     Effect.gen(function*() {
       const lock = "lock table evsrc.events in access exclusive mode"
       const { holder, lines, pid, started } = yield* startWhileLocked(lock, PgMigrations.run(), {
