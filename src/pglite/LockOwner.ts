@@ -254,12 +254,14 @@ export const listen = (system: System, folder: string, token: string): Effect.Ef
       server.close()
       Fs.closeSync(handle)
     }
-    server.once("error", () => {
+    const failed = (): void => {
       Fs.closeSync(handle)
       resume(Effect.succeed(undefined))
-    })
+    }
+    server.once("error", failed)
     server.once("listening", () => {
       server.unref()
+      server.off("error", failed)
       // Without file handles left it cannot accept a connection, but the kernel still answers for it.
       server.on("error", () => undefined)
       // After a power failure, a lock file without its socket file could not be checked.

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import * as Fs from "node:fs"
+import * as Net from "node:net"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import { vi } from "vitest"
@@ -114,6 +115,23 @@ describe.skipIf(process.platform !== "linux")("a lock of a process that is seen 
       const script = yield* Script.start(import.meta.resolve("./lock.script.ts"), { args: [path, "exit"] })
       yield* script.waitFor(/^locked$/)
       yield* script.exited
+      assert.deepStrictEqual(Fs.readdirSync(path), [])
+    }))
+
+  it.live("closes its file handle once, also after its socket could not accept a connection", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      const listen = vi.spyOn(Net.Server.prototype, "listen")
+      yield* Effect.addFinalizer(() => Effect.sync(() => listen.mockRestore()))
+      const scope = yield* Scope.make()
+      yield* Scope.provide(DirectoryLock.acquire(path), scope)
+      const [server] = listen.mock.contexts
+      assert.instanceOf(server, Net.Server)
+      server.emit("error", Object.assign(new Error("accept EMFILE"), { code: "EMFILE" }))
+      // If the lock had closed its handle, this file would get the same number, and lose it to the end of the lock.
+      const other = Fs.openSync(path, "r")
+      yield* Scope.close(scope, Exit.void)
+      Fs.closeSync(other)
       assert.deepStrictEqual(Fs.readdirSync(path), [])
     }))
 
