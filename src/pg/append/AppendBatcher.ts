@@ -118,14 +118,17 @@ export const make = Effect.fnUntraced(function*(
     }).pipe(Effect.onInterrupt(() => abandon(batch)))
 
   const startWaiting = (pending: Pending, followers: ReadonlyArray<Pending>): void => {
-    const ended = Effect.sync(() => {
-      queue.putBack(followers)
-      for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
-      if (isClosed) closeAll()
-      else sweep.start()
-      end(pending)
-    })
-    fork(withParentSpan(pending.span, Effect.ensuring(sendWaiting(statements, pending), ended)))
+    const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) =>
+      Effect.sync(() => {
+        queue.putBack(followers)
+        for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
+        // Otherwise each of them would be sent, and look for the holder of the lock, after the one before it.
+        if (Exit.isSuccess(exit) && Exit.isFailure(exit.value)) sweep.now()
+        if (isClosed) closeAll()
+        else sweep.start()
+        end(pending)
+      })
+    fork(withParentSpan(pending.span, Effect.onExit(sendWaiting(statements, pending), ended)))
   }
 
   return (request) =>
@@ -160,16 +163,19 @@ const makeSweep = (
   const { connectionTimeout, lockTimeout } = statements.deadlines
   const interval = Math.min(Math.max(Math.min(connectionTimeout, lockTimeout) / 8, 10), 1_000)
   let timer: Timer.Timer
+  const now = (): void => {
+    const millis = clock.currentTimeMillisUnsafe()
+    const overdue = queue.removeOverdue(millis - connectionTimeout, millis - lockTimeout)
+    for (const pendings of byStream(overdue)) fork(failOverdue(statements, pendings))
+  }
   const start = (): void => {
     timer ??= queue.isEmpty() ? undefined : Timer.start(interval, () => {
       timer = undefined
-      const now = clock.currentTimeMillisUnsafe()
-      const overdue = queue.removeOverdue(now - connectionTimeout, now - lockTimeout)
-      for (const pendings of byStream(overdue)) fork(failOverdue(statements, pendings))
+      now()
       start()
     })
   }
-  return { start, stop: () => Timer.stop(timer) }
+  return { now, start, stop: () => Timer.stop(timer) }
 }
 
 /** Gives a caller its result, unless it has one. */
@@ -203,13 +209,18 @@ const answersOf = (
   }
 }
 
-/** Waits for the locks of an append. When the statements are abandoned, its outcome is unknown. */
-const sendWaiting = (statements: Statements, pending: Pending): Effect.Effect<void> =>
+/** Waits for the locks of an append, and returns its result. When the statements are abandoned, its outcome is unknown. */
+const sendWaiting = (
+  statements: Statements,
+  pending: Pending
+): Effect.Effect<Exit.Exit<AppendRow, EventStoreError>> =>
   waitForLocks(statements, pending).pipe(
     Effect.exit,
-    Effect.map((exit) => {
-      if (!pending.isInterrupted) finish(pending, exit)
-    }),
+    Effect.tap((exit) =>
+      Effect.sync(() => {
+        if (!pending.isInterrupted) finish(pending, exit)
+      })
+    ),
     Effect.ensuring(Effect.sync(() => finish(pending, Exit.fail(abandonedError(pending)))))
   )
 

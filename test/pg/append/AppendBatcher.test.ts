@@ -176,6 +176,24 @@ describe("AppendBatcher", () => {
       assert.strictEqual(sent.length, 4)
     }))
 
+  it.effect("fails the appends behind one that waited too long for a lock together with it", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const fibers = yield* Effect.forEach(["a", "a", "a"], (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).busy("a")
+      yield* statement(2)
+      yield* TestClock.adjust("1 minute")
+      // The wait in the database has ended without the lock, and so has the look after it.
+      yield* (yield* statement(2)).busy("a")
+      yield* (yield* statement(3)).busy("a")
+      yield* TestClock.adjust("1 second")
+      const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+      assert.deepStrictEqual(exits.map(reason), ["StoreUnavailable", "StoreUnavailable", "StoreUnavailable"])
+      assert.strictEqual(sent.length, 4, "those behind it have not been sent again")
+    }))
+
   it.effect("never has one stream in two statements in flight", () =>
     Effect.gen(function*() {
       const { sent, start, statement } = yield* setup({ inFlight: 2, statementAppends: 1 })
