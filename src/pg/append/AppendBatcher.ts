@@ -120,8 +120,7 @@ export const make = Effect.fnUntraced(function*(
   const startWaiting = (pending: Pending, followers: ReadonlyArray<Pending>): void => {
     const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) =>
       Effect.sync(() => {
-        queue.putBack(followers)
-        for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
+        putBack(queue, followers)
         // Otherwise each of them would be sent, and look for the holder of the lock, after the one before it.
         if (Exit.isSuccess(exit) && Exit.isFailure(exit.value)) sweep.now()
         if (isClosed) closeAll()
@@ -147,6 +146,11 @@ export const make = Effect.fnUntraced(function*(
         }))
     })
 })
+
+const putBack = (queue: AppendQueue.AppendQueue<Pending>, followers: ReadonlyArray<Pending>): void => {
+  queue.putBack(followers)
+  for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
+}
 
 const abandon = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
   Effect.sync(() => {
