@@ -188,8 +188,10 @@ const watchErasures = ({ ask, now, oldest, onChange }: {
       checkedAt = Math.max(checkedAt, asked.at)
       return true
     }
-    onChange()
     const overlapped = asked.changes !== changes
+    // It brings nothing, and does not count as a change: otherwise requests whose results alternate would never agree.
+    if (overlapped && lastErasure === undefined) return false
+    onChange()
     changes++
     lastErasure = overlapped ? undefined : found
     checkedAt = overlapped ? -Infinity : asked.at
