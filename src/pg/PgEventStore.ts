@@ -20,8 +20,9 @@ import * as LockWaits from "./append/LockWaits.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
 import * as PgWithoutAppends from "./append/PgWithoutAppends.ts"
+import { checkKeepAlive } from "./connections/ClientPool.ts"
+import * as PgConnections from "./connections/PgConnections.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
-import * as PgConnections from "./PgConnections.ts"
 import * as PgDeadlines from "./PgDeadlines.ts"
 import * as PgInlineProjections from "./PgInlineProjections.ts"
 import * as PgLogReader from "./PgLogReader.ts"
@@ -45,7 +46,7 @@ export const makeDriver = Effect.fnUntraced(
     const sql = yield* SqlClient.SqlClient
     const { name: schema, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
-    yield* PgConnections.checkKeepAlive(sql)
+    yield* checkKeepAlive(sql)
     const query = PgStatement.make(connections)
     const reader = PgLogReader.make(query, quoted)
     const streams = PgStreams.make(query, quoted)

@@ -15,7 +15,9 @@ import * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import { createHash } from "node:crypto"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
-import { isEmbedded, type PgConnections, withTimeout } from "./PgConnections.ts"
+import { isEmbedded } from "./connections/ClientPool.ts"
+import type { PgConnections } from "./connections/PgConnections.ts"
+import { withTimeout } from "./connections/StatementDeadline.ts"
 import { fromSqlError } from "./PgErrors.ts"
 
 /** Commits within this time after a notification share the next one, because each costs the server and every listening process. */

@@ -7,7 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { isSqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../core/errors.ts"
-import type { PgConnections, TransactionOptions } from "./PgConnections.ts"
+import type { PgConnections, TransactionOptions } from "./connections/PgConnections.ts"
 import { fromSqlError, mapSqlError } from "./PgErrors.ts"
 
 /**

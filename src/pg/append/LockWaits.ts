@@ -12,7 +12,8 @@ import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { EventStoreError } from "../../core/errors.ts"
 import { isOfKey } from "../../core/lockWait.ts"
 import { sqlState } from "../../core/sqlState.ts"
-import { maxOccupations, type PgConnections } from "../PgConnections.ts"
+import { maxOccupations } from "../connections/ClientPool.ts"
+import type { PgConnections } from "../connections/PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
 
 /**

@@ -18,7 +18,7 @@ import type {
   AppendResult,
   EventStoreDriver
 } from "../../eventStore/driver/EventStoreDriver.ts"
-import type { PgConnections } from "../PgConnections.ts"
+import type { PgConnections } from "../connections/PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
 import type { LockWait } from "./LockWaits.ts"
 

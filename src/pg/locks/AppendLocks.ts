@@ -6,7 +6,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { PgConnections } from "../PgConnections.ts"
+import type { PgConnections } from "../connections/PgConnections.ts"
 import type { Session } from "./SessionWords.ts"
 
 /**

@@ -5,7 +5,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { LockObserver, PgConnections } from "../PgConnections.ts"
+import type { LockObserver } from "../connections/BoundedConnection.ts"
+import type { PgConnections } from "../connections/PgConnections.ts"
 import * as SessionWords from "./SessionWords.ts"
 
 interface WaitRow {

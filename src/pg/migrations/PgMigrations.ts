@@ -11,7 +11,8 @@ import * as Migrator from "effect/sql/Migrator"
 import * as SqlClient from "effect/sql/SqlClient"
 import { isSqlError, SqlError } from "effect/sql/SqlError"
 import { type EventStoreError, storeError, StoreFailure, StoreMisconfigured } from "../../core/errors.ts"
-import * as PgConnections from "../PgConnections.ts"
+import * as PgConnections from "../connections/PgConnections.ts"
+import { isNoResponse } from "../connections/StatementDeadline.ts"
 import * as PgDeadlines from "../PgDeadlines.ts"
 import { fromSqlError, isConnectionLost, mapSqlError, sqlErrorOf } from "../PgErrors.ts"
 import { type PgOptions, type SchemaName, schemaOf } from "../PgOptions.ts"
@@ -173,7 +174,7 @@ const requireTransactions = Effect.fnUntraced(function*(
       const error = sqlErrorOf(cause)
       return error === undefined
         ? Effect.failCause(Cause.map(cause, fromSqlError))
-        : isConnectionLost(error) && !PgConnections.isNoResponse(error)
+        : isConnectionLost(error) && !isNoResponse(error)
         ? Effect.succeed(false)
         : Effect.fail(fromSqlError(error))
     })

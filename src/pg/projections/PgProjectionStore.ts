@@ -13,9 +13,10 @@ import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
 import * as ProjectionStore from "../../projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../../projection/ProjectionStoreDriver.ts"
+import { isEmbedded } from "../connections/ClientPool.ts"
+import * as PgConnections from "../connections/PgConnections.ts"
 import * as PgLockObserver from "../locks/PgLockObserver.ts"
 import * as PgMigrations from "../migrations/PgMigrations.ts"
-import * as PgConnections from "../PgConnections.ts"
 import * as PgDeadlines from "../PgDeadlines.ts"
 import { type PgOptions, schemaOf } from "../PgOptions.ts"
 import * as PgStatement from "../PgStatement.ts"
@@ -71,7 +72,7 @@ export const makeDriver = Effect.fnUntraced(
 
 /** Claims, heartbeats and health must find a connection while handlers occupy theirs. A PGlite has one connection, which all take in turn. */
 const maxHandlerTransactions = ({ size, sql }: PgConnections.PgConnections): number =>
-  PgConnections.isEmbedded(sql) ? 1 : Math.max(1, Math.floor(size / 2))
+  isEmbedded(sql) ? 1 : Math.max(1, Math.floor(size / 2))
 
 /**
  * Provides the projection store after it has run the migrations.

@@ -6,7 +6,7 @@ import { Reactivity } from "effect/reactivity"
 import { EventQuery, type EventStoreDriver, Position, StreamId, Version } from "evsrc"
 import { PgMigrations } from "evsrc/pg"
 import * as PgAppend from "../../../src/pg/append/PgAppend.ts"
-import * as PgConnections from "../../../src/pg/PgConnections.ts"
+import * as PgConnections from "../../../src/pg/connections/PgConnections.ts"
 import * as PgDeadlines from "../../../src/pg/PgDeadlines.ts"
 import { layerPostgres } from "../../support/Database.ts"
 

@@ -1,0 +1,72 @@
+/**
+ * What is known of a client's pool: whether it is a PGlite, how many connections it has, and how many of them may be occupied for long.
+ *
+ * @since 0.1.0
+ */
+import { PgClient } from "@effect/sql-pg"
+import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
+import * as Semaphore from "effect/Semaphore"
+import type { SqlClient } from "effect/sql/SqlClient"
+
+const isPgClient = (sql: SqlClient): sql is PgClient.PgClient => PgClient.TypeId in sql
+
+/**
+ * Returns whether a client is that of a PGlite.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isEmbedded = (sql: SqlClient): boolean =>
+  isPgClient(sql) && sql.config.stream !== undefined && sql.config.host === "pglite"
+
+/**
+ * Logs, for debugging, that a client over TCP leaves dead connections that are idle to the deadline of the next statement.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const checkKeepAlive = (sql: SqlClient): Effect.Effect<void> =>
+  isPgClient(sql) && sql.config.keepAlive === undefined && sql.config.stream === undefined
+    && sql.config.path === undefined
+    ? Effect.logDebug("The SQL client has no keepAlive, so a dead connection is found only by the next statement on it")
+    : Effect.void
+
+/** The default of `PgClient`. */
+const defaultSize = 10
+
+/**
+ * Returns the number of connections in a client's pool.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const sizeOf = (sql: SqlClient): number =>
+  isPgClient(sql) && Predicate.hasProperty(sql.config, "maxConnections") &&
+    Predicate.isNumber(sql.config.maxConnections)
+    ? sql.config.maxConnections
+    : defaultSize
+
+const occupations = new WeakMap<SqlClient, Semaphore.Semaphore>()
+
+/**
+ * Returns the permits for what may occupy connections of a client for long: the same for all stores on the client.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const occupationsOf = (sql: SqlClient): Semaphore.Semaphore => {
+  const found = occupations.get(sql)
+  if (found !== undefined) return found
+  const made = Semaphore.makeUnsafe(maxOccupations(sizeOf(sql)))
+  occupations.set(sql, made)
+  return made
+}
+
+/**
+ * Returns how many connections of a pool may be occupied for long at a time.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const maxOccupations = (size: number): number => Math.max(1, size - 2)
