@@ -259,7 +259,7 @@ const tooMany = (stream: string, maxWaiting: number): EventStoreError =>
     new StoreUnavailable({
       message:
         `${maxWaiting} commands on "${stream}" wait or are in flight in this process, which is the maximum (maxWaiting); this one was `
-        + "not decided. Send it again later, or raise `maxWaiting` of Aggregate.layer",
+        + "not decided. Send it again later, or raise maxWaiting of Aggregate.layer",
       cause: undefined
     })
   )

@@ -1,6 +1,6 @@
 /** Each text that docs/stalls.md quotes is what the code says, but for numbers and names. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, DateTime, Duration, Effect, Layer, Logger, Schedule, Schema, Semaphore } from "effect"
+import { Context, DateTime, Duration, Effect, Fiber, Layer, Logger, Schedule, Schema, Semaphore } from "effect"
 import type { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import {
@@ -17,6 +17,7 @@ import {
   StreamId,
   Subscription
 } from "evsrc"
+import * as InstanceQueue from "../../src/aggregate/InstanceQueue.ts"
 import type { InHand } from "../../src/consumer/CheckpointDriver.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import * as HandOver from "../../src/consumer/HandOver.ts"
@@ -289,6 +290,17 @@ describe("docs/stalls.md", () => {
       ...texts("src/core/errors/StoreError.ts", /"CircularWait"/)
     ])
   })
+
+  it.effect("quotes the errors of commands on a busy instance", () =>
+    Effect.gen(function*() {
+      const queue = InstanceQueue.make<number>(3)
+      const command = queue.inTurn("Account-ann", () => Effect.never)
+      const [, waiting] = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(command, { startImmediately: true }))
+      const tooMany = yield* Effect.flip(command)
+      yield* TestClock.adjust("10 seconds")
+      const waited = yield* Effect.flip(Fiber.join(waiting!))
+      assertSaid("## A command waits for its turn", [tooMany.message, waited.message])
+    }))
 
   it.effect("shows a health without faults", () =>
     Effect.gen(function*() {
