@@ -8,10 +8,9 @@ import { PgEventStore } from "evsrc/pg"
 import { freshDatabase } from "../support/Database.ts"
 import { scale } from "../support/scale.ts"
 
-/** Each event has the count on which it was decided, and so has each rejection. */
+/** Each event has the count on which it was decided, and the command of the event before it. Each rejection has the count. */
 const CounterEvent = Schema.TaggedUnion({
-  Counted: { counter: Schema.String, before: Schema.Int, from: Schema.String },
-  Ended: { counter: Schema.String, before: Schema.Int }
+  Counted: { counter: Schema.String, before: Schema.Int, behind: Schema.String, from: Schema.String }
 })
 class Refused extends Schema.TaggedError<Refused>()("Refused", { count: Schema.Int }) {}
 const Count = Command.make("Count", {
@@ -20,19 +19,19 @@ const Count = Command.make("Count", {
 })
 const Counter = Aggregate.make("Counter", {
   id: "counter",
-  state: Schema.Int,
+  state: Schema.Struct({ count: Schema.Int, last: Schema.String }),
   events: CounterEvent,
   commands: [Count]
 }).decider({
-  initial: 0,
-  evolve: { Counted: (count) => count + 1, Ended: (count) => count },
+  initial: { count: 0, last: "" },
+  evolve: { Counted: ({ count }, { from }) => ({ count: count + 1, last: from }) },
   decide: {
-    Count: (count, { counter, from, times }) => {
+    Count: ({ count, last }, { counter, from, times }) => {
       if (times === 0) return Result.fail(new Refused({ count }))
       if (times > 3) throw new Error("broken")
       return Array.from(
         { length: times },
-        (_, i) => CounterEvent.cases.Counted.make({ counter, before: count + i, from })
+        (_, i) => CounterEvent.cases.Counted.make({ counter, before: count + i, behind: i === 0 ? last : from, from })
       )
     }
   }
@@ -125,10 +124,13 @@ const lockStream = Effect.fnUntraced(function*(url: string, counter: string) {
 
 /** What must hold of a counter's events, and of what was answered. */
 const judge = (events: ReadonlyArray<typeof CounterEvent.Type>, sent: ReadonlyArray<Sent>) => {
+  let last = ""
   for (const [index, event] of events.entries()) {
-    assert.strictEqual(event.before, index, "each event was decided on all those before it")
+    assert.strictEqual(event.before, index, "each event was decided on as many as are before it")
+    assert.strictEqual(event.behind, last, "each event was decided on those that are before it")
+    last = event.from
   }
-  const written = Map.groupBy(events, (event) => event._tag === "Counted" ? event.from : "")
+  const written = Map.groupBy(events, (event) => event.from)
   for (const { countAfter, countBefore, exit, from, times } of sent) {
     const events = written.get(from) ?? []
     if (Exit.isSuccess(exit)) {
