@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
@@ -21,9 +20,7 @@ import { internals } from "../../core/internals.ts"
 import * as Position from "../../core/Position.ts"
 import * as Background from "../../core/telemetry/background.ts"
 import * as LimitedLog from "../../core/telemetry/LimitedLog.ts"
-import * as Metrics from "../../core/telemetry/Metrics.ts"
 import * as OutageLog from "../../core/telemetry/OutageLog.ts"
-import * as LockHolders from "../../eventStore/driver/LockHolders.ts"
 import * as EventStore from "../../eventStore/EventStore.ts"
 import type { BatchProcessor } from "../batch/BatchProcessor.ts"
 import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
@@ -36,11 +33,12 @@ import type { Assignment, Claim, ClaimRequest } from "../LeaseDriver.ts"
 import * as ParkingRequestWakeups from "../parking/ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "../PartitionProcessor.ts"
 import type * as PartitionReport from "../PartitionReport.ts"
-import { awaitsNewerCode } from "../UnknownTypes.ts"
 import * as ClaimSettlement from "./ClaimSettlement.ts"
 import * as EventInHand from "./EventInHand.ts"
 import type { PartitionLease } from "./PartitionLease.ts"
 import { reconcile } from "./Reconciliation.ts"
+import { attributesOf, type Running, statusOf, type Worker } from "./Worker.ts"
+import { isLong, logFailure, logHandOver, logHeldBack, logInHand, logReport, publish } from "./WorkerLog.ts"
 import * as WorkerOptions from "./WorkerOptions.ts"
 import * as WorkerState from "./WorkerState.ts"
 
@@ -57,34 +55,6 @@ export interface ConsumerWorker {
   readonly status: () => ConsumerStatus
   /** Makes the worker claim, and look for requests, at once. */
   readonly wake: Effect.Effect<void>
-}
-
-interface Running {
-  readonly fiber: Fiber.Fiber<void>
-  readonly epoch: bigint
-  readonly generation: string
-  readonly requests: Latch.Latch
-  readonly inHand: EventInHand.Tracker
-  /** Whether another worker owns the partition, or this one under a later epoch. */
-  isLost: boolean
-}
-
-/** A worker's dependencies, and what changes: its state, its fibers and the end of its leases. */
-interface Worker {
-  readonly events: EventStore.EventStore["Service"]
-  readonly store: ConsumerDriver
-  readonly processor: BatchProcessor
-  readonly settings: WorkerOptions.Settings
-  readonly owner: string
-  readonly wakeUp: Latch.Latch
-  readonly running: Map<number, Running>
-  readonly outages: OutageLog.OutageLog
-  readonly logs: PartitionReport.ProcessorLogs
-  /** Whether the worker knows that the consumer need not wait for an earlier version. */
-  hasStarted: boolean
-  state: WorkerState.WorkerState
-  /** When its leases end, by the monotonic clock, in milliseconds. */
-  leasedUntil: number
 }
 
 /**
@@ -146,16 +116,6 @@ export const runAll = Effect.fnUntraced(function*(
   for (const worker of workers) yield* Effect.forkScoped(worker.run)
 })
 
-const statusOf = (worker: Worker, now: number): ConsumerStatus => {
-  const { processor: { consumer }, running, settings: { lease }, state } = worker
-  return WorkerState.statusOf(
-    consumer.id,
-    state,
-    running.size,
-    EventInHand.describeLongest(running, Duration.times(lease, 1 / 3), now)
-  )
-}
-
 type WithoutTime<Event> = Event extends unknown ? Omit<Event, "now"> : never
 
 /** Applies an event to the worker's state, and returns the state after it. */
@@ -166,23 +126,6 @@ const dispatch = (
   Effect.map(Clock.currentTimeMillis, (now) => {
     worker.state = WorkerState.transition(worker.state, { ...event, now }, worker.settings)
     return worker.state
-  })
-
-const attributesOf = ({ processor: { consumer }, settings: { generation } }: Worker) => ({
-  consumer: generation ?? consumer.id
-})
-
-/** Updates the gauges of the consumer. */
-const publish = (worker: Worker): Effect.Effect<void> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const { lag, parked, state } = statusOf(worker, now)
-    const gauge = <Input, State>(metric: Metric.Metric<Input, State>) =>
-      Metric.withAttributes(metric, attributesOf(worker))
-    return Effect.all([
-      Metric.update(gauge(Metrics.consumerLag), lag),
-      Metric.update(gauge(Metrics.consumerStuck), state === "stuck" ? 1 : 0),
-      Metric.update(gauge(Metrics.consumerParkedKeys), parked)
-    ], { discard: true })
   })
 
 /** Claims in a loop until the fiber is interrupted, then gives the leases back. */
@@ -206,19 +149,6 @@ const run = (worker: Worker): Effect.Effect<never> =>
     Effect.annotateLogs(attributesOf(worker)),
     Background.withoutSpans
   )
-
-/** Logs that the worker or a partition failed: once in an outage. */
-const logFailure = (
-  { outages, processor: { consumer } }: Worker,
-  source: number | "claim",
-  { detail, state }: WorkerState.Failure,
-  cause: Cause.Cause<unknown>
-): Effect.Effect<void> => {
-  const isStuck = state === "stuck"
-  // The words of a passing failure vary with the statement that met it.
-  const kind = isStuck ? detail : state
-  return outages.failed({ source, kind, message: `${consumer.id} is ${state}: ${detail}`, cause, isStuck })
-}
 
 /** Renews the leases, and claims more unless it is to renew only, or stops. */
 const heartbeat = Effect.fnUntraced(function*(
@@ -387,49 +317,6 @@ const drainDetailOf = Effect.fnUntraced(function*(
   return handOver?.detail ?? (change === undefined ? undefined : drainDetail)
 })
 
-const isLong = ({ settings: { lease } }: Worker, { seconds }: HandOver.HandOver): boolean =>
-  seconds > Duration.toSeconds(lease)
-
-/** Logs that the worker waits for partitions: once, and again when their worker has had an event in hand for longer than the lease. */
-const logHandOver = (worker: Worker, handOver: HandOver.HandOver): Effect.Effect<void> =>
-  worker.outages.failed({
-    source: "handOver",
-    kind: isLong(worker, handOver) ? "handOver in hand" : "handOver",
-    message: handOver.detail,
-    cause: Cause.empty
-  })
-
-/** Logs, once, that an event has been in hand for longer than the lease, and once if others wait for the partition meanwhile. */
-const logInHand = (worker: Worker): Effect.Effect<void> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const { outages, processor: { consumer }, running, settings: { lease }, state } = worker
-    const inHand = EventInHand.describeLongest(running, lease, now)
-    if (inHand === undefined) return outages.succeeded("inHand")
-    const isDraining = state._tag === "Standby" && state.detail === drainDetail
-    return outages.failed({
-      source: "inHand",
-      kind: isDraining ? "inHand drain" : "inHand",
-      message: `${consumer.id} waits: ${isDraining ? `${drainDetail}: ` : ""}${inHand}`,
-      cause: Cause.empty
-    })
-  })
-
-/** Logs, once in an outage, that a transaction holds back all readers, and which one. */
-const logHeldBack = (worker: Worker): Effect.Effect<void> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    const { events, outages, processor: { consumer }, settings, state } = worker
-    if (!state.isHeldBack) return outages.succeeded("head")
-    return LockHolders.observe(events[internals].driver).pipe(
-      Effect.timeout(Duration.times(settings.lease, 1 / 6)),
-      Effect.map(LockHolders.describeAppend),
-      Effect.orElseSucceed(() => "Health names it"),
-      Effect.flatMap((holder) => {
-        const message = `${consumer.id} waits: ${WorkerState.heldBack(statusOf(worker, now))}: ${holder}`
-        return outages.failed({ source: "head", kind: "head", message, cause: Cause.empty })
-      })
-    )
-  })
-
 /** Returns a position, if the log answers in time: the next heartbeat must not be late. */
 const inTime = (
   { settings }: Worker,
@@ -527,21 +414,6 @@ const reported = Effect.fnUntraced(function*(worker: Worker, partition: number, 
   // The next claim is due earlier from now on, because requests may come.
   if (isFirstParked) yield* worker.wakeUp.open
 })
-
-/** Logs that a partition has stopped at an event, or that it works. The worker logs an event of newer code when it stops claiming. */
-const logReport = (
-  worker: Worker,
-  partition: number,
-  { detail = "", error, state }: Omit<PartitionReport.Report, "applied">
-): Effect.Effect<void> =>
-  // The processor logs the attempts at an event.
-  state === "retrying"
-    ? Effect.void
-    : state !== "stuck" || error === undefined
-    ? worker.outages.succeeded(partition)
-    : awaitsNewerCode(worker.processor.consumer, error)
-    ? Effect.void
-    : logFailure(worker, partition, { state, detail }, Cause.fail(error))
 
 /** Releases a partition to a process that runs newer code, and claims none for a while. The worker keeps its other partitions. */
 const yieldToNewerCode = Effect.fnUntraced(
