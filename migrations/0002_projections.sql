@@ -531,7 +531,7 @@ begin
     raise exception '% was started with % partitions by %, not by %', generation, stored.partitions, stored.partitioned_by, p_partitioned_by
       using errcode = 'EV001', hint = 'Rebuild it, or raise its version.';
   end if;
-  -- Code that does not run any more keeps no partition from others.
+  -- Code that no longer runs must not keep a partition from others.
   update evsrc.checkpoints checkpoint set taken_by = null
     where checkpoint.generation = claim_partitions.generation and checkpoint.taken_by is not null and not exists (
       select from evsrc.workers worker
@@ -605,8 +605,8 @@ begin
           where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
       from evsrc.checkpoints checkpoint cross join lateral (
         select checkpoint.position < checkpoint.former_to
-          -- Of the events that wait since before, those are left out that were processed under other keys, and those fail that would change a
-          -- document out of the order of its streams.
+          -- Of the events that were waiting before the change, those that were processed under other keys are left out. Those that would change
+          -- a document out of the order of its streams fail.
           or checkpoint.former_to > 0 and exists (select from evsrc.parked
             where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition
               and parked.position <= checkpoint.former_to) as is_behind

@@ -2,7 +2,8 @@
  * Reads and writes the snapshots of an aggregate's states.
  *
  * A snapshot is an optimization, and a load verifies it. It is used when its fingerprint is that of this program, one of the program's keys has
- * signed it (if there are any), its text decodes, and the stream has its last event under the same version, position and id. Otherwise the state is folded from the events.
+ * signed it (if there are any), its text decodes, and the stream has its last event under the same version, position and id. Otherwise the state is folded
+ * from the events.
  *
  * @since 0.1.0
  */

@@ -13,7 +13,8 @@ import * as EventMerge from "../event/EventMerge.ts"
 import * as InProcessRpc from "./InProcessRpc.ts"
 
 /**
- * What handles commands or a query: an aggregate's decider, a decision, or the handler of a query. The same owner may be built several times, such as for several stores.
+ * What handles commands or a query: an aggregate's decider, a decision, or the handler of a query. The same owner may be built several times, such as for
+ * several stores.
  *
  * @since 0.1.0
  * @category models

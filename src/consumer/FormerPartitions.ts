@@ -66,7 +66,7 @@ export const allCheckpoints = (former: ReadonlyArray<FormerPartitions>): Readonl
   return Array.from(found.values())
 }
 
-/** So many layouts, and so many partitions in them, a consumer may have. */
+/** The maximum numbers of former layouts, and of partitions in them. */
 const [maxLayouts, maxPositions] = [32, 2_048]
 
 /**

@@ -154,7 +154,7 @@ export interface Marks {
   readonly latest: Mark | undefined
 }
 
-/** So many positions before a checkpoint are counted as long as no mark is confirmed. `read_all` counts at most twice as many. */
+/** The number of positions before a checkpoint that are counted as long as no mark is confirmed. `read_all` counts at most twice as many. */
 const unconfirmedPositions = 5000n
 
 /**

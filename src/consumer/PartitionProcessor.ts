@@ -150,7 +150,7 @@ export const run = Effect.fnUntraced(function*(
   )
 })
 
-/** So many parked keys are read in one statement. */
+/** The maximum number of parked keys that one statement reads. */
 const keysInPage = 5_000
 
 const parkedKeysOf = Effect.fnUntraced(function*(

@@ -268,7 +268,7 @@ const isApplied = (
 
 const pageSize = 500
 
-/** So many events are read to find one that only one code reads. */
+/** The maximum number of events that are read to find one that only one code reads. */
 const maxEvents = 10_000
 
 /** Returns an event in a range that is read by one code and not by another, if there is one. */

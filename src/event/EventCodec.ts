@@ -202,8 +202,8 @@ const decoderOf = (
 }
 
 /**
- * Returns the parts of an event that a reader by tags selects. It leaves out the parts of a split event that have other values of the tags. A part without a tag of
- * the name, or with one that the event was not stored with, belongs to every reader of the event.
+ * Returns the parts of an event that a reader by tags selects. It leaves out the parts of a split event that have other values of the
+ * tags. A part without a tag of the name, or with one that the event was not stored with, belongs to every reader of the event.
  */
 const selectParts = <P>(
   parts: ReadonlyArray<P>,

@@ -43,7 +43,7 @@ interface Compared {
 
 const compared = new WeakMap<EventStoreDriver, WeakMap<Event.Any, Compared>>()
 
-/** So many events are read by the first comparison of a process, in about a second; each further count continues it. */
+/** The maximum number of events that the first comparison of a process reads, in about a second. Each further count continues it. */
 const firstLimit = 50_000
 const nextLimit = 5_000
 const pageSize = 500

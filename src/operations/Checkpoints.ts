@@ -30,7 +30,7 @@ export interface Reset {
   readonly to: LogPosition.LogPosition
 }
 
-/** So many parked keys are compared with the log in one statement. */
+/** The maximum number of parked keys that one statement compares with the log. */
 const keysInPage = 1_000
 
 /**

@@ -48,7 +48,8 @@ export interface PartitionAudit {
   readonly partition: number
   /**
    * Events up to this position are not compared: where a subscription `from` `"now"` began, the position to which the checkpoint was reset, or the
-   * lowest checkpoint when the number of partitions changed; 0 if none of these. After such a change, earlier events that waited for a parked key are compared too.
+   * lowest checkpoint when the number of partitions changed; 0 if none of these. After such a change, earlier events that waited for a parked key are
+   * compared too.
    */
   readonly after: Position.Position
   /** The checkpoint. Later events are not compared. */

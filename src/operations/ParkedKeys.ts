@@ -94,7 +94,10 @@ export interface Inspection {
   readonly recorded: EncodedEvent
   /** The parked event decoded to the current version, or the error. An upcaster may split it, so it can be several events. */
   readonly events: Result.Result<ReadonlyArray<RecordedEvent<Event.Tagged>>, EventStoreError>
-  /** The first events of the key that wait behind the parked one, of those that the consumer takes; 100 at most. None are listed when the key is unknown: then every later event waits. */
+  /**
+   * The first events of the key that wait behind the parked one, of those that the consumer takes; 100 at most. None are listed when the key is unknown:
+   * then every later event waits.
+   */
   readonly waiting: ReadonlyArray<EncodedEvent>
   /** Whether more events wait. */
   readonly more: boolean
@@ -210,7 +213,7 @@ export const stream = (
   )
 
 /**
- * So many keys are read, or requested, in one statement.
+ * The maximum number of keys that one statement reads or requests.
  *
  * @since 0.1.0
  * @category accessors

@@ -7,7 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type { FoundKeys, KeyStoreDriver, SubjectKey } from "./KeyStoreDriver.ts"
 
-/** Of all stores of this process, since a test may replace one by another as if it were a backup. */
+/** One counter for all stores of this process, because a test may replace one store by another, like a backup. */
 let drawn = 0
 const newId = (): string => String(drawn++)
 

@@ -352,7 +352,7 @@ const versionsOf = (text: string): ReadonlyArray<EventTypeVersion> => {
   return Array.from(versions, ([schemaVersion, version]) => ({ schemaVersion: Number(schemaVersion), ...version }))
 }
 
-/** So many events are counted by one statement, in some tens of milliseconds. */
+/** The maximum number of events that one statement counts, in some tens of milliseconds. */
 const countedEvents = 25_000
 
 const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["eventTypes"] =>

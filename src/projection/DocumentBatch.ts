@@ -66,8 +66,8 @@ interface Batch {
 }
 
 /**
- * Folds events, in order, into the documents that they touch under the given keys. An event that cannot be decoded, or on which the projection's own code fails, changes
- * no document.
+ * Folds events, in order, into the documents that they touch under the given keys. An event that cannot be decoded, or on which the projection's own
+ * code fails, changes no document.
  *
  * @since 0.1.0
  * @category folding

@@ -208,7 +208,7 @@ describe("workers of a projection", () => {
             }
           }
           // After the lease of a dead owner expires, the next claim takes only a few round trips to the database. A machine that does other
-          // work delays the renewals of the living as well.
+          // work delays the renewals of live owners as well.
           const [gaps] = yield* sql<{ readonly partition: number; readonly owner: number }>`
             select extract(epoch from max(at - before))::float8 as partition,
               extract(epoch from max(at - renewed) filter (where owner in (select owner from evsrc.checkpoints)))::float8 as owner

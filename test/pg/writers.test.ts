@@ -65,7 +65,7 @@ describe("64 writers in four processes", () => {
     timeout
   )
 
-  // That the test above would see it. highWaterMark.test.ts shows it of one append in flight.
+  // Shows that the test above would find the fault. highWaterMark.test.ts shows it for one append in flight.
   if (isLong) {
     it.live(
       "make subscribers lose events without the in-flight low-water mark",

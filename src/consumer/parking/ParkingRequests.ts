@@ -122,7 +122,7 @@ interface ChunkSize {
 
 const nothing: Carried = { advanced: "advanced", failures: [], freed: [], applied: 0, changed: [], hasMore: false }
 
-/** So many streams are read at a time. */
+/** The maximum number of streams that are read at a time. */
 const concurrentReads = 4
 
 const ofStreams = (owned: Unparking.OwnedPartition): ParkingRequests => {
@@ -246,10 +246,10 @@ const waits = (
 /** The requests for so many keys are carried out in one pass through the log. */
 const maxKeysInPass = 5_000
 
-/** So many keys without further events are freed in one transaction. */
+/** The maximum number of keys without further events that one transaction frees. */
 const maxKeysInChunk = 1_000
 
-/** So many pages are read for a chunk when they have no events of its keys. */
+/** The maximum number of pages that a chunk reads without finding events of its keys. */
 const maxPagesInChunk = 10
 
 /** A pass through the log for the requests of many keys. */

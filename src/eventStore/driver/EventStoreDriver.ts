@@ -267,8 +267,8 @@ export interface EventStoreDriver {
   readonly closedStreams: (page: ClosedPage) => Effect.Effect<ReadonlyArray<ClosedStream>, EventStoreError>
 
   /**
-   * Returns the types of the events in the log, by categories, and how many have which tags. A store may count a large log in several calls: `position` is how far it has counted,
-   * at most the high-water mark.
+   * Returns the types of the events in the log, by categories, and how many have which tags. A store may count a large log in several
+   * calls: `position` is how far it has counted, at most the high-water mark.
    */
   readonly eventTypes: Effect.Effect<EventTypes, EventStoreError>
 

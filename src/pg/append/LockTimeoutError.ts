@@ -65,7 +65,7 @@ export const make = (connections: PgConnections, schema: string) => {
     projection: string | undefined
   ): WaitWords => {
     const waiter = projection === undefined
-      ? "A change of what appends of these types run"
+      ? "A change of the inline projections of these types"
       : `A change of inline projection "${projection}"`
     const lock = lockOf(
       { names: types.map((type) => `y${type}`), isExclusive: true, documents: documents ?? [] },

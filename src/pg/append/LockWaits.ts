@@ -33,8 +33,8 @@ export type LockWait = number | "now"
 export interface LockWaits {
   /**
    * Runs attempts until one succeeds, or until the lock timeout has passed: then it returns none. An attempt returns none, or fails with
-   * the lock timeout of the server or a deadlock, if another transaction holds a lock. While few appends wait, an attempt waits in the database, where waiting is fair. Further ones try again at
-   * intervals, without a connection in between.
+   * the lock timeout of the server or a deadlock, if another transaction holds a lock. While few appends wait, an attempt waits in the database, where
+   * waiting is fair. Further ones try again at intervals, without a connection in between.
    */
   readonly attempt: <A, E, R>(
     attempt: (wait: LockWait) => Effect.Effect<Option.Option<A>, E, R>,
@@ -43,7 +43,10 @@ export interface LockWaits {
     /** Whether each attempt runs in `transaction`, which occupies a connection by itself. `false` by default. */
     isTransaction?: boolean
   ) => Effect.Effect<Option.Option<A>, E, R>
-  /** Runs an append's transaction, which may wait for locks of its own. At most all but two connections are occupied at a time, also by handlers of projections. */
+  /**
+   * Runs an append's transaction, which may wait for locks of its own. Such transactions, and those of projections' handlers, leave two connections of the
+   * pool.
+   */
   readonly transaction: <A, E, R>(transaction: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
 }
 

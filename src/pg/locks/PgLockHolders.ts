@@ -35,7 +35,7 @@ interface HolderRow extends SessionRow {
 /** A younger transaction is listed only if a session waits for it, or if it is idle. */
 const minAge = "1 second"
 
-/** A transaction that has been idle for so long is listed: what waited for it may have given up after a short timeout, so that nothing waits now. */
+/** A transaction that has been idle for this time is listed, although no session may wait for it: a wait may have ended by a short timeout. */
 const minIdle = "100 milliseconds"
 
 /**

@@ -43,7 +43,7 @@ export const limit = ({ deadlines, sql }: PgConnections, own: OwnSession): Effec
     }
   )
 
-/** A wait that has lasted for so long, in milliseconds, or for half of the shorter deadline, is looked at and logged. */
+/** After this time in milliseconds, or after half of the shorter deadline, a wait is examined and logged. */
 const logDelay = 1_000
 
 /** Where a start waits: for other migrations, or for a table that it reads. */

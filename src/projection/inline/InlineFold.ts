@@ -54,7 +54,7 @@ export const removeAll = Effect.fnUntraced(function*(stores: InlineRegistration.
 /** The maximum number of times that the events are folded which others have appended in the meantime. */
 const maxRounds = 10
 
-/** So few events are folded while appends wait. */
+/** The last round folds at most this number of events. The events after it are folded while appends wait. */
 const fewEvents = 100
 
 /**

@@ -82,8 +82,8 @@ type IsPassed = (
 ) => ReturnType<typeof InlineReads.findBeyond>
 
 /**
- * Looks for such an event after a position, while others append. What it returns looks only at later events, so that appends wait for a short time, unless
- * the registration has changed meanwhile.
+ * Searches for such an event after a position, while others append. The function that it returns searches only later events, so that appends wait for a
+ * short time, unless the registration has changed meanwhile.
  */
 const searchPassed = Effect.fnUntraced(function*(
   { log }: InlineRegistration.Stores,

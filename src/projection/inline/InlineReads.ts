@@ -120,7 +120,7 @@ export const findBeyond = Effect.fnUntraced(function*(
 })
 
 /**
- * Does the same before its caller keeps out appends, which may take long. Returns the position from which the caller then has to look again.
+ * Does the same while appends go on, because it may take long. Returns the position from which the caller searches again while it keeps appends out.
  *
  * @since 0.1.0
  * @category accessors

@@ -103,7 +103,7 @@ const claim = (
       }, not by ${partitionedBy}; rebuild it, or raise the consumer's version`
     ))
   }
-  // Code that does not run any more keeps no partition from others.
+  // Code that no longer runs must not keep a partition from others.
   const isAlive = (takenBy: string) => Array.from(workers.values()).some((one) => one.reads === takenBy)
   for (const partition of partitions) {
     if (partition.takenBy !== undefined && !isAlive(partition.takenBy)) partition.takenBy = undefined
@@ -134,8 +134,8 @@ const claim = (
       position,
       eventId,
       count,
-      // Of the events that wait since before, those are left out that were processed under other keys, and those fail that would change a
-      // document out of the order of its streams.
+      // Of the events that were waiting before the change, those that were processed under other keys are left out. Those that would change a
+      // document out of the order of its streams fail.
       former: former.length > 0 && leastOf(generation, partition, position) < FormerPartitions.reached(former)
         ? former
         : undefined,

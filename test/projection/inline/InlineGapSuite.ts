@@ -453,7 +453,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     const running = yield* Layer.build(Layer.fresh(Projector.layerInline([inline])))
     yield* Effect.forEach(upTo(7), (n) => Effect.provide(append(`${prefix}${n}`, raised(1)), running))
-    // What a retirement leaves that ends after its first step, and a repair that ends before its last one.
+    // What an interrupted retirement leaves after its first step, and an interrupted repair before its last one.
     yield* log.inlineProjections.unregister(inline.id)
     const aside = `${inline.id}~inline`
     const changes = [{ key: "a", document: "1", indexed: [] }]
