@@ -20,7 +20,7 @@ interface WaitRow {
 const observeTimeout = 1_000
 
 /**
- * Returns a function that finds for which lock a session waits, and the session that holds it: the last of those that wait for each other.
+ * Returns a function that finds for which lock a session waits, and the session that holds it, which itself waits for none.
  *
  * @since 0.1.0
  * @category constructors
@@ -43,15 +43,18 @@ export const make = (connections: PgConnections): LockObserver => (pid) =>
 /** A row is locked by the id of the transaction that has written it; those that wait for it queue at the place of the row. */
 const locksOfRows: ReadonlySet<string> = new Set(["transactionid", "tuple", "spectoken"])
 
-const waitOf = `with recursive chain(pid, depth) as (
-    select $1::integer, 0
-    union all
-    select blocker, depth + 1 from chain, unnest(pg_blocking_pids(chain.pid)) as blocker where blocker <> 0 and depth < 5
+/** Those that wait in a queue also wait for all before them, so each session is looked at once. The holder is the one that waits for no other. */
+const waitOf = `with recursive chain(pid) as (
+    select $1::integer
+    union
+    select blocker from chain, unnest(pg_blocking_pids(chain.pid)) as blocker where blocker <> 0
   )
   select waiting.locktype, activity.pid, activity.application_name as application,
       extract(epoch from clock_timestamp() - activity.xact_start)::integer as seconds
     from pg_locks waiting
-      left join lateral (select chain.pid from chain where depth > 0 order by depth desc limit 1) as holder on true
+      left join lateral (
+        select chain.pid from chain where chain.pid <> $1 order by cardinality(pg_blocking_pids(chain.pid)) limit 1
+      ) as holder on true
       left join pg_stat_activity activity on activity.pid = holder.pid
     where waiting.pid = $1 and not waiting.granted
     limit 1`
