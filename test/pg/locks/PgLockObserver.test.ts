@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Schedule } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
+import * as PgConnections from "../../../src/pg/connections/PgConnections.ts"
 import * as PgLockObserver from "../../../src/pg/locks/PgLockObserver.ts"
-import * as PgConnections from "../../../src/pg/PgConnections.ts"
 import * as PgDeadlines from "../../../src/pg/PgDeadlines.ts"
 import { layerPostgres } from "../../support/Database.ts"
 
