@@ -23,7 +23,7 @@ export const internalError = InternalError.make({
 })
 
 const storeUnavailable = StoreUnavailable.make({
-  message: "The database cannot be reached, and nothing was written; try again later"
+  message: "The database cannot be reached, or did not respond in time. Nothing was written; try again later"
 })
 
 export const outcomeUnknown = OutcomeUnknown.make({

@@ -203,7 +203,7 @@ export const decisionStreams: ReadonlyArray<Case<EventStore>> = [
     equal((yield* eventsOf(course)).length, 1, "events")
   }),
 
-  test("commands and decisions whose models are an empty record are decided without models", function*() {
+  test("commands and decisions with an empty record of models decide without models", function*() {
     const payload = { course: text, student: text, limited: Schema.Boolean }
     const Join = Command.make("JoinCourse", { payload, error: TooMany })
     const JoinByDecision = Command.make("JoinByDecision", { payload, error: TooMany })

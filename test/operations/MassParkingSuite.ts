@@ -514,7 +514,7 @@ const handlers: ReadonlyArray<Case<Stores>> = (["retry", "skip"] as const).flatM
 )
 
 const repeatedRequests: ReadonlyArray<Case<Stores>> = [
-  test("a second request to retry while a handler runs repeats no event in the next program", function*() {
+  test("a second retry request while a handler runs repeats no event in the next program", function*() {
     const type = unique("Noted")
     const Events = Schema.TaggedUnion({ [type]: { n: Schema.Int } })
     const handled: Array<number> = []

@@ -619,7 +619,7 @@ describe.concurrent("a session that holds a lock of a handler's own table", () =
 })
 
 it.live(
-  "a session that holds the lock of a stream parks the key of the handler that appends to it, and no other",
+  "a handler that appends to a stream which a session locks parks its key only",
   () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase

@@ -103,7 +103,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
   }
 
   it.live(
-    "retiring waits for an append in flight that handles a type which the registered handlers ignore",
+    "retiring waits for an append of a type that the registered handlers ignore",
     () =>
       Effect.gen(function*() {
         const handlers = (drains: boolean) =>
