@@ -72,6 +72,22 @@ const stock = (name: string, { takes = true, where = {}, ...options }: Options =
     ...options
   })
 
+/** A consumer of one partition, and its claim by an owner whose code reads what the owner is named after. */
+const claimed = Effect.gen(function*() {
+  const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+  const id = `${uniqueName()}@1`
+  const claim = (reads: string) =>
+    driver.claim({
+      consumer: id,
+      owner: reads,
+      partitions: 1,
+      partitionedBy: "stream",
+      reads,
+      lease: Duration.seconds(20)
+    })
+  return { claim, driver, id }
+})
+
 const handlers = (name: string) =>
   Projection.handler(name, {
     events: Stock,
@@ -488,17 +504,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("what is read for a partition changes only at the checkpoint that was compared", function*() {
-    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    const id = `${uniqueName()}@1`
-    const claim = (reads: string) =>
-      driver.claim({
-        consumer: id,
-        owner: reads,
-        partitions: 1,
-        partitionedBy: "stream",
-        reads,
-        lease: Duration.seconds(20)
-      })
+    const { claim, driver, id } = yield* claimed
     const { assigned: [old] } = yield* claim("less")
     equal(old?.epoch, 1n, "the epoch of the first owner")
     const other = yield* claim("more")
@@ -538,17 +544,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
 
 const races: ReadonlyArray<Case<Stores>> = [
   test("a partition is taken from its owner only after it has saved what it has handled", function*() {
-    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-    const id = `${uniqueName()}@1`
-    const claim = (reads: string) =>
-      driver.claim({
-        consumer: id,
-        owner: reads,
-        partitions: 1,
-        partitionedBy: "stream",
-        reads,
-        lease: Duration.seconds(20)
-      })
+    const { claim, driver, id } = yield* claimed
     const { assigned: [old] } = yield* claim("less")
     yield* claim("more")
     const change = (to: string, position: bigint) =>

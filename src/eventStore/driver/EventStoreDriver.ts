@@ -31,36 +31,16 @@ import type {
 } from "./LogPage.ts"
 import type { TagIndexPage, TagIndexRow, TagOfEvent } from "./TagIndex.ts"
 
-export type {
-  AppendCondition,
-  AppendRequest,
-  AppendResult,
-  CommandRecord,
-  KeptOut,
-  TouchedDocuments
-} from "./AppendRequest.ts"
-export type { EventType, EventTypes, EventTypeVersion } from "./EventType.ts"
-export type { InFlightAppend, LockHolder } from "./InFlightAppend.ts"
+export type * from "./AppendRequest.ts"
+export type * from "./EventType.ts"
+export type * from "./InFlightAppend.ts"
 export type {
   InlineProjection,
   InlineProjectionsDriver,
   RegisteredInlineProjection
 } from "./InlineProjectionsDriver.ts"
-export type {
-  CorrelationPage,
-  Lag,
-  LagRequest,
-  LogFilter,
-  LogPage,
-  PageOfEvents,
-  PartitionFilter,
-  PartitionLag,
-  PartitionLagsRequest,
-  QueryPage,
-  StoredPage,
-  StreamPage
-} from "./LogPage.ts"
-export type { TagIndexPage, TagIndexRow, TagOfEvent } from "./TagIndex.ts"
+export type * from "./LogPage.ts"
+export type * from "./TagIndex.ts"
 
 /**
  * Events of another log, as its `readStored` returned them, to be written after the event at `after`; 0 for an empty log.
