@@ -127,13 +127,12 @@ export const obstacleOf = Effect.fnUntraced(function*(
   if (first.continuedBy !== undefined) {
     return first.continuedBy === id ? undefined : whyNot(id, earlier, "elsewhere")
   }
-  if (first.partitions === 0 || (yield* store.repartitionObstacle(active.success)) === "hash") {
-    return whyNot(id, earlier, "hash")
-  }
+  const obstacle = yield* store.repartitionObstacle(active.success)
+  if (first.partitions === 0 || obstacle === "hash") return whyNot(id, earlier, "hash")
   const isParked = first.partitionedBy !== ConsumerKey.format(partitionBy)
     && (yield* store.parkedCounts(active.success)).length > 0
   if (isParked) return whyNot(id, earlier, "parked")
-  return (yield* store.repartitionObstacle(active.success)) === "former" ? whyNot(id, earlier, "former") : undefined
+  return obstacle === "former" ? whyNot(id, earlier, "former") : undefined
 })
 
 const reasons: Readonly<Record<Exclude<Continued, "continued" | "draining">, string>> = {

@@ -225,7 +225,7 @@ const synchronousHealth = Effect.fnUntraced(function*(
     : InlineCompleteness.whyIncomplete(consumer, yield* log.inlineProjections.find(id))
   const maker = incomplete === undefined ? undefined : yield* log.inlineProjections.maker(id)
   const ofDocuments: HealthStatus.Assessment = incomplete === undefined
-    ? { status: "green", reasons: [] }
+    ? green
     : {
       status: "red",
       reasons: [
@@ -309,10 +309,7 @@ const consumerHealth = (
   const sum = (of: (one: PartitionHealth.PartitionHealth) => number) =>
     partitions.reduce((sum, one) => sum + of(one), 0)
   const ofPartitions: HealthStatus.Assessment = first === undefined
-    ? {
-      status: "red",
-      reasons: [obstacle ?? "no worker has ever run it"]
-    }
+    ? redBecause(obstacle ?? "no worker has ever run it")
     : HealthStatus.worstOf(partitions, (one) => partitions.length === 1 ? undefined : `partition ${one.partition}`)
   const isStalled = partitions.some(({ status }) => status === "red")
   const ofLocks: HealthStatus.Assessment = { status: "green", reasons: isStalled ? idleHolders : [] }

@@ -57,7 +57,7 @@ export interface HealthOptions {
   readonly maxCount?: number | undefined
   /**
    * The time for the whole check; 15 seconds by default. Then it fails with `StoreUnavailable`, whose message says what could not be read and, after at
-   * most another second, which session may be the cause. Choose a shorter time for a probe that has a deadline.
+   * most another two seconds, which session may be the cause. Choose a shorter time for a probe that has a deadline.
    */
   readonly timeout?: Duration.Input | undefined
   /** An earlier report. The throughput is computed since then. */

@@ -40,6 +40,7 @@ interface Episode {
   readonly began: number
   /** The time of the first check at which it was green again. */
   greenAt: number | undefined
+  /** The status at the last check after the delay; green before. */
   logged: HealthStatus.Status
   /** When each cause was seen first; `undefined` when a line has named it. */
   readonly causes: Map<string, number | undefined>
@@ -58,11 +59,13 @@ const delaysUntilForgotten = 3
 export const make = (delay: number): HealthLog => {
   const episodes = new Map<string, Episode>()
   const millis = delay * 1000
+  const isForgotten = ({ greenAt }: Episode, now: number): boolean =>
+    greenAt !== undefined && now - greenAt >= delaysUntilForgotten * millis
   const ofGreen = (name: string, now: number): Effect.Effect<void> => {
     const episode = episodes.get(name)
     if (episode === undefined) return Effect.void
     episode.greenAt ??= now
-    if (episode.logged === "green" && now - episode.greenAt < delaysUntilForgotten * millis) return Effect.void
+    if (episode.logged === "green" && !isForgotten(episode, now)) return Effect.void
     episodes.delete(name)
     return episode.logged === "green"
       ? Effect.void
@@ -72,9 +75,7 @@ export const make = (delay: number): HealthLog => {
     const { name, reasons, status } = part
     if (status === "green") return ofGreen(name, now)
     let episode = episodes.get(name)
-    if (
-      episode === undefined || (episode.greenAt !== undefined && now - episode.greenAt >= delaysUntilForgotten * millis)
-    ) {
+    if (episode === undefined || isForgotten(episode, now)) {
       episode = { began: now, greenAt: undefined, logged: "green", causes: new Map() }
       episodes.set(name, episode)
     }

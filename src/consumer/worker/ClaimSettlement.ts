@@ -68,16 +68,17 @@ export const settleReads = Effect.fnUntraced(function*(
 })
 
 /**
- * Returns whether the consumer can start: it continues from no earlier version, or that version has given back its partitions.
+ * Starts a consumer that has never run, and returns the wait until the earlier version from which it continues has given back its partitions. Returns
+ * undefined once the consumer has started.
  *
  * @since 0.1.0
  * @category running
  */
 export const start = Effect.fnUntraced(function*(
   { events, owner, processor: { consumer }, settings: { lease }, store }: Claimant
-): Effect.fn.Return<boolean, EventStoreError> {
+): Effect.fn.Return<HandOver.HandOver | undefined, EventStoreError> {
   const { from, id, partitionBy, partitions } = consumer
-  if (typeof from === "string" || !("version" in from)) return true
+  if (typeof from === "string" || !("version" in from)) return undefined
   const earlier = GenerationId.otherVersion(id, from.version)
   const own = yield* store.progress(yield* store.activeGeneration(id))
   if (own.length === 0) {
@@ -92,9 +93,11 @@ export const start = Effect.fnUntraced(function*(
     partitionedBy: ConsumerKey.format(partitionBy),
     reads: ConsumerReads.format(ConsumerReads.of(consumer))
   })
-  if (outcome === "draining") return false
+  if (outcome === "draining") {
+    return HandOver.ofVersion(id, earlier, yield* store.progress(yield* store.activeGeneration(earlier)))
+  }
   yield* StartPosition.requireContinued(consumer, earlier, outcome)
-  return true
+  return undefined
 })
 
 /** The partitions that follow would leave out events of a log that was set back. */
@@ -105,22 +108,10 @@ const requireCheckpoints = (
   LogIdentity.requireEvents(events[internals].driver, [
     ...progress.map(({ eventId, position }) => LogPosition.make(position, eventId)),
     // They are the same for all partitions.
-    ...progress.map(FormerPartitions.checkpointsOf).find((all) => all.length > 1)?.slice(1) ?? []
+    ...FormerPartitions.allCheckpoints(progress.find(isBehindFormer)?.former ?? [])
   ])
 
-/**
- * Returns the text that names the partitions of the earlier version which are still owned, and their workers.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const draining = Effect.fnUntraced(function*(
-  { processor: { consumer: { from, id } }, store }: Claimant
-): Effect.fn.Return<HandOver.HandOver, EventStoreError> {
-  const version = typeof from === "object" && "version" in from ? from.version : 0
-  const earlier = GenerationId.otherVersion(id, version)
-  return HandOver.ofVersion(id, earlier, yield* store.progress(yield* store.activeGeneration(earlier)))
-})
+const isBehindFormer = ({ former = [], position }: Progress): boolean => position < FormerPartitions.reached(former)
 
 /**
  * Changes the number of partitions to that of the definition, and returns the claim after that.

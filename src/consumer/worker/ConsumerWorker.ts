@@ -231,14 +231,14 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   const { events: { [internals]: { driver: log } }, owner, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
-  if (!worker.hasStarted) worker.hasStarted = yield* ClaimSettlement.start(worker)
-  if (!worker.hasStarted) {
-    const handOver = yield* ClaimSettlement.draining(worker)
+  const handOver = worker.hasStarted ? undefined : yield* ClaimSettlement.start(worker)
+  if (handOver !== undefined) {
     yield* logHandOver(worker, handOver)
     const { detail } = handOver
     yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby: worker.state.seen, last: undefined, detail })
     return WorkerState.changeInterval(settings)
   }
+  worker.hasStarted = true
   const first = yield* heartbeat(worker, { renewOnly })
   const claimAgain = heartbeat(worker)
   const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(

@@ -115,7 +115,7 @@ export type WorkerEvent =
       readonly last: Position.Position | undefined
       /** The high-water mark, if it was read. */
       readonly head?: Position.Position | undefined
-      /** Why the worker owns nothing, if that will not change. */
+      /** Why the worker owns nothing, if its consumer changes or another version has continued. */
       readonly detail?: string | undefined
     }
     | ({ readonly _tag: "ClaimFailed" } & Failure)
@@ -272,7 +272,7 @@ export const statusOf = (
   consumer: string,
   state: WorkerState,
   partitions: number,
-  /** Returns the text that names the event which has been in hand for long, if there is one. */
+  /** The text that names what has been in hand for long, if there is any. */
   inHand?: string
 ): ConsumerStatus.ConsumerStatus => {
   const combined = ConsumerStatus.combine(
