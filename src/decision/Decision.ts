@@ -4,4 +4,4 @@
  * @since 0.1.0
  */
 export * from "./DecisionDefinition.ts"
-export { layer } from "./DecisionHandler.ts"
+export { type DecisionOptions, layer } from "./DecisionHandler.ts"

@@ -25,6 +25,21 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type * as Decision from "./DecisionDefinition.ts"
 import * as DecisionModels from "./DecisionModels.ts"
+import * as DecisionTurns from "./DecisionTurns.ts"
+
+/**
+ * How a layer handles the command of a decision.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface DecisionOptions extends CommandExecution.RunOptions {
+  /**
+   * The maximum number of decisions with a tag in common that wait or are in flight in this process: a whole number from 1, 1,000 by default. One
+   * more fails with `StoreUnavailable`, and can be sent again.
+   */
+  readonly maxWaiting?: number | undefined
+}
 
 /**
  * Provides the handler of a decision's command. Its events go to the stream that the decision names, or else to a stream of their own,
@@ -39,13 +54,21 @@ import * as DecisionModels from "./DecisionModels.ts"
  */
 export const layer = <C extends Command.Any, Events extends Event.Any>(
   decision: Decision.Decision<C, Events>,
-  options: CommandExecution.RunOptions = {}
+  options: DecisionOptions = {}
 ): Layer.Layer<Command.HandlerOf<C>, never, EventStore.EventStore> =>
   Layer.effectContext(Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const context = yield* Effect.context<never>()
     const run = yield* CommandExecution.make(store[internals], options)
     const { command, events } = decision
+    const { maxWaiting = 1_000 } = options
+    if (!Number.isSafeInteger(maxWaiting) || maxWaiting < 1) {
+      return yield* Effect.die(
+        new Error(
+          `Decision.layer: maxWaiting of the decision of "${command._tag}" is ${maxWaiting}; it must be a whole number from 1`
+        )
+      )
+    }
     const execute = (payload: Command.Payload<C>) =>
       run(
         {
@@ -54,7 +77,7 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
           events,
           streamOf: (commandId) => decision.stream?.(payload) ?? StreamId.nameOf(command._tag, commandId)
         },
-        (attempt) => handle(store, decision, payload, attempt)
+        (attempt) => handle(store, decision, payload, attempt, maxWaiting)
       )
     yield* HandlerRegistry.register(
       {
@@ -75,9 +98,10 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
   store: EventStore.EventStore["Service"],
   decision: Decision.Decision<C, Events>,
   payload: Command.Payload<C>,
-  attempt: CommandExecution.Attempt
+  attempt: CommandExecution.Attempt,
+  maxWaiting: number
 ): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> => {
-  const { command, decide, events, expected: declared, models, stream: streamOf } = decision
+  const { command, decide, events, expected: declared, stream: streamOf } = decision
   const { content, failWithoutRetry, firstReceiptOr, lastEventId, metadata, stream } = attempt
   const expected = attempt.expected ?? declared
   if (streamOf === undefined && (expected !== undefined || lastEventId !== undefined)) {
@@ -86,7 +110,8 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
         + "`expected`, or name the stream with the option `stream` of Decision.make"
     )
   }
-  const reader = DecisionModels.reader(store, models(payload))
+  const models = decision.models(payload)
+  const reader = DecisionModels.reader(store, models)
 
   /** Fails when the stream is not at the expected version, and returns the receipt of no events. */
   const withoutEvents = Effect.fnUntraced(function*(lastMatch: LogPosition.LogPosition) {
@@ -111,7 +136,7 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
     return yield* CommandExecution.emptyReceipt(command._tag, stream, version, position, last?.id)
   })
 
-  return Effect.gen(function*() {
+  const execute = Effect.gen(function*() {
     const { condition, last, states } = yield* reader.read
     const attempted = Result.try(() => decide(states, payload))
     // The first receipt of a command id that comes again does not depend on what `decide` throws now.
@@ -135,4 +160,13 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
       Effect.catchTag("ConcurrencyConflict", failWithoutRetry)
     )
   })
+  const { driver } = store[internals]
+  const items = Object.values(models).map(({ query }) => query)
+  return Effect.flatMap(
+    driver.inTransaction,
+    (bypass) =>
+      bypass || items.length === 0
+        ? execute
+        : DecisionTurns.ofStore(driver).inTurn(items, { command: command._tag, maxWaiting }, () => execute)
+  )
 }

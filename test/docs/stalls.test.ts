@@ -24,6 +24,7 @@ import * as HandOver from "../../src/consumer/HandOver.ts"
 import * as EventInHand from "../../src/consumer/worker/EventInHand.ts"
 import * as WorkerState from "../../src/consumer/worker/WorkerState.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as DecisionTurns from "../../src/decision/DecisionTurns.ts"
 import type { InFlightAppend, LockHolder } from "../../src/eventStore/driver/EventStoreDriver.ts"
 import * as LockHolders from "../../src/eventStore/driver/LockHolders.ts"
 import * as HealthStatus from "../../src/operations/HealthStatus.ts"
@@ -299,7 +300,17 @@ describe("docs/stalls.md", () => {
       const tooMany = yield* Effect.flip(command)
       yield* TestClock.adjust("10 seconds")
       const waited = yield* Effect.flip(Fiber.join(waiting!))
-      assertSaid("## A command waits for its turn", [tooMany.message, waited.message])
+      const decision = DecisionTurns.make().inTurn(
+        [{ tags: ["show:hamlet"] }],
+        { command: "ReserveSeat", maxWaiting: 3 },
+        () => Effect.never
+      )
+      const [, next] = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(decision, { startImmediately: true }))
+      const tooManyDecisions = yield* Effect.flip(decision)
+      yield* TestClock.adjust("10 seconds")
+      const waitedDecision = yield* Effect.flip(Fiber.join(next!))
+      const said = [tooMany, waited, tooManyDecisions, waitedDecision]
+      assertSaid("## A command waits for its turn", said.map(({ message }) => message))
     }))
 
   it.effect("shows a health without faults", () =>
