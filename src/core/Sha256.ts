@@ -14,12 +14,15 @@ const primes = (count: number): ReadonlyArray<number> => {
 /** Returns the first 32 bits of the fraction of a root. */
 const fractionOf = (root: number): number => ((root - Math.floor(root)) * 2 ** 32) >>> 0
 
-const initial = Uint32Array.from(primes(8), (prime) => fractionOf(Math.sqrt(prime)))
-const constants = Uint32Array.from(primes(64), (prime) => fractionOf(Math.cbrt(prime)))
+// Signed, because engines compute with signed 32-bit integers and would box half of the unsigned ones.
+const initial = Int32Array.from(primes(8), (prime) => fractionOf(Math.sqrt(prime)))
+const constants = Int32Array.from(primes(64), (prime) => fractionOf(Math.cbrt(prime)))
 
 const utf8 = new TextEncoder()
-// One call ends before the next begins, so all of them share this memory.
-const words = new Uint32Array(64)
+// One call ends before the next begins, so all of them share this memory. To allocate it took longer than to hash a short text.
+const words = new Int32Array(64)
+const hash = new Int32Array(8)
+const shortMessage = new Uint8Array(4096)
 
 const rotate = (word: number, bits: number): number => (word >>> bits) | (word << (32 - bits))
 
@@ -30,25 +33,43 @@ const rotate = (word: number, bits: number): number => (word >>> bits) | (word <
  * @category constructors
  */
 export const ofText = (text: string): Uint8Array => {
-  const message = utf8.encode(text)
-  const padded = new Uint8Array((message.length + 9 + 63) & ~63)
-  padded.set(message)
-  padded[message.length] = 0x80
-  const view = new DataView(padded.buffer)
-  view.setUint32(padded.length - 8, Math.floor(message.length / 2 ** 29))
-  view.setUint32(padded.length - 4, message.length << 3)
-  const hash = initial.slice()
-  for (let offset = 0; offset < padded.length; offset += 64) addBlock(hash, view, offset)
+  // A code unit takes at most 3 bytes, and the padding at most 72.
+  const maxLength = text.length * 3 + 72
+  const message = maxLength <= shortMessage.length ? shortMessage : new Uint8Array(maxLength)
+  const { written } = utf8.encodeInto(text, message)
+  const end = pad(message, written)
+  hash.set(initial)
+  for (let offset = 0; offset < end; offset += 64) addBlock(message, offset)
   const bytes = new Uint8Array(32)
-  const result = new DataView(bytes.buffer)
-  hash.forEach((word, index) => result.setUint32(index * 4, word))
+  for (let i = 0; i < 8; i++) writeWord(bytes, i * 4, hash[i]!)
   return bytes
 }
 
-const addBlock = (hash: Uint32Array, view: DataView, offset: number): void => {
-  for (let i = 0; i < 16; i++) words[i] = view.getUint32(offset + i * 4)
+/** Pads a message to whole blocks, and returns where it then ends. */
+const pad = (message: Uint8Array, length: number): number => {
+  const end = (length + 9 + 63) & ~63
+  message.fill(0, length, end)
+  message[length] = 0x80
+  writeWord(message, end - 8, Math.floor(length / 2 ** 29))
+  writeWord(message, end - 4, length << 3)
+  return end
+}
+
+const writeWord = (bytes: Uint8Array, at: number, word: number): void => {
+  bytes[at] = word >>> 24
+  bytes[at + 1] = word >>> 16
+  bytes[at + 2] = word >>> 8
+  bytes[at + 3] = word
+}
+
+const readWord = (bytes: Uint8Array, at: number): number =>
+  (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!
+
+const addBlock = (message: Uint8Array, offset: number): void => {
+  for (let i = 0; i < 16; i++) words[i] = readWord(message, offset + i * 4)
   for (let i = 16; i < 64; i++) {
-    const [early, late] = [words[i - 15]!, words[i - 2]!]
+    const early = words[i - 15]!
+    const late = words[i - 2]!
     words[i] = (rotate(late, 17) ^ rotate(late, 19) ^ (late >>> 10)) + words[i - 7]!
       + (rotate(early, 7) ^ rotate(early, 18) ^ (early >>> 3)) + words[i - 16]!
   }
@@ -67,6 +88,12 @@ const addBlock = (hash: Uint32Array, view: DataView, offset: number): void => {
     b = a
     a = (first + second) | 0
   }
-  const added = [a, b, c, d, e, f, g, h]
-  for (let i = 0; i < 8; i++) hash[i] = hash[i]! + added[i]!
+  hash[0]! += a
+  hash[1]! += b
+  hash[2]! += c
+  hash[3]! += d
+  hash[4]! += e
+  hash[5]! += f
+  hash[6]! += g
+  hash[7]! += h
 }
