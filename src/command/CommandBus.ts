@@ -36,16 +36,17 @@ export const dispatch = <C extends Command.Any>(
   payload: Command.PayloadInput<C>,
   context: CommandContext.CommandContext = {}
 ): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
-  Effect.flatMap(
-    InProcessRpc.commandPayload(command, payload),
-    (valid) =>
-      Effect.contextWith((caller: Context.Context<Command.HandlerOf<C>>) =>
-        InProcessRpc.call<C>(command, valid, inherit(Context.get(caller, CommandContext.CommandContext), context))
-      )
-  ).pipe(
-    safeSpan.withSpan(
+  Effect.contextWith((caller: Context.Context<Command.HandlerOf<C>>) => {
+    const handler = InProcessRpc.handlerOf(caller, command)
+    return safeSpan.withSpan(
+      Effect.suspend(() =>
+        Effect.flatMapEager(
+          InProcessRpc.commandPayload(command, payload),
+          (valid) => handler.call(valid, inherit(Context.get(caller, CommandContext.CommandContext), context))
+        )
+      ),
       `CommandBus.dispatch ${command._tag}`,
       { "evsrc.command": command._tag },
-      InProcessRpc.isPersonal(command)
+      handler.isPersonal
     )
-  )
+  })

@@ -6,7 +6,6 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import * as Result from "effect/Result"
@@ -102,64 +101,95 @@ export const make = Effect.fnUntraced(function*(
 ) {
   const newId = yield* IdGenerator
   const conflictRetry = options.conflictRetry ?? defaultConflictRetry
-  return Effect.fnUntraced(function*<E>(
-    { events, payload, rpc, streamOf }: Execution,
+  return <E>(
+    execution: Execution,
     handle: (attempt: Attempt) => Effect.Effect<Receipt, E>
-  ): Effect.fn.Return<Receipt, E | InvalidCommand | EventStoreError> {
-    const command = rpc._tag
-    // It is decided again after a conflict, and its hash is taken after `decide`.
-    deepFreeze(payload)
-    const erased = ErasedFields.erasedIn(payloadSchema(rpc), payload)
-    if (erased.length > 0) yield* requireErased(store.keys, rpc, erased)
-    const caller = yield* Effect.context<never>()
-    const context = Context.get(caller, CommandContext)
-    const commandId = context.commandId ?? newId()
-    const stream = streamOf(commandId)
-    // A new id cannot be in the log, unless an attempt ended without a known outcome.
-    let isNewId = context.commandId === undefined
-    const content = contentOf(rpc, payload, events)
-    const earlier = Effect.suspend(() =>
-      isNewId
-        ? Effect.succeedNone
-        : Effect.flatMap(content, (content) => store.firstReceipt({ command, commandId, content, stream }))
-    )
-    let mayRetry = true
-    const attempt = handle({
-      stream,
-      content,
-      expected: context.expected,
-      lastEventId: context.lastEventId,
-      metadata: metadataOf(context, command, commandId, caller),
-      failWithoutRetry: (error) => {
-        mayRetry = false
-        return Effect.fail(error)
-      },
-      firstReceiptOr: <A, E>(otherwise: Effect.Effect<A, E>) =>
-        Effect.flatMap(
-          earlier,
-          (receipt): Effect.Effect<A | Receipt, E | EventStoreError> =>
-            Option.isSome(receipt) ? Effect.succeed(receipt.value) : otherwise
-        )
+  ): Effect.Effect<Receipt, E | InvalidCommand | EventStoreError> =>
+    Effect.contextWith((caller: Context.Context<never>) => {
+      const { payload, rpc } = execution
+      // It is decided again after a conflict, and its hash is taken after `decide`.
+      deepFreeze(payload)
+      const run = attempted(attemptOf(store, execution, newId, caller), handle, conflictRetry)
+      const erased = ErasedFields.erasedIn(payloadSchema(rpc), payload)
+      return erased.length === 0 ? run : Effect.andThen(requireErased(store.keys, rpc, erased), run)
     })
-    const resolved = Effect.catchIf(attempt, isOutcomeUnknown, (unknown) => {
-      isNewId = false
-      return resolveOutcome(attempt, unknown)
-    })
-    const mayDecideAgain = (error: unknown) => mayRetry && isConflict(error)
-    // A schedule is begun only after a conflict.
-    let first: Exit.Exit<Receipt, E | InvalidCommand | EventStoreError> | undefined
-    const again = Effect.suspend(() => {
-      if (first === undefined) return resolved
-      const exit = first
-      first = undefined
-      return exit
-    })
-    return yield* Effect.catchIf(resolved, mayDecideAgain, (error) => {
-      first = Exit.fail(error)
-      return Effect.retry(again, { schedule: conflictRetry, while: mayDecideAgain })
-    })
-  })
 })
+
+/** An attempt, and what its failures have shown so far. */
+interface Progress {
+  readonly attempt: Attempt
+  readonly mayRetry: () => boolean
+  readonly outcomeIsUnknown: () => void
+}
+
+const attemptOf = (
+  store: Pick<EventStoreInternals, "firstReceipt">,
+  { events, payload, rpc, streamOf }: Execution,
+  newId: () => string,
+  caller: Context.Context<never>
+): Progress => {
+  const command = rpc._tag
+  const context = Context.get(caller, CommandContext)
+  const commandId = context.commandId ?? newId()
+  const stream = streamOf(commandId)
+  // A new id cannot be in the log, unless an attempt ended without a known outcome.
+  let isNewId = context.commandId === undefined
+  let mayRetry = true
+  const content = contentOf(rpc, payload, events)
+  const attempt: Attempt = {
+    stream,
+    content,
+    expected: context.expected,
+    lastEventId: context.lastEventId,
+    metadata: metadataOf(context, command, commandId, caller),
+    failWithoutRetry: (error) => {
+      mayRetry = false
+      return Effect.fail(error)
+    },
+    firstReceiptOr: <A, E>(otherwise: Effect.Effect<A, E>) =>
+      Effect.suspend((): Effect.Effect<A | Receipt, E | EventStoreError> => {
+        if (isNewId) return otherwise
+        const earlier = Effect.flatMap(
+          content,
+          (content) => store.firstReceipt({ command, commandId, content, stream })
+        )
+        return Effect.flatMap(
+          earlier,
+          Option.match({ onNone: (): Effect.Effect<A | Receipt, E> => otherwise, onSome: Effect.succeed })
+        )
+      })
+  }
+  return {
+    attempt,
+    mayRetry: () => mayRetry,
+    outcomeIsUnknown: () => {
+      isNewId = false
+    }
+  }
+}
+
+/** Runs the attempt, again after a conflict, and again when its outcome is unknown. Nothing is prepared for that before it has failed. */
+const attempted = <E>(
+  { attempt, mayRetry, outcomeIsUnknown }: Progress,
+  handle: (attempt: Attempt) => Effect.Effect<Receipt, E>,
+  conflictRetry: Schedule.Schedule<unknown, unknown>
+): Effect.Effect<Receipt, E> => {
+  const handled = handle(attempt)
+  const resolve = (error: E): Effect.Effect<Receipt, E> => {
+    if (!isOutcomeUnknown(error)) return Effect.fail(error)
+    outcomeIsUnknown()
+    return resolveOutcome(handled, error)
+  }
+  const mayDecideAgain = (error: E) => mayRetry() && isConflict(error)
+  return Effect.catch(handled, (first) => {
+    if (!isOutcomeUnknown(first) && !mayDecideAgain(first)) return Effect.fail(first)
+    let decisions = 0
+    return Effect.retry(
+      Effect.suspend(() => decisions++ === 0 ? resolve(first) : Effect.catch(handled, resolve)),
+      { schedule: conflictRetry, while: mayDecideAgain }
+    )
+  })
+}
 
 /** Returns what a command id stands for. It is computed when it is first used, and once for all attempts. */
 const contentOf = (

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Headers from "effect/http/Headers"
 import * as Predicate from "effect/Predicate"
+import * as References from "effect/References"
 import * as Result from "effect/Result"
 import * as Rpc from "effect/rpc/Rpc"
 import { RequestId } from "effect/rpc/RpcMessage"
@@ -114,37 +115,36 @@ const construct = <R extends AnyRpc, E>(
   payload: R["payloadSchema"]["~type.make.in"],
   events: ReadonlyArray<Event.Any>,
   invalid: (problems: string) => E
-): Effect.Effect<R["payloadSchema"]["Type"], E> =>
-  Effect.suspend(() => {
-    const schema = payloadSchema(rpc)
-    const failWith = (message: (personal: ReadonlySet<string>) => string) =>
-      Effect.flatMap(personalFields(rpc), (fields) => {
-        const ofEvents = events.flatMap((set) => Array.from(EventPersonalData.fieldNamesOf(set)))
-        return Effect.fail(invalid(message(new Set([...fields, ...ofEvents]))))
-      })
-    const accept = (valid: unknown): Effect.Effect<R["payloadSchema"]["Type"], E> => {
-      const path = JsonCodec.findChange(schema)(valid)
-      if (path !== undefined) {
-        const failure = SchemaFailure.at(schema, path, notDecoded)
-        return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
-      }
-      rememberDefaults(payload, valid)
-      // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
-      return Effect.succeed(valid as R["payloadSchema"]["Type"])
+): Effect.Effect<R["payloadSchema"]["Type"], E> => {
+  const schema = payloadSchema(rpc)
+  const failWith = (message: (personal: ReadonlySet<string>) => string) =>
+    Effect.flatMap(personalFields(rpc), (fields) => {
+      const ofEvents = events.flatMap((set) => Array.from(EventPersonalData.fieldNamesOf(set)))
+      return Effect.fail(invalid(message(new Set([...fields, ...ofEvents]))))
+    })
+  const accept = (valid: unknown): Effect.Effect<R["payloadSchema"]["Type"], E> => {
+    const path = JsonCodec.findChange(schema)(valid)
+    if (path !== undefined) {
+      const failure = SchemaFailure.at(schema, path, notDecoded)
+      return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
     }
-    const makes = Result.try(() => schema.makeEffect(payload, strict))
-    const made = Result.isSuccess(makes) ? makes.success : Effect.die(makes.failure)
-    // Nearly every Schema is synchronous.
-    if (Exit.isExit(made) && Exit.isSuccess(made)) return accept(made.value)
-    return made.pipe(
-      Effect.catch((issue) => failWith((personal) => SchemaFailure.messageWithout(schema, issue, personal))),
-      Effect.catchDefect((defect) => {
-        const failure = SchemaFailure.ofThrown("a function of its Schema", defect)
-        return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
-      }),
-      Effect.flatMap(accept)
-    )
-  })
+    rememberDefaults(payload, valid)
+    // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
+    return Effect.succeed(valid as R["payloadSchema"]["Type"])
+  }
+  const makes = Result.try(() => schema.makeEffect(payload, strict))
+  const made = Result.isSuccess(makes) ? makes.success : Effect.die(makes.failure)
+  // Nearly every Schema is synchronous.
+  if (Exit.isExit(made) && Exit.isSuccess(made)) return accept(made.value)
+  return made.pipe(
+    Effect.catch((issue) => failWith((personal) => SchemaFailure.messageWithout(schema, issue, personal))),
+    Effect.catchDefect((defect) => {
+      const failure = SchemaFailure.ofThrown("a function of its Schema", defect)
+      return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
+    }),
+    Effect.flatMap(accept)
+  )
+}
 
 /** Returns the names of the personal fields of a payload, as far as the handler's events are known. */
 const personalFields = (rpc: AnyRpc): Effect.Effect<ReadonlySet<string>> =>
@@ -153,30 +153,24 @@ const personalFields = (rpc: AnyRpc): Effect.Effect<ReadonlySet<string>> =>
     (context) => new Set([...PersonalFields.fieldsOf(payloadSchema(rpc)), ...entryOf(context, rpc)?.personal ?? []])
   )
 
-/**
- * Returns whether the errors of an Rpc may quote personal data: those of events of its handler, or of its payload. They may when its handler has no
- * known events.
- *
- * @since 0.1.0
- * @category guards
- */
-export const isPersonal = (rpc: AnyRpc): Effect.Effect<boolean> =>
-  Effect.map(Effect.context<never>(), (context) => {
-    const personal = entryOf(context, rpc)?.personal
-    return personal === undefined || personal.size > 0 || PersonalFields.isPersonal(payloadSchema(rpc))
-  })
-
-const entryOf = (context: Context.Context<never>, rpc: AnyRpc): Entry | undefined =>
-  // What is under the key of an Rpc is the handler made for it. RpcGroup.accessHandler does the same.
-  context.mapUnsafe.get(rpc.key) as Entry | undefined
-
-/** The handler that a context holds for an Rpc. `rpc` is missing when `RpcGroup.toHandlers` made it. */
+/** The handler that a context holds for an Rpc. `RpcGroup.toHandlers` makes the first part of it. */
 interface Entry extends Rpc.Handler<string> {
   readonly rpc?: AnyRpc
   /** The definition of what handles a command: an aggregate's decider or a decision. */
   readonly owner?: object | undefined
   /** The names of personal fields in the events of the handler; `undefined` when these are not known. */
   readonly personal?: ReadonlySet<string> | undefined
+  /** Whether the payload or the events have personal fields. */
+  readonly isPersonal?: boolean | undefined
+}
+
+const keys = new WeakMap<AnyRpc, Context.Key<unknown, Entry>>()
+
+const entryOf = (context: Context.Context<never>, rpc: AnyRpc): Entry | undefined => {
+  let key = keys.get(rpc)
+  if (key === undefined) keys.set(rpc, key = Context.Service<unknown, Entry>(rpc.key))
+  // What is under the key of an Rpc is the handler made for it.
+  return Context.getOrUndefined(context, key)
 }
 
 /**
@@ -188,63 +182,110 @@ interface Entry extends Rpc.Handler<string> {
 export const ownerOf = (context: Context.Context<never>, rpc: AnyRpc): object | undefined =>
   entryOf(context, rpc)?.owner
 
+/**
+ * The handler of an Rpc, as its caller sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handler<R extends AnyRpc> {
+  /**
+   * Whether its errors may quote personal data: those of events of the handler, or of the payload. They may when the handler has no known events.
+   */
+  readonly isPersonal: boolean
+  /**
+   * Calls the handler with a command's context, or with that of the caller. It runs with the services of its layer; the span, the position to wait
+   * for, and the default actor if the caller has one, are the caller's.
+   */
+  readonly call: (
+    payload: R["payloadSchema"]["Type"],
+    command?: CommandContext
+  ) => Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"]>
+}
+
 const client = new Rpc.ServerClient(0)
 const requestId = RequestId("0")
 
 /**
- * Calls the handler that the context holds for an Rpc. The handler runs with the services of its layer; the span, the command's
- * context, the position to wait for, and the default actor if the caller has one, are the caller's.
+ * Returns the handler that a context holds for an Rpc. Without one, or with that of another definition of the same name, a call dies.
  *
  * @since 0.1.0
- * @category combinators
+ * @category accessors
  */
-export const call = <R extends AnyRpc>(
-  rpc: R,
-  payload: R["payloadSchema"]["Type"],
-  /** The context of the command, if it is not that of the caller. */
-  command?: CommandContext
-): Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"], HandlerOf<R>> =>
-  Effect.contextWith((context: Context.Context<HandlerOf<R>>) => {
-    const entry = entryOf(context, rpc)
-    if (entry === undefined) {
-      return Effect.die(
-        new Error(
-          `evsrc: the program has no handler of "${rpc._tag}"; provide the layer that handles it: Aggregate.layer or Decision.layer for a `
-            + "command, QueryBus.handler for a query"
-        )
-      )
-    }
-    const { handler, rpc: own } = entry
-    if (own !== undefined && own.payloadSchema !== rpc.payloadSchema) {
-      return Effect.die(
-        new Error(
-          `evsrc: the layer provides a handler for another definition named "${rpc._tag}"; names of commands and queries must be unique`
-        )
-      )
-    }
-    const result = handler(payload, { client, requestId, headers: Headers.empty, rpc }) as Rpc.WrapperOr<
-      Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"]>
-    >
-    const effect = Rpc.isWrapper(result) ? result.value : result
-    const services = servicesOf(entry, context.mapUnsafe.has(DefaultActor.key))
-    return Effect.provideContext(
-      effect,
-      command === undefined ? services : Context.add(services, CommandContext, command)
+export const handlerOf = <R extends AnyRpc>(caller: Context.Context<HandlerOf<R>>, rpc: R): Handler<R> => {
+  const entry = entryOf(caller, rpc)
+  if (entry === undefined) {
+    return missing(
+      `evsrc: the program has no handler of "${rpc._tag}"; provide the layer that handles it: Aggregate.layer or Decision.layer for a `
+        + "command, QueryBus.handler for a query"
     )
-  })
+  }
+  const { handler, isPersonal = true, rpc: own } = entry
+  if (own !== undefined && own.payloadSchema !== rpc.payloadSchema) {
+    return missing(
+      `evsrc: the layer provides a handler for another definition named "${rpc._tag}"; names of commands and queries must be unique`
+    )
+  }
+  const services = missingServices(entry, caller)
+  return {
+    isPersonal,
+    call: (payload, command) => {
+      const result = handler(payload, { client, requestId, headers: Headers.empty, rpc }) as Rpc.WrapperOr<
+        Effect.Effect<R["successSchema"]["Type"], R["errorSchema"]["Type"]>
+      >
+      const effect = Rpc.isWrapper(result) ? result.value : result
+      return Effect.updateContext(effect, (within: Context.Context<never>) => {
+        const context = services === undefined ? within : Context.merge(within, services)
+        return command === undefined ? context : Context.add(context, CommandContext, command)
+      })
+    }
+  }
+}
+
+const missing = <R extends AnyRpc>(message: string): Handler<R> => ({
+  isPersonal: true,
+  call: () => Effect.die(new Error(message))
+})
+
+/** Services of a handler's layer. */
+interface Services {
+  readonly context: Context.Context<never>
+  readonly entries: ReadonlyArray<{ readonly key: Context.Key<unknown, unknown>; readonly service: unknown }>
+}
 
 /** The services of handlers' layers, without those that are the caller's. */
-const services = new WeakMap<Context.Context<never>, Context.Context<never>>()
-const servicesWithoutActor = new WeakMap<Context.Context<never>, Context.Context<never>>()
+const services = new WeakMap<Context.Context<never>, Services>()
+const servicesWithoutActor = new WeakMap<Context.Context<never>, Services>()
 
-const servicesOf = ({ context: built }: Entry, hasActor: boolean): Context.Context<never> => {
+/** Returns the services of a handler's layer, or `undefined` if the caller has them all, as a program that provides its layers together. */
+const missingServices = (
+  { context: built }: Entry,
+  caller: Context.Context<never>
+): Context.Context<never> | undefined => {
+  const hasActor = Context.getOrUndefined(caller, DefaultActor) !== undefined
   const known = hasActor ? servicesWithoutActor : services
   let found = known.get(built)
-  if (found === undefined) {
-    const own = Context.omit(Tracer.ParentSpan, CommandContext, ReadAfter, HandledEvent.Current)(built)
-    known.set(built, found = hasActor ? Context.omit(DefaultActor)(own) : own)
+  if (found === undefined) known.set(built, found = servicesOf(built, hasActor))
+  for (const { key, service } of found.entries) {
+    if (Context.getOrUndefined(caller, key) !== service) return found.context
   }
-  return found
+  return undefined
+}
+
+const servicesOf = (built: Context.Context<never>, hasActor: boolean): Services => {
+  const own = Context.omit(
+    Tracer.ParentSpan,
+    References.CurrentStackFrame,
+    CommandContext,
+    ReadAfter,
+    HandledEvent.Current
+  )(built)
+  const context = hasActor ? Context.omit(DefaultActor)(own) : own
+  const entries = Array.from(context.mapUnsafe, ([key, service]) => ({
+    key: Context.Service<unknown, unknown>(key),
+    service
+  }))
+  return { context, entries }
 }
 
 /**
@@ -264,7 +305,8 @@ export const handlers = <R extends AnyRpc, Services>(
 ): Context.Context<HandlerOf<R>> => {
   const entries = new Map<string, unknown>()
   for (const [rpc, handler] of implementations) {
-    entries.set(rpc.key, { tag: rpc._tag, handler, context, rpc, owner, personal })
+    const isPersonal = personal === undefined || personal.size > 0 || PersonalFields.isPersonal(payloadSchema(rpc))
+    entries.set(rpc.key, { tag: rpc._tag, handler, context, rpc, owner, personal, isPersonal })
   }
   // The same map from Rpc keys to handlers that RpcGroup.toHandlers makes.
   return Context.makeUnsafe(entries)

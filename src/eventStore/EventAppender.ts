@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -19,6 +20,7 @@ import {
 import * as HandledEvent from "../core/HandledEvent.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Receipt from "../core/Receipt.ts"
+import { inSpan } from "../core/telemetry/inSpan.ts"
 import { countAppend, countConflict, countDuplicate } from "../core/telemetry/metricUpdates.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
@@ -136,10 +138,11 @@ export const append = <E extends Event.Any>(
   context: AppendContext,
   input: Append<E>
 ): Effect.Effect<AppendOutcome, AppendError> =>
-  Effect.flatMap(HandledEvent.Current, (handled) =>
-    handled === undefined
+  Effect.contextWith((caller: Context.Context<never>) =>
+    Context.get(caller, HandledEvent.Current) === undefined
       ? appendNow(context, input)
-      : Effect.andThen(rejectInInlineHandler(context, input.stream), appendNow(context, input)))
+      : Effect.andThen(rejectInInlineHandler(context, input.stream), Effect.suspend(() => appendNow(context, input)))
+  )
 
 /**
  * Fails when an inline handler appends in the transaction of the event that it handles. Other inline projections would see the new event before
@@ -159,34 +162,33 @@ const rejectInInlineHandler = Effect.fnUntraced(
 const appendNow = <E extends Event.Any>(
   context: AppendContext,
   input: Append<E>
-): Effect.Effect<AppendOutcome, AppendError> =>
-  Effect.suspend(() => {
-    const encoded = encode(context, input)
-    if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
-    const { command, commandId } = input.options.metadata ?? {}
-    const use: FirstReceipt.CommandUse | undefined = commandId === undefined ? undefined : {
-      command,
-      commandId,
-      stream: encoded.success.stream,
-      content: input.options.content
-        ?? PayloadHash.ofEvents(input.events, encoded.success.events, input.closes === true)
-    }
-    const request = input.observer === undefined
-      ? encoded.success
-      : { ...encoded.success, onQueued: input.observer.onQueued }
-    const sendObserved = (request: AppendRequest) => {
-      input.observer?.onSend(request)
-      return send(context, request, command, use)
-    }
-    const isPersonal = EventPersonalData.hasPersonalData(input.events) || use?.content.isPersonal === true
-    if (!isPersonal) {
-      return sendObserved(use === undefined ? request : withHash(request, use.content))
-    }
-    return Effect.matchEffect(encrypt(context, input.events, request, use), {
-      onFailure: (error) => firstReceipt(context, use, error),
-      onSuccess: sendObserved
-    })
+): Effect.Effect<AppendOutcome, AppendError> => {
+  const encoded = encode(context, input)
+  if (Result.isFailure(encoded)) return Effect.fail(encoded.failure)
+  const { command, commandId } = input.options.metadata ?? {}
+  const use: FirstReceipt.CommandUse | undefined = commandId === undefined ? undefined : {
+    command,
+    commandId,
+    stream: encoded.success.stream,
+    content: input.options.content
+      ?? PayloadHash.ofEvents(input.events, encoded.success.events, input.closes === true)
+  }
+  const request = input.observer === undefined
+    ? encoded.success
+    : { ...encoded.success, onQueued: input.observer.onQueued }
+  const sendObserved = (request: AppendRequest) => {
+    input.observer?.onSend(request)
+    return send(context, request, command, use)
+  }
+  const isPersonal = EventPersonalData.hasPersonalData(input.events) || use?.content.isPersonal === true
+  if (!isPersonal) {
+    return sendObserved(use === undefined ? request : withHash(request, use.content))
+  }
+  return Effect.matchEffect(encrypt(context, input.events, request, use), {
+    onFailure: (error) => firstReceipt(context, use, error),
+    onSuccess: sendObserved
   })
+}
 
 /** Adds the hash of a content without personal data to the metadata of the first event. */
 const withHash = (request: AppendRequest, { whole }: PayloadHash.Content): AppendRequest => ({
@@ -260,11 +262,6 @@ const firstReceipt = (
     : Effect.flatMap(driver.receipt(use.commandId), (first) =>
       Option.isNone(first) ? Effect.fail(error) : duplicate(keys, first.value, use))
 
-// Without a stack trace: capturing it took 5 % of the time of a process that does nothing but append.
-const inAppendSpan = Effect.withSpan("EventStore.append", ({ events, stream }: AppendRequest) => ({
-  attributes: { "evsrc.stream": stream, "evsrc.events": events.length }
-}), { captureStackTrace: false })
-
 /** Sends a request to the driver and turns its result into an outcome. */
 const send = (
   context: AppendContext,
@@ -272,9 +269,10 @@ const send = (
   command: string | undefined,
   use: FirstReceipt.CommandUse | undefined
 ): Effect.Effect<AppendOutcome, AppendError> =>
-  inAppendSpan(
+  inSpan(
     Effect.flatMap(context.send(request), (result) => outcomeOf(context, request, command, use, result)),
-    request
+    "EventStore.append",
+    { "evsrc.stream": request.stream, "evsrc.events": request.events.length }
   )
 
 const outcomeOf = (
@@ -287,7 +285,7 @@ const outcomeOf = (
   const { events, expected, stream } = request
   switch (result._tag) {
     case "Appended":
-      return Effect.as(countAppend(events.length), {
+      return countAppend(events.length, {
         receipt: receiptOf(request, command, result.version, result.positions),
         written: () => encodedEventsOf(request, result)
       })

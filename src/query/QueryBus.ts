@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -59,10 +60,19 @@ export const ask = <Q extends Query.Any>(
   options: AskOptions = {}
 ): Effect.Effect<Query.Success<Q>, Query.Error<Q> | InvalidQuery, HandlerOf<Q>> => {
   const { after, timeout } = options
-  const answer = InProcessRpc.queryPayload(query, payload).pipe(
-    Effect.flatMap((valid) => InProcessRpc.call(query, valid)),
-    // It is not known what the handler of a query reads.
-    safeSpan.withSpan(`QueryBus.ask ${query._tag}`, { "evsrc.query": query._tag }, Effect.succeed(true))
+  const answer = Effect.contextWith((caller: Context.Context<HandlerOf<Q>>) =>
+    safeSpan.withSpan(
+      Effect.suspend(() =>
+        Effect.flatMapEager(
+          InProcessRpc.queryPayload(query, payload),
+          (valid) => InProcessRpc.handlerOf(caller, query).call(valid)
+        )
+      ),
+      `QueryBus.ask ${query._tag}`,
+      { "evsrc.query": query._tag },
+      // It is not known what the handler of a query reads.
+      true
+    )
   )
   return after === undefined ? answer : Effect.provideService(answer, ReadAfter, {
     ...positionOf(after),

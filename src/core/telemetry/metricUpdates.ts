@@ -8,12 +8,12 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Metrics from "./Metrics.ts"
 
-/** Counts an append and the events that it wrote, in one step of the run loop. */
-export const countAppend = (events: number): Effect.Effect<void> =>
+/** Counts an append and the events that it wrote, and returns its outcome, in one step of the run loop. */
+export const countAppend = <Outcome>(events: number, outcome: Outcome): Effect.Effect<Outcome> =>
   Effect.contextWith((context: Context.Context<never>) => {
     Metrics.appends.updateUnsafe(1, context)
     Metrics.appendedEvents.updateUnsafe(events, context)
-    return Effect.void
+    return Effect.succeed(outcome)
   })
 
 /** Counts an append that was rejected by a conflict. */

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import { ConcurrencyConflict, InvalidCommand, InvalidQuery, isOwnError, ProjectionBehind } from "../errors.ts"
 import * as userCode from "../userCode.ts"
+import { inSpan } from "./inSpan.ts"
 
 /** What the span shows instead of an error of the user. */
 class Withheld extends Error {
@@ -38,21 +39,22 @@ const withoutWords = (cause: Cause.Cause<unknown>): Cause.Cause<unknown> =>
  * @since 0.1.0
  * @category combinators
  */
-export const withSpan = (name: string, attributes: Record<string, unknown>, isPersonal: Effect.Effect<boolean>) => {
-  // Without a stack trace: capturing it took 5 % of the time of a process that does nothing but dispatch.
-  const inSpan = Effect.withSpan(name, { attributes }, { captureStackTrace: false })
-  return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.suspend(() => {
-      let original: Cause.Cause<E> | undefined
-      const shown = Effect.catchCause(self, (cause): Effect.Effect<A, unknown, R> => {
-        if (cause.reasons.every((reason) => Cause.isInterruptReason(reason))) return Effect.failCause(cause)
-        return Effect.flatMap(isPersonal, (isPersonal) => {
-          if (!isPersonal) return Effect.failCause(cause)
-          original = cause
-          return Effect.failCause(withoutWords(cause))
-        })
-      })
-      // What is not the original was not replaced.
-      return Effect.catchCause(inSpan(shown), (cause) => Effect.failCause(original ?? cause as Cause.Cause<E>))
-    })
+export const withSpan = <A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  name: string,
+  attributes: Record<string, unknown>,
+  isPersonal: boolean
+): Effect.Effect<A, E, R> => {
+  if (!isPersonal) return inSpan(self, name, attributes)
+  let original: Cause.Cause<E> | undefined
+  const shown = Effect.catchCause(self, (cause): Effect.Effect<never, unknown> => {
+    if (cause.reasons.every((reason) => Cause.isInterruptReason(reason))) return Effect.failCause(cause)
+    original = cause
+    return Effect.failCause(withoutWords(cause))
+  })
+  // What is not the original was not replaced.
+  return Effect.catchCause(
+    inSpan(shown, name, attributes),
+    (cause) => Effect.failCause(original ?? cause as Cause.Cause<E>)
+  )
 }
