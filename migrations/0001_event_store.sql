@@ -271,33 +271,64 @@ as $$
     from generate_series(1, p_item_count) as item_number
 $$;
 
--- Returns the position of the newest event after p_after that matches a query and is not in p_seen; null if there is none.
-create function evsrc.last_match(p_items evsrc.query_item[], p_after bigint, p_seen bigint[])
-returns bigint language plpgsql volatile
+-- Returns for each item the position of the newest event that matches it, is after its element of p_afters, and is not known; null if there
+-- is none.
+--   p_seen  the positions of known events, as the text of an array, or null
+--   p_sent  the ids of known events, as the text of an array, or null
+create function evsrc.newest_matches(p_items evsrc.query_item[], p_afters bigint[], p_seen text[], p_sent text[])
+returns bigint[] language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  item evsrc.query_item;
-  newest bigint;
-  newest_of_item bigint;
+  newest bigint[];
+  item_number integer;
 begin
-  foreach item in array p_items loop
-    if cardinality(item.tags) > 0 then
-      select tagged.position into newest_of_item
-        from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
-        where tagged.tag_hash = hashtextextended(item.tags[1], 0) and tagged.position > p_after and tagged.position <> all (p_seen)
-          and event.tags @> item.tags and (cardinality(item.types) = 0 or event.type = any (item.types))
-        order by tagged.position desc limit 1;
-    else
-      select event.position into newest_of_item
-        from evsrc.log event
-        where event.position > p_after and event.position <> all (p_seen)
-          and (cardinality(item.types) = 0 or event.type = any (item.types))
-        order by event.position desc limit 1;
+  select array_agg(match.position order by item.ordinal) into newest
+    from unnest(p_items, p_afters, p_seen, p_sent) with ordinality as item(types, tags, after, seen, sent, ordinal)
+      left join lateral (
+        select tagged.position
+          from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+          where tagged.tag_hash = hashtextextended(item.tags[1], 0) and tagged.position > item.after
+            and tagged.position <> all (coalesce(item.seen, '{}')::bigint[])
+            and event.tags @> item.tags and (cardinality(item.types) = 0 or event.type = any (item.types))
+            and (item.sent is null or event.id <> all (item.sent::uuid[]))
+          order by tagged.position desc limit 1
+      ) as match on true;
+  for item_number in 1 .. cardinality(p_items) loop
+    if cardinality(p_items[item_number].tags) = 0 then
+      newest[item_number] := (
+        select event.position
+          from evsrc.log event
+          where event.position > p_afters[item_number] and event.position <> all (coalesce(p_seen[item_number], '{}')::bigint[])
+            and (cardinality(p_items[item_number].types) = 0 or event.type = any (p_items[item_number].types))
+            and (p_sent[item_number] is null or event.id <> all (p_sent[item_number]::uuid[]))
+          order by event.position desc limit 1
+      );
     end if;
-    newest := greatest(newest, newest_of_item);
   end loop;
   return newest;
+end $$;
+
+-- Returns the ids of the events that match an item and are after a position, in the order of the log.
+create function evsrc.matches_after(p_item evsrc.query_item, p_after bigint)
+returns uuid[] language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if cardinality(p_item.tags) = 0 then
+    return array(
+      select event.id from evsrc.log event
+        where event.position > p_after and (cardinality(p_item.types) = 0 or event.type = any (p_item.types))
+        order by event.position
+    );
+  end if;
+  return array(
+    select event.id
+      from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+      where tagged.tag_hash = hashtextextended(p_item.tags[1], 0) and tagged.position > p_after
+        and event.tags @> p_item.tags and (cardinality(p_item.types) = 0 or event.type = any (p_item.types))
+      order by tagged.position
+  );
 end $$;
 
 -- Returns the keys of the types and tags of an append: shared for each type and tag that it writes, exclusive for one key of each item
@@ -333,19 +364,27 @@ begin
     from evsrc.condition_keys(p_types, p_tags, p_items);
 end $$;
 
--- Locks the types and tags of an append, or returns false if another transaction holds one of them.
-create function evsrc.try_lock_condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[])
-returns boolean language plpgsql volatile
+-- Locks the types and tags of appends without waiting. Returns the keys that other transactions hold so that they cannot be shared, and
+-- those that they hold in any way, of the keys that a condition needs for itself. A condition may share the other keys with the appends
+-- beside it, because its own transaction has them all.
+create function evsrc.try_lock_condition_keys(
+  p_types text[], p_tags text[], p_items evsrc.query_item[], out held_keys integer[], out held_exclusive_keys integer[]
+) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return (
-    select bool_and(
-      case when exclusive
-        then pg_try_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key)
-        else pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key) end
-    ) from evsrc.condition_keys(p_types, p_tags, p_items)
-  );
+  select array_agg(key) filter (where not shared), array_agg(key) filter (where exclusive and not alone)
+    into held_keys, held_exclusive_keys
+    from (
+      select key, exclusive, alone,
+          alone or pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key) as shared
+        from (
+          select key, exclusive, exclusive and pg_try_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key) as alone
+            from evsrc.condition_keys(p_types, p_tags, p_items)
+            offset 0
+        ) as keys
+        offset 0
+    ) as keys;
 end $$;
 
 -- Limits how long this transaction waits for a lock, and, with more limits, how long a statement, the client and the transaction may
@@ -551,7 +590,7 @@ end $$;
 --   3. look up the command id in events and archived_events: 'duplicate'
 --   4. read version, closes and id of the stream's last event; for a stream without rows, look into closed_streams
 --   5. check that the stream is open ('closed'), then the expected version ('conflict') and the id of the last event ('diverged'),
---      then that the log has the events on which the condition rests ('diverged'), then the condition ('changed')
+--      and, in `append`, that the log has the events on which the condition rests ('diverged'), then the condition ('changed')
 --   6. take recorded_at, in whole milliseconds
 --   7. lock the in-flight low-water mark, and only then draw positions
 --   8. insert the events, with command_id and command_events on the first one
@@ -685,8 +724,8 @@ begin
 end $$;
 
 -- Appends to one stream or to several, in one statement and one commit. A conflict or a duplicate of one append does not affect
--- the others. The appends to one stream stand one after the other, and each finds what the one before it has written. A statement does not
--- see what it writes, so no command id may occur twice in one call.
+-- the others. Each append finds what those before it have written. A statement does not see what it writes, so no command id may occur twice
+-- in one call. If no append has a condition, those to one stream stand one after the other.
 --
 -- Keep in step with `append_one`, which lists the steps.
 --
@@ -699,22 +738,30 @@ end $$;
 --   p_tags                                         the tags of the event as the text of an array, or null; the array is null if
 --                                                  no event has tags
 --   p_inline                                       as for `append_one`, as the text of an array; null if all its elements would be
+-- One element per item of a condition, in the order of the appends; all null if no append has a condition:
+--   p_item_appends            the number of the append, from 1. An append that has items is written only if the log has no event, and no append
+--                             before it in this call writes one, that matches an item and is unknown
+--   p_item_types, p_item_tags the item, each as the text of an array
+--   p_item_afters             all matches up to this position are known
+--   p_item_seen               the positions of the known matches after it, as the text of an array, or null
+--   p_item_sent               null, or the ids of known matches whose positions were not known yet, as the text of an array. The log must
+--                             have them all, in this order, and after all other known matches
+-- One element per event on which a condition rests, so that the log must have it; null if there is none:
+--   p_basis_appends, p_basis_positions, p_basis_ids  the number of the append, and the event
 -- Only for a call with a single append:
---   p_item_count to p_query_tags                   null, or a query as for `query_items`: the condition is that no event after
---                                                  p_after matches it, except those in p_seen
---   p_basis_positions, p_basis_ids                 events that the log must have, on which the condition rests
 --   p_closes                                       whether the last event closes the stream
 --   p_documents                                    as for `append_one`
 -- For the call:
 --   p_limits                                       as for `append_one`
 --
 -- Returns for each append its outcome, as `append_one` does, and its stream's version; for each event its position, or null if it
--- was not written. The outcome 'changed' means that the query matches; the only position is then that of the newest match.
+-- was not written. The outcome 'changed' means that an unknown event matches a condition, or that a known one is missing; the position of
+-- the first event is then that of the newest match, or that up to which all matches were known.
 create function evsrc.append(
   p_wait boolean, p_streams text[], p_expected_versions bigint[], p_command_ids text[], p_event_counts integer[],
   p_event_ids uuid[], p_types text[], p_schema_versions integer[], p_data text[], p_metadata text[], p_tags text[],
-  p_item_count integer, p_type_items integer[], p_query_types text[], p_tag_items integer[], p_query_tags text[],
-  p_after bigint, p_seen bigint[], p_closes boolean default false,
+  p_item_appends integer[], p_item_types text[], p_item_tags text[], p_item_afters bigint[], p_item_seen text[], p_item_sent text[],
+  p_basis_appends integer[], p_closes boolean default false,
   p_last_event_ids uuid[] default null, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null,
   p_inline text[] default null,
   p_limits integer[] default null, p_documents text[] default null,
@@ -728,17 +775,32 @@ as $$
 #variable_conflict use_column
 declare
   condition_items evsrc.query_item[];
+  item_number integer := 1;
+  newest_matches bigint[];
+  unmet_appends integer[];
+  -- The events of this call that match an item of a later append, in the order of the items and of the events.
+  neighbour_items integer[];
+  neighbour_events integer[];
+  neighbour_appends integer[];
+  neighbour_number integer := 1;
+  known_ids uuid[];
+  found_ids uuid[];
+  -- Of an append whose outcome is 'changed': the position of the match, or its event in this call.
+  changed_positions bigint[];
+  changed_events integer[];
   expected_version bigint;
   duplicate_append integer;
-  newest_match bigint;
   stream_closes boolean[];
   last_event_ids uuid[];
   absent_append integer;
   closed_at_version bigint;
   held_keys integer[];
-  follows boolean[];
-  stream_is_held boolean;
-  is_behind_busy boolean;
+  held_exclusive_keys integer[];
+  -- The number of the append before it to the same stream, or null.
+  previous integer[];
+  held_streams boolean[];
+  is_behind_busy boolean[];
+  last_events integer[];
   append_numbers integer[];
   event_versions bigint[];
   event_number integer := 0;
@@ -749,19 +811,37 @@ begin
   -- The lookups below number the elements from 1, whatever the bounds of an array. With other bounds they would look up one stream and
   -- write another.
   if array_ndims(p_streams) <> 1 or array_lower(p_streams, 1) <> 1 or array_lower(p_command_ids, 1) <> 1
-    or cardinality(p_streams) <> 1 and (p_closes or p_item_count is not null or p_documents is not null)
+    or array_lower(p_event_counts, 1) <> 1 or array_lower(p_event_ids, 1) <> 1 or array_lower(p_item_appends, 1) <> 1
+    or cardinality(p_streams) <> 1 and (p_closes or p_documents is not null)
   then
-    raise exception 'append takes arrays that begin at 1, and a condition, an end or documents only of a single stream'
+    raise exception 'append takes arrays that begin at 1, and an end or documents only of a single stream'
       using errcode = 'invalid_parameter_value';
   end if;
   if p_limits is not null then
     previous_lock_timeout := evsrc.limit_transaction(p_limits);
   end if;
-  if p_item_count is not null then
-    condition_items := evsrc.query_items(p_item_count, p_type_items, p_query_types, p_tag_items, p_query_tags);
+  previous := array_fill(null::integer, array[cardinality(p_streams)]);
+  if p_item_appends is null then
+    for append_number in 2 .. cardinality(p_streams) loop
+      if p_streams[append_number] = p_streams[append_number - 1] then
+        previous[append_number] := append_number - 1;
+      end if;
+    end loop;
+  else
+    condition_items := array(
+      select row(coalesce(item.types, '{}')::text[], coalesce(item.tags, '{}')::text[])::evsrc.query_item
+        from unnest(p_item_appends, p_item_types, p_item_tags) with ordinality as item(append_number, types, tags, ordinal)
+        order by item.ordinal
+    );
+    if cardinality(p_streams) > 1 then
+      select array_agg(stream_append.previous order by stream_append.append_number) into previous
+        from (
+          select stream.append_number, lag(stream.append_number) over (partition by stream.name order by stream.append_number) as previous
+            from unnest(p_streams) with ordinality as stream(name, append_number)
+        ) as stream_append;
+    end if;
   end if;
   for append_number in 1 .. cardinality(p_streams) loop
-    follows[append_number] := append_number > 1 and p_streams[append_number] = p_streams[append_number - 1];
     outcomes[append_number] := 'appended';
     if p_wait then
       perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]));
@@ -769,10 +849,12 @@ begin
         perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]));
       end if;
     else
-      if not follows[append_number] then
-        stream_is_held := not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]));
-      end if;
-      if stream_is_held
+      held_streams[append_number] := case
+        when previous[append_number] is null
+          then not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]))
+        else held_streams[previous[append_number]]
+      end;
+      if held_streams[append_number]
         or p_command_ids[append_number] is not null
           and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]))
       then
@@ -780,22 +862,38 @@ begin
       end if;
     end if;
   end loop;
-  if not p_wait and condition_items is not null then
-    if not evsrc.try_lock_condition_keys(p_types, p_tags, condition_items) then
-      outcomes[1] := 'busy';
+  if p_wait then
+    if condition_items is null and p_tags is null then
+      perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
+        from (select distinct hashtext('y' || type) as key from unnest(p_types) as type order by key) as keys;
+    else
+      perform evsrc.lock_condition_keys(p_types, p_tags, condition_items);
     end if;
-  elsif not p_wait then
+  else
     -- Locks that are not waited for need no order. Another transaction holds one of these exclusively only while it appends on a
     -- condition.
-    held_keys := array(
-      select key
-        from (
-          select hashtext('y' || type) as key from unnest(p_types) as type
-          union
-          select hashtext('t' || tag) from unnest(p_tags) as event_tags, unnest(event_tags::text[]) as tag
-        ) as keys
-        where not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
-    );
+    if condition_items is null then
+      held_keys := array(
+        select key
+          from (
+            select hashtext('y' || type) as key from unnest(p_types) as type
+            union
+            select hashtext('t' || tag) from unnest(p_tags) as event_tags, unnest(event_tags::text[]) as tag
+          ) as keys
+          where not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
+      );
+    else
+      select held.held_keys, held.held_exclusive_keys into held_keys, held_exclusive_keys
+        from evsrc.try_lock_condition_keys(p_types, p_tags, condition_items) as held;
+      for item_number in 1 .. cardinality(condition_items) loop
+        if exists (
+          select from evsrc.condition_keys('{}', '{}', array[condition_items[item_number]]) as keys
+            where keys.key = any (held_exclusive_keys)
+        ) then
+          outcomes[p_item_appends[item_number]] := 'busy';
+        end if;
+      end loop;
+    end if;
     if cardinality(held_keys) > 0 then
       for append_number in 1 .. cardinality(p_streams) loop
         for event_of_append in 1 .. p_event_counts[append_number] loop
@@ -809,11 +907,6 @@ begin
       end loop;
       event_number := 0;
     end if;
-  elsif p_item_count is null and p_tags is null then
-    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
-      from (select distinct hashtext('y' || type) as key from unnest(p_types) as type order by key) as keys;
-  else
-    perform evsrc.lock_condition_keys(p_types, p_tags, condition_items);
   end if;
   if p_documents is not null and outcomes[1] <> 'busy' and not evsrc.lock_documents(p_documents, p_wait) then
     outcomes[1] := 'busy';
@@ -833,40 +926,64 @@ begin
   end if;
   select array_agg(last_event.version), array_agg(last_event.closes), array_agg(last_event.id)
     into versions, stream_closes, last_event_ids
-    from unnest(p_streams, follows) as requested(stream, follows) left join lateral (
+    from unnest(p_streams, previous) as requested(stream, previous) left join lateral (
       select event.version, event.closes, event.id from evsrc.events event
-        where event.stream = requested.stream and not requested.follows order by event.version desc limit 1
+        where event.stream = requested.stream and requested.previous is null order by event.version desc limit 1
     ) as last_event on true;
   if array_position(versions, null) is not null then
     -- These streams are new, or archived.
     for absent_append, closed_at_version in
       select requested.append_number,
           (select closed.version from evsrc.closed_streams closed where closed.stream = requested.stream)
-        from unnest(p_streams, versions, follows) with ordinality as requested(stream, version, follows, append_number)
-        where requested.version is null and not requested.follows
+        from unnest(p_streams, versions, previous) with ordinality as requested(stream, version, previous, append_number)
+        where requested.version is null and requested.previous is null
     loop
       versions[absent_append] := coalesce(closed_at_version, 0);
       stream_closes[absent_append] := closed_at_version is not null;
     end loop;
   end if;
+  if condition_items is not null then
+    select array_agg(distinct basis.append_number) into unmet_appends
+      from unnest(p_basis_appends, p_basis_positions, p_basis_ids) as basis(append_number, "position", id)
+      where (select event.id from evsrc.log event where event."position" = basis."position" limit 1) is distinct from basis.id;
+    newest_matches := evsrc.newest_matches(condition_items, p_item_afters, p_item_seen, p_item_sent);
+    if cardinality(p_streams) > 1 then
+      with item as materialized (
+        select p_item_appends[one.ordinal] as append_number, one.ordinal, one.types, one.tags
+          from unnest(condition_items) with ordinality as one(types, tags, ordinal)
+      ), event as materialized (
+        select owner.append_number, one.ordinal, one.type, coalesce(one.tags, '{}')::text[] as tags
+          from unnest(p_types, p_tags) with ordinality as one(type, tags, ordinal)
+            join (
+              select counted.append_number, sum(counted.events) over (order by counted.append_number) as last_ordinal, counted.events
+                from unnest(p_event_counts) with ordinality as counted(events, append_number)
+            ) as owner on one.ordinal <= owner.last_ordinal and one.ordinal > owner.last_ordinal - owner.events
+      )
+      select array_agg(item.ordinal order by item.ordinal, event.ordinal), array_agg(event.ordinal order by item.ordinal, event.ordinal),
+          array_agg(event.append_number order by item.ordinal, event.ordinal)
+        into neighbour_items, neighbour_events, neighbour_appends
+        from item join event on event.append_number < item.append_number
+        where event.tags @> item.tags and (cardinality(item.types) = 0 or event.type = any (item.types));
+    end if;
+  end if;
   for append_number in 1 .. cardinality(p_streams) loop
     expected_version := p_expected_versions[append_number];
-    if follows[append_number] then
-      versions[append_number] := versions[append_number - 1];
-      stream_closes[append_number] := stream_closes[append_number - 1];
-      last_event_ids[append_number] := last_event_ids[append_number - 1];
-      if outcomes[append_number - 1] = 'appended' then
-        versions[append_number] := versions[append_number] + p_event_counts[append_number - 1];
-        last_event_ids[append_number] := p_event_ids[event_number];
+    is_behind_busy[append_number] := outcomes[append_number] = 'busy';
+    if previous[append_number] is not null then
+      versions[append_number] := versions[previous[append_number]];
+      stream_closes[append_number] := stream_closes[previous[append_number]];
+      last_event_ids[append_number] := last_event_ids[previous[append_number]];
+      if outcomes[previous[append_number]] = 'appended' then
+        versions[append_number] := versions[append_number] + p_event_counts[previous[append_number]];
+        last_event_ids[append_number] := p_event_ids[last_events[previous[append_number]]];
       end if;
-    else
-      is_behind_busy := false;
-    end if;
-    is_behind_busy := is_behind_busy or outcomes[append_number] = 'busy';
-    if is_behind_busy and outcomes[append_number] = 'appended' then
-      outcomes[append_number] := 'busy';
+      is_behind_busy[append_number] := is_behind_busy[append_number] or is_behind_busy[previous[append_number]];
     end if;
     event_number := event_number + p_event_counts[append_number];
+    last_events[append_number] := event_number;
+    if is_behind_busy[append_number] and outcomes[append_number] = 'appended' then
+      outcomes[append_number] := 'busy';
+    end if;
     if outcomes[append_number] = 'appended' then
       if stream_closes[append_number] is true then
         outcomes[append_number] := 'closed';
@@ -874,25 +991,56 @@ begin
         and not (expected_version = versions[append_number] or (expected_version = -1 and versions[append_number] > 0))
       then
         outcomes[append_number] := 'conflict';
-      elsif p_last_event_ids[append_number] <> last_event_ids[append_number] then
+      elsif p_last_event_ids[append_number] <> last_event_ids[append_number] or append_number = any (unmet_appends) then
         outcomes[append_number] := 'diverged';
       end if;
     end if;
+    while p_item_appends[item_number] = append_number loop
+      found_ids := '{}';
+      while neighbour_items[neighbour_number] = item_number loop
+        if outcomes[neighbour_appends[neighbour_number]] = 'appended' then
+          found_ids := found_ids || p_event_ids[neighbour_events[neighbour_number]];
+          changed_events[append_number] := neighbour_events[neighbour_number];
+        elsif outcomes[neighbour_appends[neighbour_number]] = 'busy' and outcomes[append_number] = 'appended' then
+          outcomes[append_number] := 'busy';
+          is_behind_busy[append_number] := true;
+        end if;
+        neighbour_number := neighbour_number + 1;
+      end loop;
+      if outcomes[append_number] in ('appended', 'changed') then
+        known_ids := coalesce(p_item_sent[item_number], '{}')::uuid[];
+        if cardinality(known_ids) > 0 then
+          found_ids := evsrc.matches_after(
+            condition_items[item_number],
+            greatest(
+              p_item_afters[item_number],
+              (select max(seen."position") from unnest(p_item_seen[item_number]::bigint[]) as seen("position"))
+            )
+          ) || found_ids;
+        end if;
+        if newest_matches[item_number] is not null or found_ids <> known_ids then
+          outcomes[append_number] := 'changed';
+          changed_positions[append_number] := greatest(
+            changed_positions[append_number], newest_matches[item_number], p_item_afters[item_number]
+          );
+        end if;
+      end if;
+      item_number := item_number + 1;
+    end loop;
   end loop;
-  event_number := 0;
-  if condition_items is not null and outcomes[1] = 'appended' then
-    if not evsrc.has_events(p_basis_positions, p_basis_ids) then
-      outcomes[1] := 'diverged';
-      return;
-    end if;
-    newest_match := evsrc.last_match(condition_items, p_after, p_seen);
-    if newest_match is not null then
-      outcomes[1] := 'changed';
-      positions := array[newest_match];
-      return;
-    end if;
+  if item_number <= cardinality(p_item_appends) then
+    raise exception 'append takes the items of conditions in the order of the appends' using errcode = 'invalid_parameter_value';
   end if;
+  event_number := 0;
   if not 'appended' = any (outcomes) then
+    if changed_positions is not null then
+      positions := array_fill(null::bigint, array[cardinality(p_event_ids)]);
+      for append_number in 1 .. cardinality(p_streams) loop
+        if outcomes[append_number] = 'changed' then
+          positions[last_events[append_number] - p_event_counts[append_number] + 1] := changed_positions[append_number];
+        end if;
+      end loop;
+    end if;
     return;
   end if;
   recorded_at := date_trunc('milliseconds', clock_timestamp());
@@ -947,6 +1095,14 @@ begin
   end if;
   if p_inline is not null then
     perform evsrc.require_registered(array(select distinct unnest(covered::text[]) from unnest(p_inline) as covered));
+  end if;
+  if changed_positions is not null then
+    for append_number in 1 .. cardinality(p_streams) loop
+      if outcomes[append_number] = 'changed' then
+        positions[last_events[append_number] - p_event_counts[append_number] + 1] :=
+          greatest(changed_positions[append_number], positions[changed_events[append_number]]);
+      end if;
+    end loop;
   end if;
 end $$;
 

@@ -34,7 +34,11 @@ export const conditionFunction = `
   returns bigint language plpgsql volatile
   set plan_cache_mode = force_generic_plan
   set enable_seqscan = off
-  as 'begin return evsrc.last_match(evsrc.query_items(n, type_of, type, tag_of, tag), after, ''{}''); end'`
+  as 'begin return (
+    select max(match) from unnest(
+      evsrc.newest_matches(evsrc.query_items(n, type_of, type, tag_of, tag), array_fill(after, array[n]), null, null)
+    ) as match
+  ); end'`
 
 const condition = (
   title: string,

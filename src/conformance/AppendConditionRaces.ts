@@ -322,12 +322,25 @@ const gateOf = (awaited: number) =>
     }
   })
 
+/** Appends that do not concern a race, on conditions and without, to new streams and to one that all of them share. */
+const neighbours = (show: string): Effect.Effect<unknown, AppendError, EventStore> =>
+  Effect.forEach(upTo(8), (n) => {
+    const other = `${n} beside ${show}`
+    const beside = seatRacer(n % 2 === 0 ? undefined : ofStoredTypes([seatsOf(other)]), other, other)
+    const append = Effect.flatMap(look(beside), ({ condition }) => beside.append(condition))
+    const shared = Effect.flatMap(
+      EventStore,
+      (store) => store.append(SeatEvent, `Seats-${show}`, [seat(other, other)])
+    )
+    return Effect.repeat(n % 3 === 0 ? shared : append, { times: 2 })
+  }, { concurrency: "unbounded", discard: true })
+
 /** Runs a race within this process. */
-const run = Effect.fnUntraced(function*(race: Race) {
+const run = Effect.fnUntraced(function*(race: Race, hasNeighbours: boolean) {
   const { barrier, racers } = race
   const early = barrier === "during" ? racers.length / 2 : racers.length
   const [start, halfway] = [yield* gateOf(racers.length), yield* gateOf(early)]
-  const outcomes = yield* Effect.forEach(racers, (racer, index) =>
+  const raced = Effect.forEach(racers, (racer, index) =>
     Effect.gen(function*() {
       yield* start.arrive
       if (index >= early) yield* halfway.opened
@@ -335,12 +348,15 @@ const run = Effect.fnUntraced(function*(race: Race) {
       if (index < early && barrier !== "before") yield* halfway.arrive
       return yield* leap(race, racer, looked)
     }), { concurrency: "unbounded" })
+  // The neighbours begin to append when the racers do, so that a store which groups appends has them in the same statements.
+  const beside = Effect.andThen(barrier === "before" ? start.opened : halfway.opened, neighbours(race.show))
+  const [outcomes] = yield* Effect.all([raced, hasNeighbours ? beside : Effect.void], { concurrency: 2 })
   yield* judge(race, outcomes)
 })
 
-const runAll = (rounds: number, race: (round: number, show: string) => Race) =>
+const runAll = (rounds: number, race: (round: number, show: string) => Race, hasNeighbours = false) =>
   Effect.gen(function*() {
-    for (let round = 0; round < rounds; round++) yield* run(race(round, unique("show")))
+    for (let round = 0; round < rounds; round++) yield* run(race(round, unique("show")), hasNeighbours)
   })
 
 export const rawSeat = (type: string, show: string): NewEvent => ({
@@ -395,6 +411,14 @@ export const leapAboveHeld = Effect.fnUntraced(function*(
 export const races = (rounds: number): ReadonlyArray<Case<EventStore>> => [
   test("lets one of 16 conflicting decisions win, at every barrier", function*() {
     yield* runAll(rounds, raceForOne)
+  }),
+
+  test("lets one of 16 conflicting decisions win beside other appends, at every barrier", function*() {
+    yield* runAll(Math.ceil(rounds / 3), raceForOne, true)
+  }),
+
+  test("never rejects disjoint decisions beside other appends, at any barrier", function*() {
+    yield* runAll(Math.ceil(rounds / 10), raceApart, true)
   }),
 
   test("never rejects disjoint decisions, at any barrier", function*() {

@@ -91,7 +91,7 @@ export const makeDriver = Effect.fnUntraced(
       ),
       append: (request) =>
         Effect.withFiber((fiber) =>
-          request.inTransaction === undefined && request.condition === undefined && request.closes !== true
+          request.inTransaction === undefined && request.closes !== true
             && Context.getOrUndefined(fiber.context, sql.transactionService) === undefined
             ? Effect.flatMap(appendInBatch(request), (row) => statements.resolve(request, row))
             : appendAlone(request)

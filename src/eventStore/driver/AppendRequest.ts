@@ -16,6 +16,24 @@ import type { EventQuery } from "../../event/EventQuery.ts"
 import type { EncodedEvent, NewEvent } from "../../event/RecordedEvent.ts"
 
 /**
+ * The matches of one item of a query that a decision knows.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KnownMatches {
+  /** The position up to which all matches are known. */
+  readonly after: Position
+  /** The positions of the known matches above it. */
+  readonly seen: ReadonlyArray<Position>
+  /**
+   * The ids of the known matches whose positions were not known yet, because their appends were in flight. The log must have all of them, in this
+   * order, after all other known matches.
+   */
+  readonly sent: ReadonlyArray<string>
+}
+
+/**
  * The condition of an append: its query has no other matches than those that were read.
  *
  * @since 0.1.0
@@ -27,6 +45,8 @@ export interface AppendCondition {
   readonly after: Position
   /** The positions of the matches above it that the read has returned. */
   readonly seen: ReadonlyArray<Position>
+  /** For each item of the query what is known of it, instead of `after` and `seen`. */
+  readonly known?: ReadonlyArray<KnownMatches> | undefined
   /** Events that the log must have, because the decision rests on them; otherwise the append fails with `LogDiverged`. */
   readonly basis?: ReadonlyArray<LogPosition> | undefined
 }

@@ -138,9 +138,24 @@ export const countBetween = (log: MemoryLog, since: Position.Position, to: Posit
   events: indexAfter(log, to) - indexAfter(log, since)
 })
 
-/** Returns the position of the newest event that breaks a condition. */
-const newestMatch = (log: MemoryLog, { after, query, seen }: AppendCondition): Position.Position | undefined =>
-  rowsAfter(log, after).findLast((row) => matches(query, row) && !seen.includes(row.position))?.position
+/** Returns the position of the newest event that breaks a condition, or after which a known event is missing. */
+const newestMatch = (log: MemoryLog, { after, known, query, seen }: AppendCondition): Position.Position | undefined => {
+  if (known === undefined) {
+    return rowsAfter(log, after).findLast((row) => matches(query, row) && !seen.includes(row.position))?.position
+  }
+  const broken = query.flatMap((item, index) => {
+    const { after, seen, sent } = known[index]!
+    const others = rowsAfter(log, after).filter((row) =>
+      EventFilter.matchesItem(item, row) && !seen.includes(row.position)
+    )
+    const unknown = others.findLast(({ id }) => !sent.includes(id))
+    if (unknown !== undefined) return [unknown.position]
+    const last = seen.reduce((last, position) => Position.max(last, position), after)
+    const inOrder = others.filter(({ position }) => position > last).map(({ id }) => id)
+    return inOrder.join() === sent.join() ? [] : [after]
+  })
+  return broken.length === 0 ? undefined : broken.reduce((newest, position) => Position.max(newest, position))
+}
 
 /**
  * Returns the rows of an append, without hashes.

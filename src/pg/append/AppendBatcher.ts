@@ -49,9 +49,9 @@ interface Pending extends AppendQueue.Entry {
 /** Takes the answers to the appends of a batch, in their order. */
 interface Answers {
   readonly answer: (pending: Pending, exit: Exit.Exit<AppendRow, SqlError>) => void
-  /** Returns whether an append to the stream waits for a lock, so that those behind it must not be sent. */
-  readonly isHeld: (stream: string) => boolean
-  /** Ends the batch: one append of each stream whose lock another transaction holds waits for it, and those behind it wait for that append. */
+  /** Returns whether the append is behind one that waits for a lock, so that it must not be sent. */
+  readonly isHeld: (pending: Pending) => boolean
+  /** Ends the batch: an append whose lock another transaction holds waits for it, and those behind it wait for that append. */
   readonly end: () => void
 }
 
@@ -194,21 +194,30 @@ const answersOf = (
   end: (pending: Pending) => void,
   startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>) => void
 ): Answers => {
-  const held = new Map<string, Array<Pending>>()
+  const groups: Array<
+    { readonly first: Pending; readonly followers: Array<Pending>; readonly held: AppendQueue.Held }
+  > = []
+  const groupOf = (pending: Pending) => groups.find(({ held }) => held.has(pending))
   return {
     answer: (pending, exit) => {
       if (isBusy(exit)) {
-        const ofStream = held.get(pending.stream)
-        if (ofStream === undefined) held.set(pending.stream, [pending])
-        else ofStream.push(pending)
+        const group = groupOf(pending)
+        if (group === undefined) {
+          const held = new AppendQueue.Held()
+          held.add(pending)
+          groups.push({ first: pending, followers: [], held })
+        } else {
+          group.followers.push(pending)
+          group.held.add(pending)
+        }
       } else {
         finish(pending, storeExit(pending, exit))
         end(pending)
       }
     },
-    isHeld: (stream) => held.has(stream),
+    isHeld: (pending) => groupOf(pending) !== undefined,
     end: () => {
-      for (const [first, ...followers] of held.values()) startWaiting(first!, followers)
+      for (const { first, followers } of groups) startWaiting(first, followers)
     }
   }
 }
@@ -233,13 +242,13 @@ const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): boolean => Exit.isSuccess
 const sendOne = (statements: Statements, pending: Pending): Effect.Effect<Exit.Exit<AppendRow, SqlError>> =>
   Effect.exit(Effect.suspend(() => statements.single(pending.request, "now")))
 
-/** Sends each append alone, except those behind one whose stream is locked. */
+/** Sends each append alone, except those behind one that waits for a lock. */
 const sendEach = (statements: Statements, batch: ReadonlyArray<Pending>, answers: Answers): Effect.Effect<void> =>
   Effect.forEach(
     batch,
     (pending) =>
       Effect.map(
-        answers.isHeld(pending.stream) ? Effect.succeed(notSent(pending)) : sendOne(statements, pending),
+        answers.isHeld(pending) ? Effect.succeed(notSent(pending)) : sendOne(statements, pending),
         (exit) => answers.answer(pending, exit)
       ),
     { discard: true }
@@ -336,9 +345,29 @@ const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined, sin
   stream: request.stream,
   commandId: request.commandId,
   bytes: bytesOf(request),
+  ...namesOf(request),
   span,
   done: Deferred.makeUnsafe(),
   isInterrupted: false
+})
+
+const noNames: ReadonlyArray<string> = []
+
+/**
+ * Returns the names by which appends on conditions exclude each other, and appends without a condition but with tags. A condition on a type alone is
+ * rare: an append that it excludes finds out in the database.
+ */
+const namesOf = (
+  { condition, events }: AppendRequest
+): { readonly conditionNames: ReadonlyArray<string>; readonly names: ReadonlyArray<string> } => ({
+  conditionNames: condition === undefined ?
+    noNames :
+    condition.query.flatMap(({ tags = [], types = [] }) =>
+      tags[0] === undefined ? types.map((type) => `y${type}`) : [`t${tags[0]}`]
+    ),
+  names: events.some(({ tags }) => tags !== undefined && tags.length > 0)
+    ? events.flatMap(({ tags = [] }) => tags.map((tag) => `t${tag}`))
+    : noNames
 })
 
 const bytesOf = ({ events }: AppendRequest): number => {

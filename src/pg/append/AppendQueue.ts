@@ -19,6 +19,10 @@ export interface Entry {
   readonly bytes: number
   /** When it arrived, in milliseconds. */
   readonly since: number
+  /** The names that its condition locks. Of two appends with such a name in common, the later waits as for one to the same stream. */
+  readonly conditionNames: ReadonlyArray<string>
+  /** The names that its events have, and that a condition of another append may lock. */
+  readonly names: ReadonlyArray<string>
 }
 
 /**
@@ -72,9 +76,9 @@ export interface AppendQueue<in out E extends Entry> {
   /** Whether no append waits to be sent. */
   readonly isEmpty: () => boolean
   /**
-   * Takes the appends of the next statement. Those of one stream stand one after the other, in their order. No two share a command id, and none has
-   * the stream or the command id of an append that has not ended or that was passed over. Empty if no append can go, or no statement more is allowed
-   * in flight.
+   * Takes the appends of the next statement, in the order of their arrival; if none of them has a condition, those of one stream stand one after the
+   * other. No two share a command id, and none has the stream, the command id, or a name of the condition of an append that has not ended or that was
+   * passed over. Empty if no append can go, or no statement more is allowed in flight.
    */
   readonly nextBatch: () => ReadonlyArray<E>
   /** Lets another statement take the place of a batch's statement, which has not ended for long. */
@@ -158,32 +162,31 @@ const take = <E extends Entry>(
   maxAppends: number,
   maxBytes: number
 ): ReadonlyArray<E> => {
-  const taken = new Map<string, Array<E>>()
+  const taken: Array<E> = []
   const takenIds = new Set<string>()
   // An append behind one that must wait would overtake it.
   const passed = new Held()
   let bytes = 0
-  let appends = 0
   for (const entry of waiting) {
-    const { commandId, stream } = entry
+    const { commandId } = entry
     if (held.has(entry) || passed.has(entry) || commandId !== undefined && takenIds.has(commandId)) {
       passed.add(entry)
       continue
     }
-    if (appends > 0 && bytes + entry.bytes > maxBytes) break
+    if (taken.length > 0 && bytes + entry.bytes > maxBytes) break
     waiting.delete(entry)
     if (commandId !== undefined) takenIds.add(commandId)
-    const ofStream = taken.get(stream)
-    if (ofStream === undefined) taken.set(stream, [entry])
-    else ofStream.push(entry)
+    taken.push(entry)
     bytes += entry.bytes
-    appends++
-    if (appends === maxAppends) break
+    if (taken.length === maxAppends) break
   }
-  const batch = Array.from(taken.values()).flat()
-  for (const entry of batch) held.add(entry)
-  return batch
+  for (const entry of taken) held.add(entry)
+  return taken.some(({ conditionNames }) => conditionNames.length > 0) ? taken : byStream(taken)
 }
+
+/** Returns appends so that those of one stream stand one after the other. */
+const byStream = <E extends Entry>(entries: ReadonlyArray<E>): ReadonlyArray<E> =>
+  Array.from(Map.groupBy(entries, ({ stream }) => stream).values()).flat()
 
 const overdue = <E extends Entry>(
   waiting: ReadonlySet<E>,
@@ -199,22 +202,41 @@ const overdue = <E extends Entry>(
   return found
 }
 
-/** The streams and command ids of appends. A statement does not see what another one in flight writes. */
-class Held {
+/**
+ * The streams, command ids and names of appends. A statement does not see what another one in flight writes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class Held {
   readonly #streams = new Map<string, number>()
   readonly #commandIds = new Map<string, number>()
-  /** Whether one of the appends has the stream or the command id. */
-  has({ commandId, stream }: Entry): boolean {
-    return this.#streams.has(stream) || commandId !== undefined && this.#commandIds.has(commandId)
+  readonly #conditionNames = new Map<string, number>()
+  readonly #names = new Map<string, number>()
+  has({ commandId, conditionNames, names, stream }: Entry): boolean {
+    return this.#streams.has(stream)
+      || commandId !== undefined && this.#commandIds.has(commandId)
+      || this.#conditionNames.size > 0 &&
+        (hasOne(this.#conditionNames, conditionNames) || hasOne(this.#conditionNames, names))
+      || conditionNames.length > 0 && hasOne(this.#names, conditionNames)
   }
-  add({ commandId, stream }: Entry): void {
-    count(this.#streams, stream, 1)
-    if (commandId !== undefined) count(this.#commandIds, commandId, 1)
+  add(entry: Entry): void {
+    this.#change(entry, 1)
   }
-  remove({ commandId, stream }: Entry): void {
-    count(this.#streams, stream, -1)
-    if (commandId !== undefined) count(this.#commandIds, commandId, -1)
+  remove(entry: Entry): void {
+    this.#change(entry, -1)
   }
+  #change({ commandId, conditionNames, names, stream }: Entry, change: number): void {
+    count(this.#streams, stream, change)
+    if (commandId !== undefined) count(this.#commandIds, commandId, change)
+    for (const name of conditionNames) count(this.#conditionNames, name, change)
+    for (const name of names) count(this.#names, name, change)
+  }
+}
+
+const hasOne = (counts: ReadonlyMap<string, number>, names: ReadonlyArray<string>): boolean => {
+  for (const name of names) if (counts.has(name)) return true
+  return false
 }
 
 const count = (counts: Map<string, number>, name: string, change: number): void => {

@@ -16,7 +16,8 @@ import type {
   AppendCondition,
   AppendRequest,
   AppendResult,
-  EventStoreDriver
+  EventStoreDriver,
+  KnownMatches
 } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
@@ -52,7 +53,10 @@ export interface PgAppend {
     wait: LockWait,
     limitsTransaction?: boolean
   ) => Effect.Effect<AppendRow, SqlError>
-  /** Runs several appends without waiting. Those to one stream stand one after the other, and no two share a command id. Returns a row per append, in order. */
+  /**
+   * Runs several appends without waiting. No two share a command id. If none has a condition, those to one stream stand one after the other. Returns
+   * a row per append, in order.
+   */
   readonly batch: (requests: ReadonlyArray<AppendRequest>) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
   /** Returns the result of a row. */
   readonly resolve: (request: AppendRequest, row: AppendRow) => Effect.Effect<AppendResult, EventStoreError>
@@ -91,9 +95,9 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
       return request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
           && request.closes !== true
         ? one(waits, request, limits)
-        : Effect.map(many(waits, [request], limits, request.condition, request.closes), ([row]) => row!)
+        : Effect.map(many(waits, [request], limits, request.closes), ([row]) => row!)
     },
-    batch: (requests) => many(false, requests, null, undefined),
+    batch: (requests) => many(false, requests, null),
     resolve: (request, row) => {
       switch (row.outcome) {
         case "appended":
@@ -168,16 +172,16 @@ const eventsPerTimeout = 1_000
 const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: string) => {
   const statement =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
-    + `$9::text[], $10::text[], $11::text[], $12::integer, $13::integer[], $14::text[], $15::integer[], $16::text[], $17::bigint, `
-    + `$18::bigint[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[], $25::text[])`
+    + `$9::text[], $10::text[], $11::text[], $12::integer[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::text[], `
+    + `$18::integer[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[], $25::text[])`
   return (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
     limits: ReadonlyArray<number> | null,
-    condition: AppendCondition | undefined,
     closes = false
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)
+    const { basis, items } = conditionParameters(requests)
     return Effect.map(
       run(
         sql.unsafe<AppendManyRow>(statement, [
@@ -192,12 +196,12 @@ const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: s
           events.map((event) => event.data),
           events.map((event) => event.metadata),
           nullable(events.map(({ tags }) => tags === undefined || tags.length === 0 ? null : arrayText(tags))),
-          ...condition === undefined
-            ? noCondition
-            : [...queryParameters(condition.query), condition.after, condition.seen],
+          ...items,
+          basis.appends,
           closes,
           nullable(requests.map(({ lastEventId }) => lastEventId ?? null)),
-          ...basisParameters(condition?.basis),
+          basis.positions,
+          basis.ids,
           nullable(requests.flatMap(inlineParameters)),
           limits,
           documentsParameter(requests[0]?.touchedDocuments)
@@ -269,13 +273,49 @@ export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
   ...pairs(query.map((item) => item.tags ?? []))
 ]
 
-/** Returns events as the parameters of `has_events`; those whose id is unknown cannot be checked. */
-const basisParameters = (basis: AppendCondition["basis"] = []): ReadonlyArray<unknown> => {
-  const known = basis.filter(({ eventId }) => eventId !== undefined)
-  return known.length === 0
-    ? [null, null]
-    : [known.map(({ position }) => position), known.map(({ eventId }) => eventId)]
+/** Returns the conditions of appends as the parameters of `append`. */
+const conditionParameters = (requests: ReadonlyArray<AppendRequest>): {
+  readonly items: ReadonlyArray<unknown>
+  readonly basis: {
+    readonly appends: ReadonlyArray<number> | null
+    readonly positions: ReadonlyArray<bigint> | null
+    readonly ids: ReadonlyArray<string> | null
+  }
+} => {
+  if (requests.every(({ condition }) => condition === undefined)) return noConditions
+  const items = requests.flatMap(({ condition }, index) =>
+    (condition?.query ?? []).map(({ tags = [], types = [] }, item) => ({
+      append: index + 1,
+      types: arrayText(types),
+      tags: arrayText(tags),
+      ...knownOf(condition!, item)
+    }))
+  )
+  // An event whose id is unknown cannot be checked.
+  const basis = requests.flatMap(({ condition }, index) =>
+    (condition?.basis ?? []).flatMap(({ eventId, position }) =>
+      eventId === undefined ? [] : [{ append: index + 1, position, eventId }]
+    )
+  )
+  return {
+    items: [
+      items.map(({ append }) => append),
+      items.map(({ types }) => types),
+      items.map(({ tags }) => tags),
+      items.map(({ after }) => after),
+      nullable(items.map(({ seen }) => seen.length === 0 ? null : `{${seen.join(",")}}`)),
+      nullable(items.map(({ sent }) => sent.length === 0 ? null : `{${sent.join(",")}}`))
+    ],
+    basis: {
+      appends: basis.map(({ append }) => append),
+      positions: basis.map(({ position }) => position),
+      ids: basis.map(({ eventId }) => eventId)
+    }
+  }
 }
+
+const knownOf = ({ after, known, seen }: AppendCondition, item: number): KnownMatches =>
+  known?.[item] ?? { after, seen, sent: [] }
 
 /** Returns for each event of an append the inline projections that run on it, as the text of an array. */
 const inlineParameters = ({ events, inlineProjections = [] }: AppendRequest): ReadonlyArray<string | null> =>
@@ -300,7 +340,10 @@ export const documentsParameter = (
       : [`s${projection}`, ...keys.map((key) => `x${projection}\u001f${key}`)]
   )
 
-const noCondition: ReadonlyArray<unknown> = [null, null, null, null, null, null, null]
+const noConditions = {
+  items: [null, null, null, null, null, null],
+  basis: { appends: null, positions: null, ids: null }
+}
 
 /**
  * Returns null for an array of nulls, because the client cannot infer its type.

@@ -1,5 +1,5 @@
 /**
- * Appends that do not take part in group commit: within a transaction, on a condition, or closing a stream.
+ * Appends that do not take part in group commit: within a transaction, or closing a stream.
  *
  * @since 0.1.0
  */

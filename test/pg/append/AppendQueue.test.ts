@@ -13,7 +13,9 @@ const append = (stream: string, command?: string, bytes = 1, since = 0): Append 
   stream,
   commandId: command,
   bytes,
-  since
+  since,
+  conditionNames: [],
+  names: []
 })
 
 const namesOf = (batch: ReadonlyArray<Append>) => batch.map(({ name }) => name)
@@ -30,6 +32,25 @@ describe("AppendQueue", () => {
     const queue = queueOf({}, a, b, c)
     assert.deepStrictEqual(queue.nextBatch(), [a, b, c])
     assert.deepStrictEqual(queue.nextBatch(), [])
+  })
+
+  it("takes appends on conditions with a name in common together, or after each other", () => {
+    const on = (conditionNames: ReadonlyArray<string>, names = conditionNames) => ({
+      ...append("s", undefined),
+      stream: `s${count}`,
+      conditionNames,
+      names
+    })
+    const [first, second, other, tagged, plain] = [on(["x"]), on(["x", "y"]), on(["z"]), on([], ["y"]), on([])]
+    const queue = queueOf({ inFlight: 3, statementAppends: 1, batchAppends: 1 }, first)
+    const batch = queue.nextBatch()
+    for (const entry of [second, other, tagged, plain]) queue.add(entry)
+    assert.deepStrictEqual([queue.nextBatch(), queue.nextBatch()], [[other], [plain]])
+    queue.statementEnded(batch)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.end(first)
+    assert.deepStrictEqual(queue.nextBatch(), [second])
+    assert.deepStrictEqual(queueOf({}, first, tagged, second, plain).nextBatch(), [first, tagged, second, plain])
   })
 
   it("allows no second statement until the first has ended", () => {
@@ -157,7 +178,9 @@ const Step = Schema.Union([
     appends: Schema.Array(Schema.Struct({
       stream: Schema.Literals(["a", "b", "c", "d", "e", "f"]),
       command: Schema.Literals(["none", "1", "2", "3"]),
-      bytes: Schema.Literals([1, 4, 30])
+      bytes: Schema.Literals([1, 4, 30]),
+      condition: Schema.Literals(["none", "none", "none", "x", "y"]),
+      name: Schema.Literals(["none", "none", "x", "y", "z"])
     }))
   }),
   Schema.TaggedStruct("Send", {}),
@@ -173,6 +196,11 @@ const Run = Schema.Struct({
   batchBytes: Schema.Literals([8, 1000]),
   steps: Schema.Array(Step)
 })
+
+/** Whether a condition of one of two appends names what the other one names. */
+const exclude = (one: Append, other: Append): boolean =>
+  one.conditionNames.some((name) => other.conditionNames.includes(name) || other.names.includes(name))
+  || other.conditionNames.some((name) => one.names.includes(name))
 
 /** Runs the steps against a queue, and keeps a record of what it was given and what it returned. */
 const simulate = ({ steps, ...options }: typeof Run.Type) => {
@@ -192,8 +220,13 @@ const simulate = ({ steps, ...options }: typeof Run.Type) => {
     assert.isFalse(busy.some(({ stream }) => streams.has(stream)), "no stream is in two statements at a time")
     const ids = [...busy, ...batch].flatMap(({ commandId = [] }) => commandId)
     assert.strictEqual(new Set(ids).size, ids.length, "no command id is in flight twice")
-    const changes = batch.filter(({ stream }, index) => stream !== batch[index - 1]?.stream)
-    assert.strictEqual(changes.length, streams.size, "the appends of a stream stand one after the other")
+    assert.isFalse(busy.some((one) => batch.some((other) => exclude(one, other))), "no condition is in two statements")
+    if (batch.some(({ conditionNames }) => conditionNames.length > 0)) {
+      assert.deepStrictEqual(batch, added.filter((entry) => batch.includes(entry)), "the order of arrival")
+    } else {
+      const changes = batch.filter(({ stream }, index) => stream !== batch[index - 1]?.stream)
+      assert.strictEqual(changes.length, streams.size, "the appends of a stream stand one after the other")
+    }
     assert.isAtMost(batch.length, options.batchAppends)
     if (batch.length > 1) assert.isAtMost(batch.reduce((bytes, entry) => bytes + entry.bytes, 0), options.batchBytes)
     for (const entry of batch) notEnded.add(entry)
@@ -225,8 +258,12 @@ const simulate = ({ steps, ...options }: typeof Run.Type) => {
       queue.remove(entry)
       removed.push(entry)
     } else {
-      for (const { bytes, command, stream } of step.appends) {
-        const entry = append(stream, command === "none" ? undefined : command, bytes)
+      for (const { bytes, command, condition, name, stream } of step.appends) {
+        const entry = {
+          ...append(stream, command === "none" ? undefined : command, bytes),
+          conditionNames: condition === "none" ? [] : [condition],
+          names: name === "none" ? [] : [name]
+        }
         added.push(entry)
         queue.add(entry)
       }
@@ -253,6 +290,11 @@ describe("every run of an AppendQueue", () => {
         for (const key of new Set(kept.flatMap((entry) => entry[field] ?? []))) {
           const ofKey = (entries: ReadonlyArray<Append>) => namesOf(entries.filter((entry) => entry[field] === key))
           assert.deepStrictEqual(ofKey(sent), ofKey(kept))
+        }
+      }
+      for (const [index, later] of kept.entries()) {
+        for (const earlier of kept.slice(0, index)) {
+          if (exclude(earlier, later)) assert.isBelow(sent.indexOf(earlier), sent.indexOf(later), "order of conditions")
         }
       }
     }
