@@ -306,6 +306,8 @@ create table evsrc.workers (
   -- The consumer, another version, that waits to continue from the checkpoints. The process then does not work on the generation; those that do give
   -- back their partitions.
   successor text collate "C",
+  -- Whether the process calls Checkpoints.reset, which waits for all partitions. It does not work on the generation either.
+  resets boolean not null default false,
   -- Until then the process counts; each heartbeat extends it.
   expires_at timestamptz not null,
   primary key (generation, owner)
@@ -471,8 +473,8 @@ end $$;
 -- Returns a row for each partition that p_owner has, or a single row without a partition. Every row has the generation, its number of
 -- partitions, the size of the assignment, the milliseconds until another owner's first lease ends, and whether partitions have other reads:
 -- null if none has, true if a worker with these reads claims partitions. change is null, or:
---   drain        the worker is to give its partitions back, because another version is to continue, the number of partitions is to change, or code
---                that reads more takes them over
+--   drain        the worker is to give its partitions back, because another version is to continue, the number of partitions is to change, code
+--                that reads more takes them over, or an operator resets the checkpoints
 --   repartition  no partition is leased, and no worker has their number: the worker may call repartition
 --   continued    another version has continued, and nothing is assigned
 -- is_taking_over  whether other workers are to give partitions back to code with these reads
@@ -541,14 +543,14 @@ begin
       count(*) > 0 and bool_and(worker.partitions <> stored.partitions)
     into assignment_size, is_pending
     from evsrc.workers worker
-    where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.successor is null;
+    where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.successor is null and not worker.resets;
   continued_by := stored.continued_by;
   if stored.continued_by is not null then
     change := 'continued';
     assignment_size := 0;
   elsif exists (
     select from evsrc.workers worker
-      where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and worker.successor is not null
+      where worker.generation = claim_partitions.generation and worker.expires_at >= now_ and (worker.successor is not null or worker.resets)
   ) then
     change := 'drain';
     assignment_size := 0;
@@ -884,15 +886,41 @@ begin
   end if;
 end $$;
 
+-- Asks the workers of a generation to give back their partitions, and to claim none until p_duration has passed. Returns whether none is leased.
+-- release_partitions withdraws the request.
+create function evsrc.drain(p_generation text, p_owner text, p_duration interval) returns boolean language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  now_ timestamptz := clock_timestamp();
+begin
+  insert into evsrc.workers as worker (generation, owner, partitions, resets, expires_at)
+    values (p_generation, p_owner, 0, true, now_ + p_duration)
+    on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
+  return not exists (select from evsrc.checkpoints where generation = p_generation and leased_until >= now_);
+end $$;
+
 -- Moves the checkpoints of a generation to p_position, where the log has the event p_event_id. Writes under earlier epochs are rejected
 -- from now on. The delivery log begins again there. Streams that are parked at a later event, or at one of p_lost, are parked no more. The
 -- checkpoints are for code with p_reads.
-create function evsrc.reset_checkpoints(p_generation text, p_position bigint, p_event_id uuid, p_lost uuid[], p_reads text)
-returns void language plpgsql volatile
+--   p_even_if_leased  whether to take partitions from their owners; otherwise nothing changes while one is leased
+-- Returns the checkpoints of before; none if nothing has changed.
+create function evsrc.reset_checkpoints(
+  p_consumer text, p_generation text, p_position bigint, p_event_id uuid, p_lost uuid[], p_reads text, p_even_if_leased boolean
+) returns table (former_position bigint, former_id uuid) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  -- No claim, and no change of the number of partitions, at the same time.
+  perform pg_advisory_xact_lock('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer));
   perform from evsrc.checkpoints where generation = p_generation order by partition for update;
+  if exists (
+    select from evsrc.checkpoints
+      where generation = p_generation and (continued_by is not null or not p_even_if_leased and leased_until >= clock_timestamp())
+  ) then
+    return;
+  end if;
+  return query select position, event_id from evsrc.checkpoints where generation = p_generation order by partition;
   update evsrc.checkpoints
     set position = p_position, event_id = p_event_id, count_since = null, count_events = null, applied = 0, digest = 0, epoch = epoch + 1, owner = null, leased_until = null,
       reads = p_reads, taken_by = null, earlier_reads = '[]', delivery_from = p_position, starts_after = least(starts_after, p_position), logged_after = evsrc.last_parking_entry(p_generation), former = null, former_to = 0

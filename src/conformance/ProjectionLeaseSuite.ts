@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { HeldInHand } from "../consumer/LeaseDriver.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { ProjectionStore } from "../projection/ProjectionStore.ts"
 import { acquire, advance, at, claim, driver, keys, minute, notes, put, written } from "./ProjectionStoreFixtures.ts"
@@ -160,6 +161,34 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
       [["one", 4, undefined], ["three", 3, later.id], ["two", 2, undefined]],
       "the workers"
     )
+  }),
+
+  test("a reset asks the workers for their partitions, and moves checkpoints when none is leased", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const start = Position.make(0n)
+    const reset = { consumer: id, generation: id, to: LogPosition.make(start, undefined), lost: [], reads: "" }
+    const [first] = (yield* claim(id, "one", minute, 1)).assigned
+    equal(yield* advance(id, first!.epoch, 0, 7), true, "the checkpoint moves")
+    equal(yield* store.drain(id, "reset", minute), false, "a partition is leased")
+    equal(yield* store.resetCheckpoints(reset), undefined, "a reset meanwhile")
+    equal((yield* claim(id, "one", minute, 1)).change, "drain", "what the worker reads")
+    const workers = yield* store.workers(id)
+    equal(workers.map(({ owner, resets }) => [owner, resets]), [["one", false], ["reset", true]], "the processes")
+    yield* store.release(id, "one", 0)
+    equal((yield* claim(id, "two", minute, 1)).assigned.length, 0, "a claim before the reset")
+    equal(yield* store.drain(id, "reset", Duration.millis(100)), true, "no partition is leased")
+    const from = yield* store.resetCheckpoints(reset)
+    equal(from?.map(({ position }) => position), [Position.make(7n)], "the checkpoints before")
+    // A reset that was killed withdraws nothing.
+    const claimed = yield* claim(id, "two", minute, 1).pipe(
+      Effect.repeat({ until: ({ change }) => change === undefined, schedule: Schedule.spaced("5 millis") }),
+      Effect.timeout("20 seconds")
+    )
+    equal(claimed.assigned.map(({ position }) => position), [start], "a claim after the reset")
+    equal(yield* store.resetCheckpoints(reset), undefined, "another reset")
+    equal((yield* store.resetCheckpoints({ ...reset, evenIfLeased: true }))?.length, 1, "one that takes the partition")
+    equal(yield* advance(id, claimed.assigned[0]!.epoch, 0, 9), false, "a write of the owner after it")
   }),
 
   test("keeps the partitions of a worker that stops claiming", function*() {

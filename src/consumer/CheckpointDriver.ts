@@ -188,6 +188,24 @@ export interface GenerationPosition {
 }
 
 /**
+ * A move of all checkpoints of a generation to a position.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CheckpointReset {
+  readonly consumer: string
+  readonly generation: string
+  readonly to: LogPosition
+  /** The ids of events that are parked, and that the log does not have. */
+  readonly lost: ReadonlyArray<string>
+  /** What the code reads that continues there, as `ConsumerReads.format` returns it. */
+  readonly reads: string
+  /** Whether to take partitions from their owners, whose writes are rejected then; `false` by default. */
+  readonly evenIfLeased?: boolean | undefined
+}
+
+/**
  * Checkpoints and the delivery log.
  *
  * @since 0.1.0
@@ -203,16 +221,13 @@ export interface CheckpointDriver {
   ) => Effect.Effect<void, EventStoreError>
 
   /**
-   * Moves all checkpoints of a generation, and takes the partitions from their owners. The delivery log begins again there. Streams that are
-   * parked at a later event, or at one of the `lost` events, are parked no more. From now on the partitions are for code with these reads, as
-   * `ConsumerReads.format` returns them.
+   * Moves all checkpoints of a generation. The delivery log begins again there. Streams that are parked at a later event, or at one of the `lost`
+   * events, are parked no more. Returns the checkpoints of before; undefined, with nothing changed, while a partition is leased, or when another version
+   * has continued.
    */
   readonly resetCheckpoints: (
-    generation: string,
-    to: LogPosition,
-    lost: ReadonlyArray<string>,
-    reads: string
-  ) => Effect.Effect<void, EventStoreError>
+    reset: CheckpointReset
+  ) => Effect.Effect<ReadonlyArray<LogPosition> | undefined, EventStoreError>
 
   /** Returns the progress of the partitions of a generation, in order; none when it has never run. */
   readonly progress: (generation: string) => Effect.Effect<ReadonlyArray<Progress>, EventStoreError>
@@ -268,6 +283,9 @@ export interface ConsumerDriver extends LeaseDriver, CheckpointDriver, ParkingDr
    * nothing, or outside a transaction.
    */
   readonly uncommittedAbove: Effect.Effect<Option.Option<Position>, EventStoreError>
+
+  /** Returns whether statements run in a transaction of the caller, so that other processes do not see what they write yet. */
+  readonly isInTransaction: Effect.Effect<boolean>
 
   /** Runs an effect in one transaction, so that all of its writes are committed or none. A store in memory has no rollback. */
   readonly transaction: <A, E, R>(

@@ -112,8 +112,8 @@ export const combine = (
  * @category accessors
  */
 export const drainDetail =
-  "it gives its partitions back, because another version is to continue from them, their number is to change, or a release that reads more takes "
-  + "them over"
+  "it gives its partitions back, because another version is to continue from them, their number is to change, a release that reads more takes "
+  + "them over, or an operator resets its checkpoints"
 
 /**
  * Returns the text for the status of a consumer from which another version has continued.

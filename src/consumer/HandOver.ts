@@ -42,14 +42,27 @@ export const describeInHand = ({ event, since }: InHand, at: DateTime.Utc): stri
     : `event ${event.position} (${event.type}) in hand for ${time}`
 }
 
-const leasedOf = (progress: ReadonlyArray<Owned>): ReadonlyArray<Owned> =>
+/**
+ * Returns the partitions that a worker has, or that no worker may claim yet.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const leasedOf = <One extends Pick<Progress, "leasedUntil" | "readAt">>(
+  progress: ReadonlyArray<One>
+): ReadonlyArray<One> =>
   progress.filter(({ leasedUntil, readAt }) => leasedUntil !== undefined && !DateTime.isLessThan(leasedUntil, readAt))
 
 /** The maximum number of partitions that a text names. */
 const maxNamed = 3
 
-/** Names partitions, first those whose worker has had an event in hand for the longest time. */
-const inWords = (owned: ReadonlyArray<Owned>): string => {
+/**
+ * Names partitions, first those whose worker has had an event in hand for the longest time.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const inWords = (owned: ReadonlyArray<Owned>): string => {
   const shown = owned
     .toSorted((a, b) =>
       (a.inHand === undefined ? Infinity : DateTime.toEpochMillis(a.inHand.since))
@@ -84,6 +97,21 @@ const handOver = (progress: ReadonlyArray<Owned>, detailOf: (partitions: string)
 export const ofVersion = (successor: string, earlier: string, progress: ReadonlyArray<Owned>): HandOver =>
   handOver(progress, (partitions) => `${successor} waits until ${earlier} has given back ${partitions}`)
 
+/** Whether a process works on the generation, and does not wait for those that do. */
+const isOwn = ({ resets, successor }: LiveWorker): boolean => successor === undefined && !resets
+
+/**
+ * Returns the wait of a reset until the workers of a consumer have given back its partitions.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofReset = (consumer: string, progress: ReadonlyArray<Owned>): HandOver =>
+  handOver(
+    progress,
+    (partitions) => `Checkpoints.reset of ${consumer} waits until its workers have given back ${partitions}`
+  )
+
 /**
  * Returns the number of partitions to which that of a generation is to change, if no worker has its number any more.
  *
@@ -94,7 +122,7 @@ export const nextPartitions = (
   workers: ReadonlyArray<LiveWorker>,
   [first]: ReadonlyArray<Pick<Progress, "partitions">>
 ): number | undefined => {
-  const own = workers.filter(({ successor }) => successor === undefined)
+  const own = workers.filter(isOwn)
   return first === undefined || own.some(({ partitions }) => partitions === first.partitions)
     ? undefined
     : own[0]?.partitions
@@ -111,6 +139,7 @@ export const of = (
   workers: ReadonlyArray<LiveWorker>,
   progress: ReadonlyArray<Owned>
 ): HandOver | undefined => {
+  if (workers.some(({ resets }) => resets)) return ofReset(consumer, progress)
   const successor = workers.find((one) => one.successor !== undefined)?.successor
   if (successor !== undefined) return ofVersion(successor, consumer, progress)
   const taken = takeover(consumer, workers, progress)
@@ -171,7 +200,7 @@ export const partitionsOf = (count: number): string => count === 1 ? "1 partitio
  * @category accessors
  */
 export const workersWith = (workers: ReadonlyArray<LiveWorker>, progress: ReadonlyArray<Owned>): string => {
-  const owners = workers.filter((one) => one.successor === undefined && one.partitions === progress[0]?.partitions)
+  const owners = workers.filter((one) => isOwn(one) && one.partitions === progress[0]?.partitions)
   const shown = owners.slice(0, maxNamed).map(({ owner }) => {
     const [longest] = progress.flatMap((one) =>
       one.owner === owner && one.inHand !== undefined ? [{ ...one.inHand, ...one }] : []

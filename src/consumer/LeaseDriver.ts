@@ -91,8 +91,8 @@ export interface Claim {
   /**
    * The change for which no partition is assigned at the moment; undefined if there is none.
    *
-   * - `drain`: the worker is to give its partitions back, because another version is to continue, the number of partitions is to change, or code that
-   *   reads more takes them over
+   * - `drain`: the worker is to give its partitions back, because another version is to continue, the number of partitions is to change, code that
+   *   reads more takes them over, or an operator resets the checkpoints
    * - `repartition`: no partition is leased, and no worker has a definition with their number: the worker may call `repartition`
    * - `continued`: another version, `continuedBy`, has continued
    */
@@ -194,19 +194,21 @@ export interface Continuation
 export type Continued = "continued" | "draining" | "unstarted" | "elsewhere" | "parked" | "hash" | "former"
 
 /**
- * A process that works on a generation, is ready to, or waits to continue from it.
+ * A process that works on a generation, is ready to, or waits until its workers have given back the partitions.
  *
  * @since 0.1.0
  * @category models
  */
 export interface LiveWorker {
   readonly owner: string
-  /** What its code reads, as `ConsumerReads.format` returns it; undefined while it stops. */
+  /** What its code reads, as `ConsumerReads.format` returns it; undefined while it stops, and for a reset. */
   readonly reads: string | undefined
-  /** The number of partitions in its definition. */
+  /** The number of partitions in its definition; 0 for a reset. */
   readonly partitions: number
   /** The consumer, another version, that waits to continue from the generation; undefined for a worker of the generation. */
   readonly successor: string | undefined
+  /** Whether it waits to reset the checkpoints. */
+  readonly resets: boolean
 }
 
 /**
@@ -238,10 +240,20 @@ export interface LeaseDriver {
    */
   readonly continueVersion: (continuation: Continuation) => Effect.Effect<Continued, EventStoreError>
 
+  /**
+   * Asks the workers of a generation to give back their partitions, and to claim none for so long. Returns whether no partition is leased. `release`
+   * withdraws the request.
+   */
+  readonly drain: (
+    generation: string,
+    owner: string,
+    duration: Duration.Duration
+  ) => Effect.Effect<boolean, EventStoreError>
+
   /** Returns why the number of partitions of a generation cannot change now; undefined if it can. */
   readonly repartitionObstacle: (generation: string) => Effect.Effect<RepartitionObstacle | undefined, EventStoreError>
 
-  /** Returns the workers of a generation that claim partitions, and those that wait to continue from it, in the order of their owners. */
+  /** Returns the workers of a generation that claim partitions, and the processes that wait for these, in the order of their owners. */
   readonly workers: (generation: string) => Effect.Effect<ReadonlyArray<LiveWorker>, EventStoreError>
 
   /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */

@@ -155,9 +155,9 @@ const changeOf = Effect.fnUntraced(function*(
   const obstacle = stored !== defined || waits !== undefined ? yield* store.repartitionObstacle(generation) : undefined
   // A partition that is given back to a release that reads more is one without an owner, until it has one.
   const takeover = HandOver.takeover(id, workers, progress)
-  const hasSuccessor = workers.some(({ successor }) => successor !== undefined)
+  const isAwaited = workers.some(({ resets, successor }) => successor !== undefined || resets)
   const isPending = HandOver.nextPartitions(workers, progress) !== undefined
-  const handOver = hasSuccessor || takeover !== undefined || !isPending || obstacle === undefined
+  const handOver = isAwaited || takeover !== undefined || !isPending || obstacle === undefined
     ? waits?.detail
     : undefined
   const ofNumber = stored === defined ? green : HealthStatus.ofOtherPartitions({
@@ -167,7 +167,7 @@ const changeOf = Effect.fnUntraced(function*(
     workers: isPending ? undefined : HandOver.workersWith(workers, progress)
   })
   const ofWait: HealthStatus.Assessment = handOver === undefined ? green : { status: "yellow", reasons: [handOver] }
-  const isHandedOver = handOver !== undefined && (hasSuccessor || takeover === undefined)
+  const isHandedOver = handOver !== undefined && (isAwaited || takeover === undefined)
   return { isHandedOver, ofChange: HealthStatus.worstOf([ofWait, ofNumber], () => undefined) }
 })
 

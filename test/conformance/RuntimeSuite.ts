@@ -37,6 +37,7 @@ import { audits } from "../operations/DeliveryAuditSuite.ts"
 import { retiredGenerations } from "../operations/GenerationsSuite.ts"
 import { massParking } from "../operations/MassParkingSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
+import { resets } from "../operations/ResetSuite.ts"
 import { unreadParked } from "../operations/UnreadParkedSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineGaps } from "../projection/inline/InlineGapSuite.ts"
@@ -150,6 +151,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...massParking,
     ...unreadParked,
     ...checkpoints,
+    ...resets,
     ...retiredGenerations
   ],
   history: [...causationCases, ...timeTravel]

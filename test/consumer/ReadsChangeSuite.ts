@@ -663,7 +663,14 @@ const races: ReadonlyArray<Case<Stores>> = [
       ["more", [{ reads: "less", position: Position.start, parked }]],
       "what was read before"
     )
-    yield* driver.resetCheckpoints(id, LogPosition.make(Position.make(5n), crypto.randomUUID()), [], "most")
+    yield* driver.resetCheckpoints({
+      consumer: id,
+      generation: id,
+      to: LogPosition.make(Position.make(5n), crypto.randomUUID()),
+      lost: [],
+      reads: "most",
+      evenIfLeased: true
+    })
     const reset = Option.getOrThrow(yield* driver.deliveryState(id, 0, false))
     equal([reset.reads, reset.earlierReads], ["most", []], "after a reset")
   }),

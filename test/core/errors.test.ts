@@ -108,6 +108,19 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     ["Rebuild.rollback", "`evenIfRollbackTarget: true`"]
   ],
   [new evsrc.DiscardRejected({ generation: "orders@1", reason: "Leased" }), ["workers run it", "stop the programs"]],
+  [
+    new evsrc.ResetRejected({
+      consumer: "orders@1",
+      reason: "Leased",
+      partitions: [{ partition: 2, worker: "w" }],
+      detail: "partition 2 (worker w)"
+    }),
+    [`"orders@1"`, "nothing was changed", "partition 2 (worker w)", "stop that program"]
+  ],
+  [
+    new evsrc.ResetRejected({ consumer: "orders@1", reason: "InTransaction", partitions: [], detail: "partition 2" }),
+    [`"orders@1"`, "nothing was changed", "outside a transaction"]
+  ],
   [new evsrc.GenerationDiscarded({ generation: "orders@1" }), [`"orders@1" was discarded`, "raise the version"]],
   [
     new evsrc.RebuildRejected({ projection: "orders@1", reason: "Active", detail: "it is active" }),

@@ -12,6 +12,7 @@ import {
   ProjectionBehind,
   ProjectionStore,
   Projector,
+  ResetRejected,
   StillParked,
   StoreUnavailable,
   StreamId,
@@ -250,7 +251,8 @@ describe("docs/stalls.md", () => {
         owner,
         partitions,
         reads: owned.reads,
-        successor: undefined
+        successor: undefined,
+        resets: false
       })
       const said = (signals: Partial<HealthStatus.Signals>) =>
         HealthStatus.of({ ...base, ...signals }).reasons.map((reason) => `users@1: ${reason}`)
@@ -260,6 +262,7 @@ describe("docs/stalls.md", () => {
         `users@1 waits: ${EventInHand.describeWait([0, 1, 2, 3, 4, 5], 0, 14_000)}`,
         EventInHand.abandoned(0, ticked),
         HandOver.ofVersion("mail@2", "mail@1", [owned]).detail,
+        HandOver.ofReset("mail@1", [owned]).detail,
         HandOver.of("mail@1", [worker("worker-2", 8)], [owned])?.detail ?? "",
         HandOver.takeover("mail@1", [{ ...worker("worker-2", 4), reads: takenBy }], [{ ...owned, takenBy }])?.detail ??
           "",
@@ -288,6 +291,12 @@ describe("docs/stalls.md", () => {
     assertSaid("## A caller waits for a consumer", [
       new ProjectionBehind({ projection: "users@1", reached: Position.make(41n), wanted: Position.make(42n) }).message,
       new StillParked({ consumer: "users@1", action: "retry", keys: 3 }).message,
+      new ResetRejected({
+        consumer: "users@1",
+        reason: "Leased",
+        partitions: [{ partition: 2, worker: "worker-1" }],
+        detail: "partition 2 (worker worker-1, checkpoint 20, event 21 (Sent) in hand for 18 s)"
+      }).message,
       ...texts("src/core/errors/StoreError.ts", /"CircularWait"/)
     ])
   })

@@ -2,8 +2,8 @@
  * The hand-over of partitions: workers join, close, freeze and die, and share the partitions of a consumer; events fail and are parked.
  *
  * Models `claim_partitions` and `release_partitions` of migrations/0002_projections.sql, src/consumer/worker/ConsumerWorker.ts with `reconcile`,
- * src/consumer/PartitionProcessor.ts, src/consumer/batch with `outcomeOf`, src/consumer/parking/Unparking.ts, and `reset_checkpoints`. A call of
- * the database is one step here; Lease.ts models what happens inside it. A handler has a beginning and an end, and its worker may do anything
+ * src/consumer/PartitionProcessor.ts, src/consumer/batch with `outcomeOf`, src/consumer/parking/Unparking.ts, and `drain` and
+ * `reset_checkpoints` of src/operations/Checkpoints.ts. A call of the database is one step here; Lease.ts models what happens inside it. A handler has a beginning and an end, and its worker may do anything
  * else in between, or be interrupted. All events are committed from the start.
  */
 import * as DateTime from "effect/DateTime"
@@ -61,6 +61,8 @@ export interface Protocol {
   readonly chunk: "how far the stream is" | "nothing"
   /** For how long a worker remembers the events that it has handled, but no checkpoint covers. */
   readonly memory: "until the epoch ends" | "for ever"
+  /** What a reset does while workers have partitions. */
+  readonly reset: "waits until they have given them back" | "takes the partitions"
 }
 
 const protocol: Protocol = {
@@ -72,7 +74,8 @@ const protocol: Protocol = {
   retry: "all events that waited",
   freed: "is handled again",
   chunk: "how far the stream is",
-  memory: "until the epoch ends"
+  memory: "until the epoch ends",
+  reset: "waits until they have given them back"
 }
 
 interface Parked {
@@ -138,8 +141,10 @@ export interface State {
   effects: Array<number>
   skipped: Array<number>
   isFixed: boolean
-  /** Whether a lease of a running worker has expired, or a checkpoint was reset. Handlers may then run beside those of the next owner. */
+  /** Whether a lease of a running worker has expired. Handlers may then run beside those of the next owner. */
   mayOverlap: boolean
+  /** Whether a reset waits until the workers have given back the partitions. */
+  drains: boolean
   closings: number
   kills: number
   expirations: number
@@ -176,6 +181,7 @@ const make = (configuration: Configuration, protocol: Protocol): Model<State> =>
       skipped: [],
       isFixed: false,
       mayOverlap: false,
+      drains: false,
       closings,
       kills,
       expirations,
@@ -280,7 +286,9 @@ const release = (partition: Partition): void =>
 
 const claim = (state: State, index: number, worker: Worker): void => {
   worker.isCounted = true
-  const size = Math.ceil(state.partitions.length / state.workers.filter(({ isCounted }) => isCounted).length)
+  const size = state.drains
+    ? 0
+    : Math.ceil(state.partitions.length / state.workers.filter(({ isCounted }) => isCounted).length)
   const isMine = ({ owner }: Partition) => owner === index
   for (const partition of state.partitions.filter(isMine)) partition.lease = "valid"
   for (const partition of state.partitions) {
@@ -407,9 +415,13 @@ const processorSteps = (rules: Rules, state: State, index: number, partition: nu
     const isHandled = worker.handled.some(([handled, of]) =>
       handled === event && (rules.memory === "for ever" || of === epoch)
     )
-    to(isHandled ? `has handled event ${event} before` : `begins event ${event}`, (processor) => {
-      if (!isHandled) processor.inHand = event
-      else {
+    to(isHandled ? `has handled event ${event} before` : `begins event ${event}`, (processor, state) => {
+      if (!isHandled) {
+        if (epoch < row.resetEpoch && !state.mayOverlap) {
+          state.mistake = `event ${event} begins by the position before the reset`
+        }
+        processor.inHand = event
+      } else {
         processor.left.shift()
         processor.applied.push(event)
       }
@@ -603,7 +615,17 @@ const misfortunes = (
   }
 }
 
-const operatorSteps = (rules: Rules, { isFixed, partitions, resets, retries, skips }: State, can: Can<State>): void => {
+const operatorSteps = (rules: Rules, state: State, can: Can<State>): void => {
+  const { drains, isFixed, partitions, resets, retries, skips } = state
+  const isFree = partitions.every(({ lease }) => lease !== "valid")
+  if (drains ? isFree : resets > 0 && rules.reset === "takes the partitions") {
+    can("the operator", "resets the checkpoints to 0", reset, { mayHappen: !drains })
+  } else if (!drains && resets > 0) {
+    can("the operator", "asks for a reset", (state) => {
+      state.resets--
+      state.drains = true
+    }, { mayHappen: true })
+  }
   for (const [number, { parked }] of partitions.entries()) {
     for (const [place, { position, request }] of parked.entries()) {
       if (request !== "none") continue
@@ -617,19 +639,18 @@ const operatorSteps = (rules: Rules, { isFixed, partitions, resets, retries, ski
       if (retries > 0 && !isFixed) asks("retries", "retry", "retries")
       if (skips > 0) asks("skips", "skip", "skips")
     }
-    if (resets > 0) {
-      can("the operator", `resets the checkpoint of partition ${number} to 0`, (state) => {
-        state.resets--
-        state.mayOverlap = true
-        const partition = state.partitions[number]!
-        release(partition)
-        Object.assign(partition, { position: 0, parked: [], resetEpoch: partition.epoch })
-        const isElsewhere = (event: number) => eventAt(rules, event).partition !== number
-        state.effects = state.effects.filter(isElsewhere)
-        state.skipped = state.skipped.filter(isElsewhere)
-      }, { mayHappen: true })
-    }
   }
+}
+
+const reset = (state: State): void => {
+  if (!state.drains) state.resets--
+  state.drains = false
+  for (const partition of state.partitions) {
+    release(partition)
+    Object.assign(partition, { position: 0, parked: [], resetEpoch: partition.epoch })
+  }
+  state.effects = []
+  state.skipped = []
 }
 
 const one: Configuration = {
@@ -660,7 +681,7 @@ const parking: Configuration = {
 export const handOver: Protocols<Configuration, Protocol, State> = {
   make,
   protocol,
-  small: [joining, { ...parking, workers: 2 }],
+  small: [joining, { ...parking, workers: 2 }, { ...one, resets: 1 }],
   large: [
     { ...joining, closings: 1 },
     { ...joining, expirations: 1 },
@@ -669,8 +690,10 @@ export const handOver: Protocols<Configuration, Protocol, State> = {
     { ...parking, workers: 2, expirations: 1, isTransactional: true },
     { ...parking, limit: 1, retries: 1, skips: 1 },
     { ...parking, limit: 1, workers: 2, expirations: 1, isTransactional: true },
-    { ...one, resets: 1 },
-    { ...one, workers: 2, resets: 1 }
+    { ...one, workers: 2, resets: 1 },
+    { ...one, workers: 2, kills: 1, resets: 1 },
+    { ...one, workers: 2, expirations: 1, resets: 1 },
+    { ...parking, limit: 1, resets: 1 }
   ],
   mutants: {
     "a partition is handed over before the event in hand has ended": {
@@ -704,6 +727,10 @@ export const handOver: Protocols<Configuration, Protocol, State> = {
     },
     "a worker remembers handled events when the epoch has ended": {
       change: { memory: "for ever" },
+      configuration: { ...one, resets: 1 }
+    },
+    "a reset takes the partitions from their workers": {
+      change: { reset: "takes the partitions" },
       configuration: { ...one, resets: 1 }
     }
   }

@@ -10,12 +10,14 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
+import type { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import * as Event from "../../src/event/Event.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
 import * as Checkpoints from "../../src/operations/Checkpoints.ts"
+import type { ResetRejected } from "../../src/operations/CheckpointsError.ts"
 import * as DeliveryAudit from "../../src/operations/DeliveryAudit.ts"
 import * as Health from "../../src/operations/Health.ts"
 import * as Projection from "../../src/projection/Projection.ts"
@@ -38,17 +40,23 @@ const until = <A, E, R>(self: Effect.Effect<A, E, R>, isReached: (a: A) => boole
     Effect.timeout("60 seconds")
   )
 
+/** Returns the reason of an effect's failure. */
+const rejection = <A, R>(self: Effect.Effect<A, ResetRejected | EventStoreError, R>) =>
+  Effect.map(Effect.flip(self), (error) => error._tag === "ResetRejected" ? error.reason : error.reason._tag)
+
 /** Makes the checkpoints of a consumer those of a log whose event at the same position was lost. */
 const loseEvent = (consumer: string, position: Position.Position) =>
   Effect.gen(function*() {
     const driver = yield* ProjectionStore.driver
     const [progress] = yield* driver.progress(consumer)
-    yield* driver.resetCheckpoints(
+    yield* driver.resetCheckpoints({
       consumer,
-      { position, eventId: globalThis.crypto.randomUUID() },
-      [],
-      progress?.reads ?? ""
-    )
+      generation: consumer,
+      to: { position, eventId: globalThis.crypto.randomUUID() },
+      lost: [],
+      reads: progress?.reads ?? "",
+      evenIfLeased: true
+    })
   })
 
 /**
@@ -87,10 +95,9 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
       equal(handled.toSorted(), [1, 2], "nothing more is handled")
 
       const lost = LogPosition.make(shared.position, globalThis.crypto.randomUUID())
-      const wrong = yield* Effect.flip(Checkpoints.reset(subscription, lost))
-      equal(wrong.reason._tag, "LogDiverged", "a position of the lost log")
-      const none = yield* Effect.flip(Checkpoints.reset(subscription, Position.make(2n ** 62n)))
-      equal(none.reason._tag, "InvalidRequest", "a position without an event")
+      equal(yield* rejection(Checkpoints.reset(subscription, lost)), "LogDiverged", "a position of the lost log")
+      const none = Checkpoints.reset(subscription, Position.make(2n ** 62n))
+      equal(yield* rejection(none), "InvalidRequest", "a position without an event")
       const { to } = yield* Checkpoints.reset(subscription, LogPosition.ofReceipt(shared))
       equal(to.position, shared.position, "the new checkpoint")
       yield* until(Effect.sync(() => handled.length), (n) => n >= 5)
@@ -99,7 +106,7 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
       equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit from there on")
     }).pipe(Effect.provide(Subscription.layer([subscription], options)))
     const never = Subscription.make(unique("notes"), { events: Noted, handle: () => Effect.void })
-    equal((yield* Effect.flip(Checkpoints.reset(never, "end"))).reason._tag, "InvalidRequest", "one that has never run")
+    equal(yield* rejection(Checkpoints.reset(never, "end")), "InvalidRequest", "one that has never run")
   }),
 
   test("a reset has events handled again that no checkpoint covered yet", function*() {
@@ -123,7 +130,7 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
       yield* isBlocked.open
       yield* until(Effect.sync(() => handled.length), (n) => n === 3)
       equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
-    }).pipe(Effect.provide(Subscription.layer([subscription], { ...options, lease: "300 millis" })))
+    }).pipe(Effect.provide(Subscription.layer([subscription], { ...options, lease: "300 millis", stopTimeout: 0 })))
   }),
 
   test("a rebuild replaces the documents of a set-back log, and a query with a receipt rejects them", function*() {

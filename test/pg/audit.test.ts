@@ -134,7 +134,15 @@ describe("an audit on PostgreSQL", () => {
       const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
       const { position } = yield* tick("b", 2)
       const reads = ConsumerReads.format(ConsumerReads.of(Ticks))
-      yield* driver.resetCheckpoints(Ticks.id, LogPosition.make(position, undefined), [], reads)
+      const to = LogPosition.make(position, undefined)
+      yield* driver.resetCheckpoints({
+        consumer: Ticks.id,
+        generation: Ticks.id,
+        to,
+        lost: [],
+        reads,
+        evenIfLeased: true
+      })
       yield* parkAndSkip.pipe(Effect.provide(Layer.fresh(Projector.layer([Ticks]))))
       yield* sql`update evsrc.parking_log set at = at - interval '1 hour'`
       const { partitions: [whole], status } = yield* DeliveryAudit.run(Ticks)

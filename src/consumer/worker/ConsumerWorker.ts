@@ -18,6 +18,7 @@ import type { EventStoreError } from "../../core/errors.ts"
 import { IdGenerator } from "../../core/IdGenerator.ts"
 import { internals } from "../../core/internals.ts"
 import * as Position from "../../core/Position.ts"
+import { processName } from "../../core/processName.ts"
 import * as Background from "../../core/telemetry/background.ts"
 import * as LimitedLog from "../../core/telemetry/LimitedLog.ts"
 import * as OutageLog from "../../core/telemetry/OutageLog.ts"
@@ -76,7 +77,7 @@ export const make = Effect.fnUntraced(function*(
     store,
     processor,
     settings,
-    owner: (yield* IdGenerator)(),
+    owner: ownerOf((yield* IdGenerator)()),
     wakeUp: Latch.makeUnsafe(false),
     running: new Map(),
     outages: OutageLog.make(settings.generation ?? consumer.id),
@@ -97,6 +98,12 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() => stopListening)
   return { consumer, run: run(worker), status: () => statusOf(worker, clock.currentTimeMillisUnsafe()), wake }
 })
+
+/** The id alone makes it unique; the name lets an operator find the process. */
+const ownerOf = (id: string): string => {
+  const name = processName()
+  return name === undefined ? id : `${name}:${id}`
+}
 
 /**
  * Runs workers in the background for as long as the scope lives, and logs which consumers they are. `layer` names the layer that the user called.

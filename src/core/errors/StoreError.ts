@@ -90,7 +90,8 @@ export class GenerationDiscarded extends Schema.TaggedError<GenerationDiscarded>
 }
 
 /**
- * A handler waits for its own consumer, or a transaction for a consumer to reach an event that it has not committed. The wait could never end.
+ * A handler waits for its own consumer, or resets it, or a transaction waits for a consumer to reach an event that it has not committed. The wait could
+ * never end.
  *
  * @since 0.1.0
  * @category errors
@@ -98,13 +99,19 @@ export class GenerationDiscarded extends Schema.TaggedError<GenerationDiscarded>
 export class CircularWait extends Schema.TaggedError<CircularWait>("evsrc/CircularWait")("CircularWait", {
   /** The id of the consumer to wait for. */
   consumer: Schema.String,
-  /** The position that it was to reach. */
+  /** The position that it was to reach, or to be reset to. */
   position: Position,
-  /** `handler`: a handler of the consumer waits; `transaction`: the transaction that appends the event waits. */
-  waiting: Schema.Literals(["handler", "transaction"])
+  /**
+   * `handler`: a handler of the consumer waits; `reset`: a handler of the consumer resets it; `transaction`: the transaction that appends the event
+   * waits.
+   */
+  waiting: Schema.Literals(["handler", "reset", "transaction"])
 }) {
   override get message(): string {
-    return this.waiting === "handler"
+    return this.waiting === "reset"
+      ? `A handler of "${this.consumer}" resets "${this.consumer}" to position ${this.position}, which waits until the handler has ended; call `
+        + "Checkpoints.reset outside the handler"
+      : this.waiting === "handler"
       ? `A handler of "${this.consumer}" waits until "${this.consumer}" has reached position ${this.position}, which it does only after the handler has `
         + `ended; read without \`after\`, or do the work that waits outside the handler`
       : `A transaction waits until "${this.consumer}" has reached position ${this.position}, which the transaction has not committed yet; wait after `

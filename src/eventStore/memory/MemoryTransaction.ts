@@ -43,6 +43,14 @@ export const transaction = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Eff
   })
 
 /**
+ * Returns whether there is a transaction around the effect.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const isActive: Effect.Effect<boolean> = Effect.map(Writes, (writes) => writes !== undefined)
+
+/**
  * Writes at the end of the transaction, or at once without one.
  *
  * @since 0.1.0

@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Advanced, CheckpointDriver, DeliveryState, Progress } from "../../consumer/CheckpointDriver.ts"
 import type { FormerPartitions } from "../../consumer/FormerPartitions.ts"
-import type { EventCount } from "../../core/LogPosition.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgDocuments from "./PgDocuments.ts"
@@ -83,7 +83,7 @@ interface DeliveryStateRow {
  */
 export const countOf = (
   { count_events, count_since }: { readonly count_events: bigint | null; readonly count_since: bigint | null }
-): EventCount | undefined =>
+): LogPosition.EventCount | undefined =>
   count_since === null || count_events === null
     ? undefined
     : { since: Position.make(count_since), events: Number(count_events) }
@@ -123,14 +123,20 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
           where generation = $1 and partition = $2 and epoch = $3 and position = 0`,
         [generation, partition, epoch, to, toEventId ?? null]
       )),
-    resetCheckpoints: (generation, { eventId, position }, lost, reads) =>
-      Effect.asVoid(query(`select ${schema}.reset_checkpoints($1, $2, $3::uuid, $4::uuid[], $5)`, [
-        generation,
-        position,
-        eventId ?? null,
-        lost,
-        reads
-      ], { isMaintenance: true })),
+    resetCheckpoints: ({ consumer, evenIfLeased = false, generation, lost, reads, to: { eventId, position } }) =>
+      Effect.map(
+        query<{ readonly former_position: bigint; readonly former_id: string | null }>(
+          `select * from ${schema}.reset_checkpoints($1, $2, $3, $4::uuid, $5::uuid[], $6, $7)`,
+          [consumer, generation, position, eventId ?? null, lost, reads, evenIfLeased],
+          { isMaintenance: true }
+        ),
+        (rows) =>
+          rows.length === 0 ?
+            undefined :
+            rows.map(({ former_id, former_position }) =>
+              LogPosition.make(Position.make(former_position), former_id ?? undefined)
+            )
+      ),
     progress: (generation) =>
       Effect.map(
         query<ProgressRow>(progress, [generation]),

@@ -16,6 +16,7 @@ interface WorkerRow {
   readonly reads: string | null
   readonly partitions: number
   readonly successor: string | null
+  readonly resets: boolean
 }
 
 interface ClaimRow {
@@ -66,6 +67,14 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
       ),
       ([row]) => row!.outcome
     ),
+  drain: (generation, owner, duration) =>
+    Effect.map(
+      query<{ readonly is_free: boolean }>(
+        `select ${schema}.drain($1, $2, $3::text::interval) as is_free`,
+        [generation, owner, `${Duration.toMillis(duration)} milliseconds`]
+      ),
+      ([row]) => row!.is_free
+    ),
   repartitionObstacle: (generation) =>
     Effect.map(
       query<{ readonly obstacle: RepartitionObstacle | null }>(
@@ -77,7 +86,7 @@ export const make = (query: PgStatement, schema: string): LeaseDriver => ({
   workers: (generation) =>
     Effect.map(
       query<WorkerRow>(
-        `select owner, reads, partitions, successor from ${schema}.workers
+        `select owner, reads, partitions, successor, resets from ${schema}.workers
            where generation = $1 and expires_at >= clock_timestamp() order by owner`,
         [generation]
       ),

@@ -60,6 +60,7 @@ export const makeDriver = Effect.fnUntraced(
             ([row]) => Option.map(Option.fromNullishOr(row?.mark), Position.make)
           )
       ),
+      isInTransaction: Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome),
       transaction: (effect, { runsHandlers = false } = {}) => {
         if (!runsHandlers) return PgStatement.transactional(connections, effect)
         return handlers.withPermit(connections.occupations.withPermit(

@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { Advance, CheckpointDriver } from "../../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import { type DeliverySegment, segmentSize } from "../../consumer/DeliveryLog.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as MemoryTransaction from "../../eventStore/memory/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
@@ -101,28 +103,35 @@ const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAft
       partition.startsAfter = to
       partition.advancedAt = now
     }),
-  resetCheckpoints: (name, { eventId, position }, lost, reads) =>
-    MemoryTransaction.write(() => {
-      const { log, parked, partitions } = MemoryState.generationOf(state, name)
-      for (const partition of partitions) {
-        MemoryState.vacate(partition)
-        partition.position = position
-        partition.eventId = eventId
-        partition.count = undefined
-        partition.applied = 0n
-        partition.digest = 0n
-        partition.segments.length = 0
-        partition.earlierReads.length = 0
-        partition.reads = reads
-        partition.takenBy = undefined
-        partition.deliveryFrom = position
-        if (position < partition.startsAfter) partition.startsAfter = position
-        partition.former = undefined
-        partition.entriesBefore = log.length
+  resetCheckpoints: ({ evenIfLeased = false, generation, lost, reads, to: { eventId, position } }) =>
+    Effect.flatMap(Clock.currentTimeMillis, (now) => {
+      const { log, parked, partitions } = MemoryState.generationOf(state, generation)
+      const isKept = (one: MemoryState.Partition) =>
+        one.continuedBy !== undefined || (!evenIfLeased && MemoryState.isTaken(one, now))
+      if (partitions.length === 0 || partitions.some(isKept)) return Effect.undefined
+      const former = partitions.map((one) => LogPosition.make(one.position, one.eventId))
+      const move = () => {
+        for (const partition of partitions) {
+          MemoryState.vacate(partition)
+          partition.position = position
+          partition.eventId = eventId
+          partition.count = undefined
+          partition.applied = 0n
+          partition.digest = 0n
+          partition.segments.length = 0
+          partition.earlierReads.length = 0
+          partition.reads = reads
+          partition.takenBy = undefined
+          partition.deliveryFrom = position
+          if (position < partition.startsAfter) partition.startsAfter = position
+          partition.former = undefined
+          partition.entriesBefore = log.length
+        }
+        for (const [key, entry] of parked) {
+          if (entry.position > position || lost.includes(entry.eventId)) parked.delete(key)
+        }
       }
-      for (const [key, entry] of parked) {
-        if (entry.position > position || lost.includes(entry.eventId)) parked.delete(key)
-      }
+      return Effect.as(MemoryTransaction.write(move), former)
     })
 })
 

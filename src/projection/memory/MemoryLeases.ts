@@ -51,12 +51,26 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
       )
     ),
   repartitionObstacle: (name) => Effect.sync(() => obstacleOf(MemoryState.generationOf(state, name))),
+  drain: (name, owner, duration) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const { partitions, workers } = MemoryState.generationOf(state, name)
+      workers.set(owner, { reads: undefined, partitions: 0, resets: true, until: now + Duration.toMillis(duration) })
+      return !partitions.some((partition) => MemoryState.isTaken(partition, now))
+    }),
   workers: (name) =>
     Effect.map(
       Clock.currentTimeMillis,
       (now) =>
         Array.from(MemoryState.generationOf(state, name).workers).flatMap(([owner, one]) =>
-          one.until < now ? [] : [{ owner, reads: one.reads, partitions: one.partitions, successor: one.successor }]
+          one.until < now ?
+            [] :
+            [{
+              owner,
+              reads: one.reads,
+              partitions: one.partitions,
+              successor: one.successor,
+              resets: one.resets === true
+            }]
         ).toSorted((a, b) => a.owner < b.owner ? -1 : 1)
     ),
   release: (name, owner, only) =>
@@ -158,11 +172,6 @@ const leastOf = (
     position
   )
 
-const takenUntil = ({ heldUntil, leasedUntil }: MemoryState.Partition): number | undefined => {
-  const end = leasedUntil ?? heldUntil
-  return end && DateTime.toEpochMillis(end)
-}
-
 /** Returns what is to change, so that nothing is assigned. */
 const changeOf = (
   generation: MemoryState.GenerationState,
@@ -171,18 +180,13 @@ const changeOf = (
   const { partitions, workers } = generation
   if (partitions[0]?.continuedBy !== undefined) return "continued"
   const alive = Array.from(workers.values())
-  if (alive.some(({ successor }) => successor !== undefined)) return "drain"
+  if (alive.some(({ resets, successor }) => successor !== undefined || resets === true)) return "drain"
   if (partitions.some((partition) => partition.reads === reads && partition.takenBy !== undefined)) return "drain"
   const isPending = alive.length > 0 && alive.every((one) => one.partitions !== partitions.length)
     && partitions.every((partition) => partition.reads === reads)
     && obstacleOf(generation) === undefined
   if (!isPending) return undefined
-  return renewOnly || partitions.some((partition) => isTaken(partition, now)) ? "drain" : "repartition"
-}
-
-const isTaken = (partition: MemoryState.Partition, now: number): boolean => {
-  const end = takenUntil(partition)
-  return end !== undefined && end >= now
+  return renewOnly || partitions.some((partition) => MemoryState.isTaken(partition, now)) ? "drain" : "repartition"
 }
 
 const obstacleOf = (generation: MemoryState.GenerationState): RepartitionObstacle | undefined => {
@@ -212,7 +216,7 @@ const repartition = (
   const [first] = partitions
   if (first === undefined || first.continuedBy !== undefined || partitions.length !== from) return false
   if (obstacleOf(generation) !== undefined) return false
-  if (partitions.some((partition) => partition.reads !== reads || isTaken(partition, now))) return false
+  if (partitions.some((partition) => partition.reads !== reads || MemoryState.isTaken(partition, now))) return false
   const { former, lowest } = formerOf(generation, first)
   // No write of a former owner has this epoch.
   const epoch = partitions.reduce((max, one) => one.epoch > max ? one.epoch : max, 0n) + 1n
@@ -275,7 +279,7 @@ const continueVersion = (
   if (first.partitionedBy !== partitionedBy && parked.size > 0) return "parked"
   const { former, lowest } = formerOf(earlier, first)
   if (FormerPartitions.areMany(former)) return "former"
-  if (partitions.some((partition) => isTaken(partition, now))) {
+  if (partitions.some((partition) => MemoryState.isTaken(partition, now))) {
     workers.set(owner, { reads, partitions: count, successor: consumer, until: now + Duration.toMillis(lease) })
     return "draining"
   }
@@ -322,7 +326,7 @@ const changeReads = (
   const { parked, partitions, workers } = MemoryState.generationOf(state, generation)
   const partition = partitions[index]
   if (partition?.epoch !== epoch || partition.position !== position || partition.reads !== from) return "unchanged"
-  const end = takenUntil(partition)
+  const end = MemoryState.takenUntil(partition)
   const isLeased = end !== undefined && end >= now
   if (!takesOver && isLeased) return "unchanged"
   if (drains && isLeased && partition.owner !== undefined) {
@@ -363,7 +367,7 @@ const assign = (
   let assigned = partitions.filter((partition) => partition.owner === owner).length
   for (const partition of partitions) {
     if (partition.owner !== owner) {
-      const end = takenUntil(partition)
+      const end = MemoryState.takenUntil(partition)
       const isFree = partition.reads === reads && (end === undefined || end < now)
       if (!isFree || assigned >= size) continue
       assigned++

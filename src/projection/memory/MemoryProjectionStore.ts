@@ -27,6 +27,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
     transactions: "memory",
     transaction: MemoryTransaction.transaction,
     uncommittedAbove: Effect.succeedNone,
+    isInTransaction: MemoryTransaction.isActive,
     ...MemoryLeases.make(state),
     ...MemoryCheckpoints.make(state),
     ...MemoryParking.make(state),

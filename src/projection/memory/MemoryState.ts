@@ -57,6 +57,8 @@ export interface GenerationState {
       readonly partitions: number
       readonly until: number
       readonly successor?: string
+      /** Whether it waits to reset the checkpoints. */
+      readonly resets?: boolean
     }
   >
   readonly documents: Map<string, RevisedDocument>
@@ -245,6 +247,28 @@ export const vacate = (partition: Partition, heldUntil?: DateTime.Utc): void => 
   partition.owner = undefined
   partition.leasedUntil = undefined
   partition.heldUntil = heldUntil
+}
+
+/**
+ * Returns until when a partition is leased or held, in milliseconds of the epoch; undefined if it is free.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const takenUntil = ({ heldUntil, leasedUntil }: Partition): number | undefined => {
+  const end = leasedUntil ?? heldUntil
+  return end && DateTime.toEpochMillis(end)
+}
+
+/**
+ * Returns whether a partition is leased or held at a time.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isTaken = (partition: Partition, now: number): boolean => {
+  const end = takenUntil(partition)
+  return end !== undefined && end >= now
 }
 
 /**
