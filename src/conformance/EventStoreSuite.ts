@@ -117,6 +117,23 @@ const basics: ReadonlyArray<Case<EventStore>> = [
     }
   }),
 
+  test("reads many streams at once, each as it would be read alone", function*() {
+    const streams = upTo(40).map((n) => ({ stream: unique("Cart"), size: n % 4, from: Version.make(n % 3 + 1) }))
+    yield* Effect.forEach(streams, ({ size, stream }) => size > 0 ? append(stream, upTo(size)) : Effect.void, {
+      concurrency: "unbounded",
+      discard: true
+    })
+    const all = yield* Effect.forEach(streams, ({ from, stream }) => read(stream, { from }), {
+      concurrency: "unbounded"
+    })
+    equal(all.map(versionsOf), streams.map(({ from, size }) => upTo(size).slice(from - 1)), "the versions")
+    equal<ReadonlyArray<boolean>>(
+      all.map((events, index) => events.every(({ stream }) => stream === streams[index]!.stream)),
+      streams.map(() => true),
+      "whether the events are of the stream"
+    )
+  }),
+
   test("reads the log from a position, by type, up to the high-water mark", function*() {
     const store = yield* EventStore
     const start = yield* store.head

@@ -157,7 +157,9 @@ const streamPages = (
         const done = events.length < page.limit || remaining <= 0 || next < 1
         return [
           events,
-          done ? Option.none() : Option.some({ page: { ...page, from: Version.make(next) }, left: remaining })
+          done
+            ? Option.none()
+            : Option.some({ page: { ...page, from: Version.make(next), continues: true }, left: remaining })
         ] as const
       })
   )

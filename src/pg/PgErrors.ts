@@ -154,6 +154,18 @@ const ofOneAppend = /^(22|23|54|40P01|55P03|EV003|EV004)/
  */
 export const isOfOneAppend = (error: SqlError): boolean => ofOneAppend.test(sqlState(error) ?? "")
 
+/** An invalid value (22), exhausted resources (53), a limit of the server (54), damaged data (XX). */
+const ofOneRead = /^(22|53|54|XX)/
+
+/**
+ * Returns whether a statement of several reads may have failed because of one of them.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOfOneRead = ({ reason }: EventStoreError): boolean =>
+  "cause" in reason && isSqlError(reason.cause) && ofOneRead.test(sqlState(reason.cause) ?? "")
+
 /** Returns the error of an append that `record_inline_gaps` rejects; it names the projection and the type in fields of the error. */
 const inlineProjectionMissing = (error: SqlError, stream: string): EventStoreError | undefined => {
   if (sqlState(error) !== "EV003") return undefined

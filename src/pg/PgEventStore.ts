@@ -32,6 +32,7 @@ import * as PgRestore from "./PgRestore.ts"
 import * as PgSnapshots from "./PgSnapshots.ts"
 import * as PgStatement from "./PgStatement.ts"
 import * as PgStreams from "./PgStreams.ts"
+import * as StreamReads from "./read/StreamReads.ts"
 
 /**
  * Makes the driver. It expects that the migrations have run.
@@ -49,6 +50,7 @@ export const makeDriver = Effect.fnUntraced(
     yield* checkKeepAlive(sql)
     const query = PgStatement.make(connections)
     const reader = PgLogReader.make(query, quoted)
+    const readStream = yield* StreamReads.make(connections, query, quoted, options.groupRead)
     const streams = PgStreams.make(query, quoted)
     const restore = PgRestore.make(query, quoted)
 
@@ -84,6 +86,7 @@ export const makeDriver = Effect.fnUntraced(
 
     return {
       ...reader,
+      readStream,
       transactions: sql.transactionService.key,
       schema,
       inTransaction: Effect.withFiber(({ context }) =>

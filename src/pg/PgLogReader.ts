@@ -34,7 +34,6 @@ import * as PgTagIndex from "./PgTagIndex.ts"
  */
 export type PgLogReader = Pick<
   EventStoreDriver,
-  | "readStream"
   | "readAll"
   | "readStored"
   | "readByQuery"
@@ -64,10 +63,6 @@ export type PgLogReader = Pick<
  */
 export const make = (query: PgStatement, schema: string): PgLogReader => {
   const columns = columnsOf("event")
-  const streamForward =
-    `select ${columns} from ${schema}.log event where stream = $1 and version >= $2 order by version limit $3`
-  const streamBackward =
-    `select ${columns} from ${schema}.log event where stream = $1 and version <= $2 order by version desc limit $3`
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3)`
   const queryPage =
     `${selectPage} ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8) page`
@@ -85,11 +80,6 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
   const storedEventPage = storedPages(query)
 
   return {
-    readStream: ({ direction, from, limit, stream }) =>
-      Effect.map(
-        query<EventRow>(direction === "forward" ? streamForward : streamBackward, [stream, BigInt(from), limit]),
-        (rows) => rows.map(recordedOf)
-      ),
     readAll: readAll(query, schema),
     readStored: ({ after, limit, links = false }) => storedEventPage(storedPage, [after, limit, links]),
     readByQuery: ({ after, limit, query: items }) =>

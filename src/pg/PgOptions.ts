@@ -10,6 +10,7 @@ import type * as Redacted from "effect/Redacted"
 import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import type { AppendQueueOptions } from "./append/AppendQueue.ts"
 import type { PgDeadlineOptions } from "./PgDeadlines.ts"
+import type { ReadBatcherOptions } from "./read/ReadBatcher.ts"
 
 /**
  * Options of the layers on PostgreSQL.
@@ -31,6 +32,8 @@ export interface PgOptions extends PgDeadlineOptions {
   readonly pollInterval?: Duration.Input | undefined
   /** How group commit batches concurrent appends. */
   readonly groupCommit?: AppendQueueOptions | undefined
+  /** How group read batches concurrent reads of streams and snapshots. */
+  readonly groupRead?: ReadBatcherOptions | undefined
   /**
    * Links every event to the preceding one in its stream by a hash, so that `HashChain.verify` detects changes made outside the store.
    * Migrations enable it for all processes that append to the schema, and it stays enabled.

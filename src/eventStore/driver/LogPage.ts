@@ -24,6 +24,8 @@ export interface StreamPage {
   readonly from: Version
   readonly direction: "forward" | "backward"
   readonly limit: number
+  /** Whether the reader has read the page before it. A store that reads pages of several readers together reads such a page alone. */
+  readonly continues?: boolean | undefined
 }
 
 /**

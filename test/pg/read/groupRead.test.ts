@@ -1,0 +1,138 @@
+/** Group read on databases: what one statement reads for many callers is what each would read alone. */
+import { PgClient } from "@effect/sql-pg"
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Option, Schema, Stream, Tracer } from "effect"
+import { EventStore, StreamLifecycle, Version } from "evsrc"
+import { PgEventStore } from "evsrc/pg"
+import { StreamId } from "../../../src/core/StreamId.ts"
+import * as EventEncryption from "../../../src/eventStore/EventEncryption.ts"
+import { layerPglite, layerPostgres } from "../../support/Database.ts"
+
+const Note = Schema.TaggedUnion({ Noted: { n: Schema.Int, text: Schema.String } })
+const notes = (count: number, text = "") =>
+  Array.from({ length: count }, (_, n) => Note.cases.Noted.make({ n: n + 1, text }))
+
+/** How many reads each statement of several had. */
+const statements: Array<number> = []
+const tracer = Tracer.make({
+  span: (options) => {
+    const span = new Tracer.NativeSpan(options)
+    const { end } = span
+    if (options.name === "EventStore.groupRead") {
+      span.end = (...args) => {
+        statements.push(Number(span.attributes.get("evsrc.reads")))
+        end.apply(span, args)
+      }
+    }
+    return span
+  }
+})
+
+const append = (stream: string, count: number, text?: string) =>
+  Effect.flatMap(EventStore.EventStore, (store) => store.append(Note, stream, notes(count, text)))
+
+const read = (stream: string, options?: EventStore.ReadStreamOptions) =>
+  Effect.flatMap(EventStore.EventStore, (store) => Stream.runCollect(store.readStream(Note, stream, options)))
+
+const versions = (stream: string, options?: EventStore.ReadStreamOptions) =>
+  Effect.map(read(stream, options), (events) => events.map(({ version }) => version))
+
+const upTo = (last: number, first = 1) => Array.from({ length: last - first + 1 }, (_, index) => first + index)
+
+const together = { concurrency: "unbounded" } as const
+
+const options = { groupRead: { alone: 1, inFlight: 1 } }
+
+for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: layerPostgres })) {
+  const store = PgEventStore.layerWith(options).pipe(
+    Layer.provideMerge(client()),
+    Layer.provideMerge(Layer.succeed(Tracer.Tracer, tracer))
+  )
+  describe(`group read on ${name}`, () => {
+    it.live("returns to each of many readers what it would read alone, by few statements", () =>
+      Effect.gen(function*() {
+        const sizes = upTo(20).map((n) => n % 4)
+        yield* Effect.forEach(sizes, (size, index) => size > 0 ? append(`s${index}`, size) : Effect.void, together)
+        yield* append("long", 300)
+        yield* append("wide", 4, "x".repeat(100_000))
+        yield* append("archived", 1)
+        yield* EventStore.close(Note, "archived", notes(1)[0]!)
+        yield* StreamLifecycle.archive("archived")
+        statements.length = 0
+        const [short, long, later, wide, limited, archived] = yield* Effect.all([
+          Effect.forEach(sizes, (_, index) => versions(`s${index}`), together),
+          versions("long"),
+          versions("long", { from: Version.make(250), pageSize: 20 }),
+          read("wide"),
+          versions("long", { limit: 3 }),
+          versions("archived")
+        ], together)
+        assert.deepStrictEqual<unknown>(short, sizes.map((size) => upTo(size)))
+        assert.deepStrictEqual<unknown>([long, later], [upTo(300), upTo(300, 250)])
+        assert.deepStrictEqual(wide.map(({ event }) => [event.n, event.text.length]), upTo(4).map((n) => [n, 100_000]))
+        assert.deepStrictEqual<unknown>([limited, archived], [upTo(3), [1, 2]])
+        assert.deepStrictEqual(statements, [24], "the 24 that arrived while the first was read")
+      }).pipe(Effect.provide(store)))
+
+    it.live("fails only the reader of a damaged event", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const streams = ["first", "bad", "good", "other"]
+        yield* Effect.forEach(streams, (stream) => append(stream, 2))
+        const outcomes = Effect.map(
+          Effect.forEach(streams, (stream) => Effect.exit(versions(stream)), together),
+          (exits) =>
+            exits.map((exit) =>
+              Exit.isSuccess(exit) ? exit.value.length : Option.getOrThrow(Exit.findErrorOption(exit)).reason._tag
+            )
+        )
+        yield* sql`alter table evsrc.events disable trigger user`
+        yield* sql`update evsrc.events set data = '7' where stream = 'bad' and version = 2`
+        assert.deepStrictEqual(yield* outcomes, [2, "UndecodableEvent", 2, 2])
+        // A row that the server itself cannot read.
+        yield* sql`create or replace view evsrc.log as select position, stream,
+          case when stream = 'bad' then version / (version - version) else version end as version, type, schema_version, id, command_id,
+          command_events, data, metadata, recorded_at, tags, hash, closes from evsrc.events`
+        assert.deepStrictEqual(yield* outcomes, [2, "StoreFailure", 2, 2])
+      }).pipe(Effect.provide(store)))
+
+    it.live("lets no reader wait for the decryption of another", () =>
+      Effect.gen(function*() {
+        const driver = yield* PgEventStore.makeDriver(options)
+        const streams = ["first", "secret", "open"].map((stream) => StreamId.make(stream))
+        yield* Effect.forEach(streams, (stream) =>
+          driver.append({
+            stream,
+            expected: "any",
+            events: [{
+              id: globalThis.crypto.randomUUID(),
+              type: "Noted",
+              schemaVersion: 1,
+              data: "{}",
+              metadata: stream === "secret" ? "{\"subjects\":[\"ann\"]}" : "{}"
+            }]
+          }))
+        const encrypted = EventEncryption.make({ decrypt: () => Effect.never }, driver)
+        const readers = yield* Effect.forEach(streams, (stream) =>
+          Effect.forkChild(
+            encrypted.readStream({ stream, direction: "forward", from: Version.make(1), limit: 5 }),
+            { startImmediately: true }
+          ))
+        assert.strictEqual((yield* Fiber.join(readers[2]!)).length, 1)
+        assert.strictEqual((yield* Fiber.join(readers[0]!)).length, 1)
+        assert.isUndefined(readers[1]!.pollUnsafe())
+        yield* Fiber.interrupt(readers[1]!)
+      }).pipe(Effect.provide(store)))
+
+    it.live("reads in a transaction of the caller what the transaction has appended", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        yield* append("s", 1)
+        const inside = sql.withTransaction(Effect.gen(function*() {
+          yield* append("s", 1)
+          return yield* Effect.forEach(upTo(4), () => versions("s"), together)
+        }))
+        assert.deepStrictEqual<unknown>(yield* inside, upTo(4).map(() => [1, 2]))
+      }).pipe(Effect.provide(store)))
+  })
+}
