@@ -209,6 +209,34 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
     }).pipe(Effect.provide(Projector.layer([projection], { lease: "600 millis" })))
   }),
 
+  ...[0, 2].map((retries) =>
+    test(`handles an event at most twice, however many others fail after ${retries} retries`, function*() {
+      const table = yield* makeTable
+      const run = unique("run")
+      const calls = new Map<number, number>()
+      const isBroken = (n: number) => n % 3 === 0
+      const projection = sales(table, run, {
+        retry: Schedule.recurs(retries),
+        first: (n) =>
+          Effect.suspend(() => {
+            calls.set(n, (calls.get(n) ?? 0) + 1)
+            return isBroken(n) ? Effect.fail("broken") : Effect.void
+          })
+      })
+      const ns = upTo(30)
+      const receipts = yield* Effect.forEach(ns, (n) => sell(run, `s${n}`, [n]))
+      yield* reached(projection, receipts.at(-1)!).pipe(
+        Effect.provide(Projector.layer([projection], { ...quick, lease: "5 seconds" }))
+      )
+      equal(yield* rowsOf(table), ns.filter((n) => !isBroken(n)), "each of the others once")
+      equal(ns.filter((n) => calls.get(n)! > 2 && !isBroken(n)), [], "handled more than twice")
+      const failed = ns.filter(isBroken)
+      equal(failed.map((n) => calls.get(n)), failed.map(() => retries + 1), "attempts at those that fail")
+      const streams = yield* parked(projection)
+      equal(streams.map(({ attempts }) => attempts), failed.map(() => retries + 1), "the attempts of the parked events")
+    })
+  ),
+
   test("a transaction that awaits a projection for its own append fails at once", function*() {
     const run = unique("run")
     const sql = yield* SqlClient.SqlClient

@@ -12,9 +12,10 @@ import type { Position } from "../../core/Position.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { ConsumerDriver } from "../CheckpointDriver.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
-import * as Retries from "../Retries.ts"
+import type * as Retries from "../Retries.ts"
 import * as EventInHand from "../worker/EventInHand.ts"
 import type { BatchPlan, BatchProcessor, CommitResult, LeasedPartition, Outcome } from "./BatchProcessor.ts"
+import * as BatchRetries from "./BatchRetries.ts"
 import { type Handler, handleSingle, type HandlingConsumer } from "./EventHandling.ts"
 import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./Failure.ts"
 
@@ -30,79 +31,108 @@ export const make = (
   handle: Handler,
   policy: Retries.RetryPolicy,
   store: ConsumerDriver
-): BatchProcessor => ({
-  consumer,
-  grows: false,
-  keysOf: (event) => ConsumerKey.keysOf(consumer, event),
-  apply: <A extends CommitResult>(
-    { inHand, maxDuration, onRetry, parksAll = false, partition }: LeasedPartition,
-    events: ReadonlyArray<ConsumerKey.KeyedEvent>,
-    commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
-  ) => {
-    const handleIt = handleSingle(consumer, handle, events)
-    const isLocked = isLockedIn(consumer, { parksAll })
-    const attempt = (
-      { batch, failures, goesOn }: Rest
-    ): Effect.Effect<A, EventStoreError | EventFailed | KeysLocked | NotAdvanced<A>> =>
-      EventInHand.awaitTransaction(inHand, (hasBegun) =>
-        store.transaction(
-          Effect.gen(function*() {
-            yield* hasBegun
-            const handled = yield* handleInTime(
-              (event) =>
-                EventInHand.track(
-                  inHand,
-                  event,
-                  EventInHand.endInTime(
-                    handleIt(event),
-                    Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction"))
-                  )
-                ),
-              batch,
-              maxDuration
-            )
-            const plan = planOf(batch, failures, handled)
-            if (!goesOn && plan.failures.some(isLocked)) return yield* Effect.fail(new KeysLocked(handled > 0))
-            const result = yield* commit({ ...plan, changes: [], reads: undefined })
-            return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
-          }),
-          { runsHandlers: true }
-        ))
-    /** Leaves out the failing events one by one. Each failure rolls back the events before it, which are then handled again. */
-    const run = Effect.fnUntraced(function*(): Effect.fn.Return<A, EventStoreError> {
-      const retries = new Map<Position, Retries.EventRetries>()
-      let rest: Rest = { batch: ConsumerKey.deliveriesOf(events), failures: [], stopsAt: undefined, goesOn: false }
-      while (true) {
-        const result = yield* Effect.result(attempt(rest))
-        if (Result.isSuccess(result)) return result.success
-        if (result.failure instanceof NotAdvanced) return result.failure.result
-        const { batch, failures, goesOn } = rest
-        if (result.failure instanceof KeysLocked) {
-          if (!result.failure.goesOn) return yield* othersWait(failures.find(isLocked)!)
-          rest = withLocked(events, { ...rest, failures: failures.filter((failure) => !isLocked(failure)) })
-          continue
-        }
-        if (!(result.failure instanceof EventFailed)) return yield* result.failure
-        const { error, index } = result.failure
-        if (isOfTheStore(error)) return yield* error
-        const { event, key } = batch[index]!
-        // Each event has retries of its own.
-        const ofEvent = retries.get(event.position) ?? (yield* Retries.make(policy))
-        retries.set(event.position, ofEvent)
-        const { attempts, delay } = yield* ofEvent.failed(error)
-        // It is tried once more if the others go on.
-        const isOnce = !goesOn && isLocked({ error }) && failures.some(isLocked)
-        if (delay !== undefined && !isOnce) {
-          if (onRetry !== undefined) yield* onRetry({ event, error, attempts, delay })
-          yield* Effect.sleep(delay)
-          continue
-        }
-        rest = withoutFailed(rest, index, { event, key, error, attempts }, !parksAll && stopsAt(consumer, error))
-      }
-    })
-    return run()
+): BatchProcessor => {
+  const retriesOf = BatchRetries.make(policy)
+  return {
+    consumer,
+    grows: false,
+    keysOf: (event) => ConsumerKey.keysOf(consumer, event),
+    apply: (leased, events, commit) => {
+      const isLocked = isLockedIn(consumer, leased)
+      const attempt = attemptOf(store, leased, handleSingle(consumer, handle, events), isLocked, commit)
+      return applyAll(consumer, leased, events, isLocked, retriesOf(leased), attempt)
+    }
+  }
+}
+
+/** Returns what handles and commits the rest of a batch in one transaction. */
+const attemptOf = <A extends CommitResult>(
+  store: ConsumerDriver,
+  { inHand, maxDuration, partition }: LeasedPartition,
+  handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
+  isLocked: (failure: Failure) => boolean,
+  commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
+) =>
+(rest: Rest): Effect.Effect<A, EventStoreError | EventFailed | KeysLocked | NotAdvanced<A>> => {
+  const handleInHand = (event: EncodedEvent) =>
+    EventInHand.track(
+      inHand,
+      event,
+      EventInHand.endInTime(
+        handle(event),
+        Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction"))
+      )
+    )
+  return EventInHand.awaitTransaction(inHand, (hasBegun) =>
+    store.transaction(
+      Effect.gen(function*() {
+        yield* hasBegun
+        const batch = triedOf(rest)
+        const handled = yield* handleInTime(handleInHand, batch, maxDuration)
+        const plan = planOf(batch, rest, handled)
+        if (!rest.goesOn && plan.failures.some(isLocked)) return yield* Effect.fail(new KeysLocked(handled > 0))
+        const result = yield* commit({ ...plan, changes: [], reads: undefined })
+        return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
+      }),
+      { runsHandlers: true }
+    ))
+}
+
+/**
+ * Tries a batch until a part of it from its beginning is committed. A failure rolls back the events before it. They are handled once more and
+ * committed before any other is tried, so that none is handled again for each event that fails after it.
+ */
+const applyAll = Effect.fnUntraced(function*<A extends CommitResult>(
+  consumer: HandlingConsumer,
+  { parksAll = false }: LeasedPartition,
+  events: ReadonlyArray<ConsumerKey.KeyedEvent>,
+  isLocked: (failure: Pick<Failure, "error">) => boolean,
+  retries: BatchRetries.BatchRetries,
+  attempt: (rest: Rest) => Effect.Effect<A, EventStoreError | EventFailed | KeysLocked | NotAdvanced<A>>
+): Effect.fn.Return<A, EventStoreError> {
+  let rest: Rest = {
+    batch: ConsumerKey.deliveriesOf(events),
+    failures: [],
+    stopsAt: undefined,
+    goesOn: false,
+    until: undefined
+  }
+  yield* retries.awaitNext(events[0]?.event.position)
+  while (true) {
+    const result = yield* Effect.result(attempt(rest))
+    if (Result.isSuccess(result)) {
+      retries.carry(rest.until)
+      return result.success
+    }
+    if (result.failure instanceof NotAdvanced) return result.failure.result
+    const { batch, failures, goesOn } = rest
+    if (result.failure instanceof KeysLocked) {
+      if (!result.failure.goesOn) return yield* othersWait(failures.find(isLocked)!)
+      rest = withLocked(events, { ...rest, failures: failures.filter((failure) => !isLocked(failure)) })
+      continue
+    }
+    if (!(result.failure instanceof EventFailed)) return yield* result.failure
+    const { error, index } = result.failure
+    if (isOfTheStore(error)) return yield* error
+    const { event, key } = batch[index]!
+    const isFirst = batch[0]!.event.position === event.position
+    const { attempts, mayRetry } = yield* retries.failed(event, error)
+    // A key whose lock is not free is tried once more if the others go on.
+    const isOnce = !goesOn && isLocked({ error }) && failures.some(isLocked)
+    if (mayRetry && !isOnce) {
+      if (isFirst) yield* retries.awaitNext(event.position)
+      else rest = { ...rest, until: event.position }
+    } else {
+      rest = withoutFailed(rest, index, { event, key, error, attempts }, !parksAll && stopsAt(consumer, error))
+      if (!isFirst) rest = { ...rest, until: positionAfter(events, event) }
+    }
   }
 })
+
+const positionAfter = (
+  events: ReadonlyArray<ConsumerKey.KeyedEvent>,
+  { position }: EncodedEvent
+): Position | undefined => events.find((later) => later.event.position > position)?.event.position
 
 /** Rolls the transaction back because the event at `index` failed. */
 class EventFailed {
@@ -123,11 +153,13 @@ interface Rest {
   readonly stopsAt: Position | undefined
   /** Whether, after a lock was not free, events of other keys were handled. */
   readonly goesOn: boolean
+  /** The position of the first event that is not tried, so that those before it are committed. */
+  readonly until: Position | undefined
 }
 
 /** Leaves out an event that failed: with the later ones of its key, or with all later ones if the consumer stops there. */
 const withoutFailed = (
-  { batch, failures, goesOn, stopsAt }: Rest,
+  { batch, failures, goesOn, stopsAt, until }: Rest,
   index: number,
   failure: Failure,
   isStopped: boolean
@@ -136,6 +168,7 @@ const withoutFailed = (
   return isStopped
     ? {
       goesOn,
+      until,
       stopsAt: event.position,
       // Later events are tried together with this one.
       failures: [...failures.filter((other) => other.event.position < event.position), failure],
@@ -143,6 +176,7 @@ const withoutFailed = (
     }
     : {
       goesOn,
+      until,
       stopsAt,
       // An earlier event of the same key may fail only now, after a later one has.
       failures: [...failures.filter((other) => other.key !== key), failure],
@@ -153,6 +187,7 @@ const withoutFailed = (
 /** Adds the events of keys that wait for locks again: a lock may have become free since, and that may be why the others go on. */
 const withLocked = (events: ReadonlyArray<ConsumerKey.KeyedEvent>, { failures, stopsAt }: Rest): Rest => ({
   goesOn: true,
+  until: undefined,
   stopsAt,
   failures,
   batch: ConsumerKey.deliveriesOf(events).filter(({ event, key }) =>
@@ -198,13 +233,17 @@ const handleInTime = Effect.fnUntraced(function*(
   return batch.length
 })
 
+/** Returns the deliveries that the next transaction handles. */
+const triedOf = ({ batch, until }: Rest): ReadonlyArray<ConsumerKey.Delivery> =>
+  until === undefined ? batch : batch.filter(({ event }) => event.position < until)
+
 /** Returns what to commit of a batch. A later event that failed in an earlier attempt fails again after the events before it. */
 const planOf = (
   batch: ReadonlyArray<ConsumerKey.Delivery>,
-  failures: ReadonlyArray<Failure>,
+  { failures, until }: Rest,
   handled: number
 ): Outcome => {
-  const untriedFrom = batch[handled]?.event.position
+  const untriedFrom = batch[handled]?.event.position ?? until
   return untriedFrom === undefined ? { applied: batch, failures } : {
     applied: batch.slice(0, handled),
     failures: failures.filter(({ event }) => event.position < untriedFrom),
