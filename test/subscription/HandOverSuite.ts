@@ -446,6 +446,46 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal(lines.filter((line) => line.includes("holds back")), [], "the log")
   }),
 
+  test("an attempt that takes long and fails is no recovery, the next that succeeds is", function*() {
+    const prefix = unique("mail")
+    const attempts = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    let begun = 0
+    const lines: Array<string> = []
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      retry: Schedule.recurs(1),
+      handle: {
+        Sent: () =>
+          Effect.suspend(() => Effect.andThen(attempts[begun++]!.await, begun === 1 ? Effect.die("busy") : Effect.void))
+      }
+    })
+    yield* append(`${prefix}a`, [1])
+    const until = (done: () => boolean) =>
+      Effect.repeat(Effect.sync(done), { until: (isDone) => isDone, schedule: Schedule.spaced("20 millis") }).pipe(
+        Effect.timeout("40 seconds")
+      )
+    const context = yield* buildWorker(subscription, { lease: "300 millis" }, yield* Effect.scope).pipe(
+      Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])),
+      Effect.provideService(References.MinimumLogLevel, "Info")
+    )
+    const status = Effect.map(Context.get(context, Subscription.Subscriptions).status, ([one]) => one!)
+    const inHand = () => lines.filter((line) => line.includes("in hand")).length
+    const hasRecovered = () => lines.some((line) => line.includes("has recovered"))
+    yield* until(() => inHand() === 1)
+    yield* attempts[0]!.open
+    yield* until(() => begun === 2)
+    const { heartbeat } = yield* status
+    // Two claims, each of which looks at what is in hand.
+    yield* Effect.repeat(status, {
+      until: (one) => one.heartbeat > heartbeat + 250,
+      schedule: Schedule.spaced("20 millis")
+    }).pipe(Effect.timeout("40 seconds"))
+    equal([inHand(), hasRecovered()], [1, false], "the log during the second attempt")
+    yield* attempts[1]!.open
+    yield* until(hasRecovered)
+  }),
+
   test("hands on a partition whose handler ignores its interruption", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()

@@ -99,7 +99,8 @@ export const logHandOver = (worker: Worker, handOver: HandOver.HandOver): Effect
   })
 
 /**
- * Logs, once, that an event has been in hand for longer than the lease, and once if others wait for the partition meanwhile.
+ * Logs, once, that an event has been in hand for longer than the lease, and once if others wait for the partition meanwhile. An attempt that fails
+ * does not end it.
  *
  * @since 0.1.0
  * @category combinators
@@ -108,7 +109,7 @@ export const logInHand = (worker: Worker): Effect.Effect<void> =>
   Effect.flatMap(Clock.currentTimeMillis, (now) => {
     const { outages, processor: { consumer }, running, settings: { lease }, state } = worker
     const inHand = EventInHand.describeLongest(running, lease, now)
-    if (inHand === undefined) return outages.succeeded("inHand")
+    if (inHand === undefined) return WorkerState.isRetrying(state) ? Effect.void : outages.succeeded("inHand")
     const isDraining = state._tag === "Standby" && state.detail === drainDetail
     return outages.failed({
       source: "inHand",

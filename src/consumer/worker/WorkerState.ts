@@ -263,6 +263,15 @@ export const seemsHeldBack = ({ last, partitions }: WorkerState): boolean =>
   Array.from(partitions.values()).some(({ head, state }) => state === "live" && head < last)
 
 /**
+ * Returns whether a partition waits for another attempt, or is in one, because the last failed.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isRetrying = ({ partitions }: WorkerState): boolean =>
+  Array.from(partitions.values()).some(({ state }) => state === "retrying")
+
+/**
  * Returns the status of a consumer in this process.
  *
  * @since 0.1.0
