@@ -15,6 +15,7 @@ import type * as Schema from "effect/Schema"
 import { type EventStoreError, invalidRequest, storeError, StoreFailure, SubjectErased } from "../core/errors.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
 import * as KeyCache from "./KeyCache.ts"
+import * as KeyStoreDeadline from "./KeyStoreDeadline.ts"
 import type { KeyStoreDriver } from "./KeyStoreDriver.ts"
 import * as MemoryKeyStore from "./MemoryKeyStore.ts"
 import * as PayloadKey from "./PayloadKey.ts"
@@ -37,6 +38,11 @@ export interface KeyStoreOptions {
   readonly maxAge?: Duration.Input | undefined
   /** How many keys a process caches; 10,000 by default. */
   readonly capacity?: number | undefined
+  /**
+   * How long a call of the driver may take before it fails with `KeyStoreUnavailable`; 15 seconds by default, which is more than the
+   * statements of `PgKeyStore` may take by default. A finite duration.
+   */
+  readonly timeout?: Duration.Input | undefined
 }
 
 /**
@@ -87,9 +93,20 @@ export class KeyStore extends Context.Service<KeyStore, {
  */
 export const make = Effect.fnUntraced(
   function*(
-    driver: KeyStoreDriver,
+    unbounded: KeyStoreDriver,
     options: KeyStoreOptions = {}
   ): Effect.fn.Return<KeyStore["Service"], never, Aead.Aead | SecureRandom.SecureRandom> {
+    const timeout = Duration.fromInputUnsafe(options.timeout ?? "15 seconds")
+    if (!Duration.isFinite(timeout) || !Duration.isPositive(timeout)) {
+      return yield* Effect.die(
+        new Error(
+          `KeyStore.make: \`timeout\` is ${
+            Duration.format(timeout)
+          }; use a finite duration above 0, because whoever needs a key waits for so long`
+        )
+      )
+    }
+    const driver = KeyStoreDeadline.make(unbounded, timeout)
     const cipher = yield* PersonalDataCipher.make
     const maxAge = Duration.fromInputUnsafe(options.maxAge ?? "5 seconds")
     const cache = yield* KeyCache.make(driver, { maxAge, capacity: options.capacity ?? 10_000, newKey: cipher.newKey })

@@ -248,6 +248,33 @@ describe("KeyStore.erase", () => {
       assert.deepStrictEqual(yield* decryptOne(second, encrypted), erased("ann"), "the value after the late result")
     }))
 
+  it.effect("fails after the timeout of a driver that does not respond, and asks again", () =>
+    Effect.gen(function*() {
+      let hangs = true
+      const memory = yield* MemoryKeyStore.make
+      const slow = <A, E>(call: Effect.Effect<A, E>) => Effect.suspend(() => hangs ? Effect.never : call)
+      const store = yield* KeyStore.make({
+        find: (subjects) => slow(memory.find(subjects)),
+        findOrCreate: (offered) => slow(memory.findOrCreate(offered)),
+        lastErasure: slow(memory.lastErasure),
+        erase: (subject) => slow(memory.erase(subject))
+      }, { timeout: "2 seconds" })
+      const ends = yield* Effect.forkChild(Effect.all([
+        reasonOf(encryptOne(store, "ann", "Ann")),
+        reasonOf(store.lastErasure),
+        reasonOf(store.erase("ann"))
+      ], { concurrency: "unbounded" }))
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual((yield* Fiber.join(ends)).map(({ _tag, message }) => `${_tag}: ${message}`), [
+        "KeyStoreUnavailable: The key store did not respond within 2s (timeout)",
+        "KeyStoreUnavailable: The key store did not respond within 2s (timeout)",
+        "KeyStoreUnavailable: The key store did not respond within 2s (timeout); the key of \"ann\" may or may not have been erased, so repeat the "
+        + "erasure"
+      ])
+      hangs = false
+      assert.deepStrictEqual(yield* decryptOne(store, yield* encryptOne(store, "ann", "Ann")), Result.succeed("Ann"))
+    }))
+
   it.effect("expires a late key `maxAge` after its request, not after its result", () =>
     Effect.gen(function*() {
       const { driver, release, slowDriver, delayNext, reached } = yield* makeSlowDriver

@@ -20,7 +20,7 @@ export class StoreUnavailable extends Schema.TaggedError<StoreUnavailable>("evsr
 ) {}
 
 /**
- * The key store of personal data cannot be reached. Nothing was written, and personal data cannot be read; a retry may succeed.
+ * The key store of personal data cannot be reached, or did not respond in time. Nothing was written, and personal data cannot be read; a retry may succeed.
  *
  * @since 0.1.0
  * @category errors
