@@ -28,8 +28,12 @@ const answer = async (child: ChildProcess) => {
   return message.measured ?? undefined
 }
 
-export const start = async (name: Name, url: string, pool: number): Promise<Child> => {
-  const child = fork(join(import.meta.dirname, "worker.ts"), [name, url, String(pool)], {
+export const start = async (
+  name: string,
+  contestant: Name,
+  { pool, server, url }: { readonly url: string; readonly pool: number; readonly server: number | undefined }
+): Promise<Child> => {
+  const child = fork(join(import.meta.dirname, "worker.ts"), [contestant, url, String(pool), String(server ?? "")], {
     execArgv: ["--conditions=@evsrc/source"]
   })
   await answer(child)
@@ -40,10 +44,12 @@ export const start = async (name: Name, url: string, pool: number): Promise<Chil
       return answer(child)
     },
     stop: () =>
-      new Promise((resolve) => {
-        child.once("exit", () => resolve())
-        child.disconnect()
-      })
+      child.connected
+        ? new Promise((resolve) => {
+          child.once("exit", () => resolve())
+          child.disconnect()
+        })
+        : Promise.resolve()
   }
 }
 
@@ -82,8 +88,8 @@ export const pgbench = (url: string, pool: number): Child | undefined => {
       ])
       const rate = Number(/tps = ([\d.]+)/.exec(stdout)?.[1])
       const mean = Number(/latency average = ([\d.]+)/.exec(stdout)?.[1])
-      return { rate, p50: mean, p99: Number.NaN }
+      return { rate, p50: mean, p95: Number.NaN, p99: Number.NaN }
     },
-    stop: async () => rmSync(file)
+    stop: async () => rmSync(file, { force: true })
   }
 }

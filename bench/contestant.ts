@@ -1,29 +1,39 @@
 /** What a store has to be able to do in order to be measured. */
 
-/** One kind of operation, of one worker. `Run` is how the contestant's users would write it: a Promise, or an Effect. */
+/** Operations of one worker. `Run` is how the contestant's users would write one: a Promise, or an Effect. */
 export interface Action<Run> {
-  readonly run: Run
-  /** Not timed: what has to be there before the next `every` runs. */
-  readonly prepare?: { readonly every: number; readonly run: Run }
-  /** What `run` must answer; otherwise the measurement fails. */
+  /** Returns the next operation; `undefined` when the worker has nothing more to do. */
+  readonly next: () => Run | undefined
+  /** What an operation must return; otherwise the measurement fails. */
   readonly expect?: number
+  /** Whether operations may fail, as commands on one instance do beyond the retries of a library. Failures are counted. */
+  readonly mayFail?: boolean
+}
+
+/** Commands on instances, and decisions on courses. */
+export interface Commands<Run> {
+  /** Makes what a command is about, without its caches. */
+  readonly create: (id: string) => Promise<unknown>
+  /** Runs a command, with the contestant's own retries. */
+  readonly run: (id: string) => Run
 }
 
 export interface Actions<Run> {
   /** To a new stream, which must not exist. */
-  readonly append: (events: number) => Action<Run>
-  /** Of a stream that `seed` has made; answers the number of events. */
+  readonly append: (events: number) => Run
+  /** Of a stream that `seed` has made; returns the number of events. */
   readonly read: (stream: string) => Run
   readonly log?: (events: number) => Run
-  readonly cold?: () => Action<Run>
-  readonly hot?: () => Action<Run>
-  readonly decision?: () => Action<Run>
+  /** `load` returns the current state of an instance. */
+  readonly commands?: Commands<Run> & { readonly load: (id: string) => Run }
+  readonly decisions?: Commands<Run>
 }
 
 /** Says whether there is time for one more, and takes the milliseconds of each. */
 export interface Turn {
   readonly open: () => boolean
   readonly took: (milliseconds: number) => void
+  readonly failed: () => void
 }
 
 export type Loop<Run> = (action: Action<Run>, turn: Turn) => Promise<void>
@@ -47,13 +57,19 @@ export const check = (expected: number | undefined, answer: unknown): void => {
   if (expected !== undefined && answer !== expected) throw new Error(`${String(answer)} events instead of ${expected}`)
 }
 
-export const promiseLoop: Loop<PromiseRun> = async ({ expect, prepare, run }, turn) => {
-  for (let i = 0; turn.open(); i++) {
-    if (prepare !== undefined && i % prepare.every === 0) await prepare.run()
+export const promiseLoop: Loop<PromiseRun> = async ({ expect, mayFail, next }, turn) => {
+  while (turn.open()) {
+    const run = next()
+    if (run === undefined) return
     const start = performance.now()
-    const answer = await run()
-    turn.took(performance.now() - start)
-    check(expect, answer)
+    try {
+      const answer = await run()
+      turn.took(performance.now() - start)
+      check(expect, answer)
+    } catch (cause) {
+      if (mayFail !== true) throw cause
+      turn.failed()
+    }
   }
 }
 

@@ -1,13 +1,15 @@
 /** `npm run bench`: evsrc beside its peers and a floor, on one PostgreSQL. bench/README.md says what it shows. */
-import { execFileSync } from "node:child_process"
-import { existsSync, readFileSync, writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { cpus, totalmem } from "node:os"
 import { join } from "node:path"
 import { cells } from "./cells.ts"
 import { type Child, pgbench, start as startChild } from "./child.ts"
+import { type HttpProgram, start as startHttp } from "./http/measure.ts"
+import { install } from "./install.ts"
 import type { Measured } from "./measure.ts"
 import { picture } from "./picture.ts"
-import { type Results, table } from "./report.ts"
+import { details, type Results, table, text } from "./report.ts"
+import { lines, measure as measureRoundTrips, type Table } from "./roundTrips/table.ts"
 import { start as startServer } from "./server.ts"
 import { settings } from "./settings.ts"
 import type { Name } from "./worker.ts"
@@ -15,13 +17,13 @@ import type { Name } from "./worker.ts"
 const here = import.meta.dirname
 const say = (text: string) => process.stderr.write(`${text}\n`)
 
-if (!existsSync(join(here, "node_modules"))) {
-  say("Installing the peers into bench/node_modules: npm ci --prefix bench")
-  execFileSync("npm", ["ci", "--ignore-scripts", "--prefix", here], { stdio: ["ignore", 2, 2] })
-}
+install()
 
-const names = (["floor", "evsrc", "emmett", "castore", "dcb-es"] satisfies Array<Name>)
+const names = ["floor", "evsrc", "evsrc again", "emmett", "castore", "dcb-es"]
   .filter((name) => name === "floor" || (settings.only?.includes(name) ?? true))
+const ownCells = cells.filter(({ id, kind }) =>
+  settings.cells?.some((one) => one === id || one === kind || one === id.split("@")[0]) ?? true
+)
 
 const versionOf = (folder: string, name: string): readonly [string, string] => {
   const { version }: { readonly version: string } = JSON.parse(
@@ -30,8 +32,12 @@ const versionOf = (folder: string, name: string): readonly [string, string] => {
   return [name, version]
 }
 
+const contestantOf = (name: string): Name => (name === "evsrc again" ? "evsrc" : name) as Name
+
 const server = await startServer(process.env["BENCH_DATABASE_URL"])
 const children: Array<Child> = []
+const programs = new Map<string, HttpProgram>()
+let roundTrips: Table = {}
 const rounds = new Map<string, Array<Measured>>()
 const failures: Array<string> = []
 const began = performance.now()
@@ -40,22 +46,39 @@ try {
   for (const name of names) {
     const url = await server.database(name)
     try {
-      children.push(await startChild(name, url, settings.pool))
+      children.push(await startChild(name, contestantOf(name), { url, pool: settings.pool, server: server.pid }))
     } catch (cause) {
       failures.push(`${name} did not start: ${String(cause)}`)
       say(failures.at(-1)!)
     }
     const alone = name === "floor" && settings.only === undefined ? pgbench(url, settings.pool) : undefined
     if (alone !== undefined) children.push(alone)
+    if (!ownCells.some(({ kind }) => kind === "http")) continue
+    try {
+      const program = await startHttp(name, await server.database(`${name} http`), server.pid)
+      if (program !== undefined) programs.set(name, program)
+    } catch (cause) {
+      failures.push(`the HTTP program of ${name} did not start: ${String(cause)}`)
+      say(failures.at(-1)!)
+    }
   }
   for (let round = 0; round <= settings.rounds; round++) {
     say(round === 0 ? "Warming up" : `Round ${round} of ${settings.rounds}, after ${elapsed()} s`)
-    for (const cell of cells) {
+    for (const cell of ownCells) {
+      const http = cell.kind === "http"
       const latency = cell.kind === "latency"
       if (latency && round === 0) continue
-      for (const { measure, name } of children) {
-        if (name === "pgbench" && round === 0) continue
-        const seconds = latency ? settings.latencySeconds : round === 0 ? settings.warmUpSeconds : settings.seconds
+      for (const child of round % 2 === 0 ? children : children.toReversed()) {
+        const { name } = child
+        const measure = http ? programs.get(name)?.measure : child.measure
+        if (measure === undefined || (name === "pgbench" && round === 0)) continue
+        const seconds = http
+          ? settings.httpSeconds
+          : latency
+          ? settings.latencySeconds
+          : round === 0
+          ? settings.warmUpSeconds
+          : settings.seconds
         try {
           const measured = await measure(cell, seconds)
           if (measured === undefined || round === 0) continue
@@ -68,7 +91,18 @@ try {
       }
     }
   }
+  await Promise.all([...programs.values()].map((program) => program.stop()))
+  programs.clear()
+  await Promise.all(children.map((child) => child.stop()))
+  if (settings.cells === undefined || settings.cells.includes("roundTrips")) {
+    say(`Round trips, after ${elapsed()} s`)
+    roundTrips = await measureRoundTrips(names, server.database, (failure) => {
+      failures.push(failure)
+      say(failure)
+    })
+  }
 } finally {
+  await Promise.all([...programs.values()].map((program) => program.stop()))
   await Promise.all(children.map((child) => child.stop()))
   await server.stop()
 }
@@ -93,6 +127,8 @@ const results: Results = {
       "pg",
       "@event-driven-io/emmett-postgresql",
       "@castore/event-storage-adapter-postgres",
+      "express",
+      "autocannon",
       "@dcb-es/event-store-postgres"
     ].map((name) => versionOf(".", name))
   ]),
@@ -105,14 +141,21 @@ const results: Results = {
       const found = rounds.get(`${cell.id} ${name}`)
       return found === undefined ? [] : [{ cell: cell.id, contestant: name, rounds: found }]
     })
-  )
+  ),
+  roundTrips
 }
 
-writeFileSync(join(here, "results.json"), `${JSON.stringify(results, undefined, 2)}\n`)
-writeFileSync(join(here, "results.svg"), picture(results))
-process.stdout.write(`${table(results)}\n\n`)
-say(`${elapsed()} s; bench/results.json and bench/results.svg are written`)
+const isWhole = !settings.quick && settings.only === undefined && settings.cells === undefined
+if (isWhole) {
+  writeFileSync(join(here, "results.json"), `${JSON.stringify(results, undefined, 2)}\n`)
+  writeFileSync(join(here, "results.svg"), picture(results))
+}
+const trips = text(lines(roundTrips, names.filter((name) => name !== "evsrc again")))
+process.stdout.write(`${table(results)}\n\n${details(results)}\n\n${trips}\n\n`)
+say(`${elapsed()} s${isWhole ? "; bench/results.json and bench/results.svg are written" : ""}`)
 if (failures.length > 0) {
   say(`${failures.length} failures:\n${failures.join("\n")}`)
   process.exitCode = 1
 }
+// A child that does not end keeps this process alive.
+process.exit()

@@ -4,6 +4,7 @@ import { figure, type Results } from "./report.ts"
 
 const colours: Readonly<Record<string, string>> = {
   evsrc: "#2f81f7",
+  "evsrc again": "#9cc3fb",
   pgbench: "#8b949e",
   emmett: "#d9822b",
   castore: "#3a9d5d",

@@ -3,12 +3,15 @@ import { Effect, Exit, Scope } from "effect"
 import { make } from "../test/support/PostgresServer.ts"
 import { peer } from "./contestant.ts"
 import type { Pg } from "./pg.ts"
+import { postmasterOf } from "./processor.ts"
 
 export interface Server {
   readonly version: string
   readonly settings: Readonly<Record<string, string>>
   /** A new database, by the name of a contestant. */
   readonly database: (contestant: string) => Promise<string>
+  /** The process of the server, if it runs on this machine. */
+  readonly pid: number | undefined
   readonly stop: () => Promise<void>
 }
 
@@ -28,12 +31,14 @@ export const start = async (given: string | undefined): Promise<Server> => {
   if (settings["fsync"] !== "on" || settings["synchronous_commit"] !== "on") {
     throw new Error("A benchmark needs fsync and synchronous_commit")
   }
+  const backEnd = Number((await client.query("select pg_backend_pid() as pid")).rows[0]?.["pid"])
   const made: Array<string> = []
   return {
     version: await show("server_version"),
     settings,
+    pid: postmasterOf(backEnd),
     database: async (contestant) => {
-      const name = `evsrc_bench_${contestant.replaceAll("-", "_")}_${process.pid}`
+      const name = `evsrc_bench_${contestant.replaceAll(/[- ]/g, "_")}_${process.pid}`
       await client.query(`create database ${name}`)
       made.push(name)
       const database = new URL(url)

@@ -20,6 +20,10 @@ export const settings = {
   latencySeconds: number("BENCH_LATENCY_SECONDS", quick ? 0.5 : 1.5),
   /** Connections of each contestant at most. */
   pool: Math.ceil(number("BENCH_POOL", 32)),
+  /** Of each measurement of HTTP. */
+  httpSeconds: number("BENCH_HTTP_SECONDS", quick ? 1 : 2),
+  /** Only these cells, by id as `hot@8`, without the number as `append1`, or by kind; all by default. */
+  cells: process.env["BENCH_CELLS"]?.split(","),
   /** Only these contestants, by name; all by default. The floor always runs. */
   only: process.env["BENCH_ONLY"]?.split(",")
 }

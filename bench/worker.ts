@@ -25,11 +25,12 @@ export type Name = keyof typeof makers
 const ready = async <Run>(make: Make<Run>): Promise<{ readonly measure: Measure; readonly close: () => unknown }> => {
   const contestant: Contestant<Run> = await make(url, pool)
   await seed(contestant)
-  return { measure: measurer(contestant), close: contestant.close }
+  return { measure: measurer(contestant, server), close: contestant.close }
 }
 
-const [name = "", url = "", poolText = ""] = process.argv.slice(2)
+const [name = "", url = "", poolText = "", serverText = ""] = process.argv.slice(2)
 const pool = Number(poolText)
+const server = serverText === "" ? undefined : Number(serverText)
 
 const send = (reply: Reply) => process.send!(reply)
 const failed = (cause: unknown): Reply => ({

@@ -1,5 +1,5 @@
 /** @castore/core on its PostgreSQL adapter, which has no global log and no subscription. */
-import { instanceEvents, inTurn } from "../cells.ts"
+import { instanceEvents } from "../cells.ts"
 import {
   type Actions,
   type Contestant,
@@ -32,6 +32,11 @@ interface Store {
 }
 
 interface Core {
+  readonly Command: new(options: {
+    readonly commandId: string
+    readonly requiredEventStores: ReadonlyArray<Store>
+    readonly handler: (id: string, stores: readonly [Store]) => Promise<void>
+  }) => { readonly handler: (id: string, stores: readonly [Store]) => Promise<void> }
   readonly EventType: new(options: { readonly type: string }) => unknown
   readonly EventStore: {
     new(options: {
@@ -55,7 +60,7 @@ interface Adapter {
 }
 
 export const make = async (url: string, pool: number): Promise<Contestant<PromiseRun>> => {
-  const { EventStore, EventType } = await peer<Core>("@castore/core")
+  const { Command, EventStore, EventType } = await peer<Core>("@castore/core")
   const { PostgresEventStorageAdapter } = await peer<Adapter>("@castore/event-storage-adapter-postgres")
   await PostgresEventStorageAdapter.createEventTable({
     connectionString: url,
@@ -76,22 +81,29 @@ export const make = async (url: string, pool: number): Promise<Contestant<Promis
     }))
     return count === 1 ? store.pushEvent(events[0]!) : EventStore.pushEventGroup(...events.map(store.groupEvent))
   }
-  const command = (every: number) => {
-    let id = ""
-    return {
-      prepare: { every, run: () => append(id = fresh("command"), instanceEvents) },
-      run: async () => {
-        const { aggregate } = await store.getAggregate(id)
-        const version = (aggregate?.version ?? 0) + 1
-        await store.pushEvent({ aggregateId: id, version, type: "OrderNoted", payload: payload(id) })
-      }
+  // With the retries that it makes by default.
+  const command = new Command({
+    commandId: "NOTE",
+    requiredEventStores: [store],
+    handler: async (id, [store]) => {
+      const { aggregate } = await store.getAggregate(id)
+      const version = (aggregate?.version ?? 0) + 1
+      await store.pushEvent({ aggregateId: id, version, type: "OrderNoted", payload: payload(id) })
     }
-  }
+  })
   const actions: Actions<PromiseRun> = {
-    append: (events) => ({ run: () => append(fresh("order"), events) }),
+    append: (events) => () => append(fresh("order"), events),
     read: (stream) => async () => (await store.getEvents(stream)).events.length,
-    cold: () => command(1),
-    hot: () => command(inTurn)
+    commands: {
+      // Faster than `pushEventGroup`, which it needs for an append of several events.
+      create: async (id) => {
+        for (const [index, payload] of payloads(id, instanceEvents).entries()) {
+          await store.pushEvent({ aggregateId: id, version: index + 1, type: "OrderNoted", payload })
+        }
+      },
+      run: (id) => () => command.handler(id, [store]),
+      load: (id) => () => store.getAggregate(id)
+    }
   }
   // Its pool cannot be closed from outside; the process ends with it.
   return { loop: promiseLoop, actions, seed: append, appendTo: (stream) => append(stream, 1), close: async () => {} }

@@ -83,35 +83,31 @@ export const make = async (url: string, size: number): Promise<Contestant<Promis
     when: { StudentEnrolled: (_: unknown, state: number) => state + 1 }
   })
   const actions: Actions<PromiseRun> = {
-    append: (events) => ({ run: () => append(fresh("order"), events) }),
+    append: (events) => () => append(fresh("order"), events),
     read: (stream) => () => counted(store.read(of(stream))),
     log: (events) => () => counted(store.read(Query.all(), { limit: events })),
-    decision: () => {
-      let course = ""
-      return {
-        prepare: {
-          every: inTurn,
-          run: () => {
-            course = fresh("course")
-            const data = { courseId: course, capacity: inTurn + 1 }
-            return store.append({
-              events: [{ type: "CourseDefined", tags: Tags.fromObj({ course }), data, metadata: {} }]
-            })
-          }
-        },
-        run: async () => {
-          const student = fresh("student")
-          const { appendCondition, state } = await buildDecisionModel(store, {
-            course: courseModel(course),
-            student: studentModel(student)
-          })
-          if (state.course.taken >= state.course.capacity || state.student >= 3) throw new Error("Full")
-          const data = { courseId: course, studentId: student }
-          await store.append({
-            events: [{ type: "StudentEnrolled", tags: Tags.fromObj({ course, student }), data, metadata: {} }],
-            condition: appendCondition
-          })
-        }
+    decisions: {
+      create: (course) =>
+        store.append({
+          events: [{
+            type: "CourseDefined",
+            tags: Tags.fromObj({ course }),
+            data: { courseId: course, capacity: inTurn + 1 },
+            metadata: {}
+          }]
+        }),
+      run: (course) => async () => {
+        const student = fresh("student")
+        const { appendCondition, state } = await buildDecisionModel(store, {
+          course: courseModel(course),
+          student: studentModel(student)
+        })
+        if (state.course.taken >= state.course.capacity || state.student >= 3) throw new Error("Full")
+        const data = { courseId: course, studentId: student }
+        await store.append({
+          events: [{ type: "StudentEnrolled", tags: Tags.fromObj({ course, student }), data, metadata: {} }],
+          condition: appendCondition
+        })
       }
     }
   }

@@ -1,5 +1,5 @@
 /** emmett on PostgreSQL, with a pool of `pg` given to it. */
-import { instanceEvents, inTurn } from "../cells.ts"
+import { instanceEvents } from "../cells.ts"
 import {
   type Actions,
   type Contestant,
@@ -49,6 +49,7 @@ interface Emmett {
   readonly CommandHandler: (options: {
     readonly initialState: () => number
     readonly evolve: (state: number, event: Event) => number
+    readonly retry: { readonly onVersionConflict: true }
   }) => (store: Store, id: string, handle: (state: number) => Event) => Promise<unknown>
 }
 
@@ -67,16 +68,13 @@ export const make = async (url: string, size: number): Promise<Contestant<Promis
     store.appendToStream(stream, payloads(stream, count).map((data) => ({ type: "OrderNoted", data })), {
       expectedStreamVersion: 0n
     })
-  const handle = CommandHandler({ initialState: () => 0, evolve: (total) => total + 1 })
-  const command = (every: number) => {
-    let id = ""
-    return {
-      prepare: { every, run: () => append(id = fresh("command"), instanceEvents) },
-      run: () => handle(store, id, () => ({ type: "OrderNoted", data: payload(id) }))
-    }
-  }
+  const handle = CommandHandler({
+    initialState: () => 0,
+    evolve: (total) => total + 1,
+    retry: { onVersionConflict: true }
+  })
   const actions: Actions<PromiseRun> = {
-    append: (events) => ({ run: () => append(fresh("order"), events) }),
+    append: (events) => () => append(fresh("order"), events),
     read: (stream) => async () => (await store.readStream(stream)).events.length,
     log: (events) => async () => {
       let after = 0n
@@ -89,8 +87,11 @@ export const make = async (url: string, size: number): Promise<Contestant<Promis
       }
       return count
     },
-    cold: () => command(1),
-    hot: () => command(inTurn)
+    commands: {
+      create: (id) => append(id, instanceEvents),
+      run: (id) => () => handle(store, id, () => ({ type: "OrderNoted", data: payload(id) })),
+      load: (id) => () => store.readStream(id)
+    }
   }
   return {
     loop: promiseLoop,

@@ -1,20 +1,11 @@
 /** evsrc: its event store and command bus on @effect/sql-pg, with the default options. */
 import { PgClient } from "@effect/sql-pg"
-import { Effect, Fiber, Layer, ManagedRuntime, Redacted, Result, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, ManagedRuntime, Redacted, Result, Schema, Stream } from "effect"
 // Not by name: bench is a package of its own, in whose scope there is no "evsrc".
 import { Aggregate, Command, CommandBus, Decision, Event, EventStore } from "../../src/index.ts"
 import { PgEventStore } from "../../src/pg/index.ts"
 import { instanceEvents, inTurn } from "../cells.ts"
-import {
-  type Action,
-  type Actions,
-  check,
-  type Contestant,
-  fresh,
-  type Loop,
-  payload,
-  payloads
-} from "../contestant.ts"
+import { type Actions, check, type Contestant, fresh, type Loop, payload, payloads } from "../contestant.ts"
 
 const order = { orderId: Schema.NonEmptyString, customer: Schema.String, amount: Schema.Int, note: Schema.String }
 const OrderEvent = Schema.TaggedUnion({ OrderNoted: order })
@@ -85,46 +76,39 @@ export const make = async (url: string, pool: number): Promise<Contestant<Run>> 
       payloads(stream, count).map((data) => OrderEvent.cases.OrderNoted.make(data)),
       { expected: "noStream" }
     )
-  const appendNew = (events: number) => Effect.suspend(() => append(fresh("order"), events))
-  const command = (every: number): Action<Run> => {
-    let orderId = ""
-    return {
-      prepare: {
-        every,
-        run: Effect.suspend(() => append(Order.aggregate.streamOf(orderId = fresh("command")), instanceEvents))
-      },
-      run: Effect.suspend(() => CommandBus.dispatch(NoteOrder, payload(orderId)))
-    }
-  }
   const actions: Actions<Run> = {
-    append: (events) => ({ run: appendNew(events) }),
+    append: (events) => Effect.suspend(() => append(fresh("order"), events)),
     read: (stream) => Effect.map(Stream.runCollect(store.readStream(OrderEvent, stream)), (events) => events.length),
     log: (events) => Stream.runCount(Stream.take(store.readAll(OrderEvent), events)),
-    cold: () => command(1),
-    hot: () => command(inTurn),
-    decision: () => {
-      let courseId = ""
-      return {
-        prepare: {
-          every: inTurn,
-          run: Effect.suspend(() => {
-            courseId = fresh("course")
-            const defined = CourseEvent.cases.CourseDefined.make({ courseId, capacity: inTurn + 1 })
-            return store.append(CourseEvent, courseId, [defined])
-          })
-        },
-        run: Effect.suspend(() => CommandBus.dispatch(EnrolStudent, { courseId, studentId: fresh("student") }))
-      }
+    commands: {
+      // Not by a command, so that no state is cached.
+      create: (id) => runtime.runPromise(append(Order.aggregate.streamOf(id), instanceEvents)),
+      run: (id) => CommandBus.dispatch(NoteOrder, payload(id)),
+      load: (id) => Aggregate.load(Order, id)
+    },
+    decisions: {
+      create: (courseId) => {
+        const defined = CourseEvent.cases.CourseDefined.make({ courseId, capacity: inTurn + 1 })
+        return runtime.runPromise(store.append(CourseEvent, courseId, [defined]))
+      },
+      run: (courseId) => CommandBus.dispatch(EnrolStudent, { courseId, studentId: fresh("student") })
     }
   }
-  const loop: Loop<Run> = ({ expect, prepare, run }, turn) =>
+  const loop: Loop<Run> = ({ expect, mayFail, next }, turn) =>
     runtime.runPromise(Effect.gen(function*() {
-      for (let i = 0; turn.open(); i++) {
-        if (prepare !== undefined && i % prepare.every === 0) yield* prepare.run
+      while (turn.open()) {
+        const run = next()
+        if (run === undefined) return
         const start = performance.now()
-        const answer = yield* run
-        turn.took(performance.now() - start)
-        check(expect, answer)
+        if (mayFail === true) {
+          const exit = yield* Effect.exit(run)
+          if (Exit.isSuccess(exit)) turn.took(performance.now() - start)
+          else turn.failed()
+        } else {
+          const answer = yield* run
+          turn.took(performance.now() - start)
+          check(expect, answer)
+        }
       }
     }))
   return {

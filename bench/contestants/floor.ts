@@ -2,7 +2,17 @@
  * The floor: a prepared multi-row INSERT, and a prepared SELECT, by `pg`. No order of the log is guaranteed, nothing is idempotent, nothing is
  * decoded beyond JSON. A unique (stream, version) is all there is.
  */
-import { type Actions, type Contestant, fresh, payloads, peer, promiseLoop, type PromiseRun } from "../contestant.ts"
+import { instanceEvents } from "../cells.ts"
+import {
+  type Actions,
+  type Contestant,
+  fresh,
+  payload,
+  payloads,
+  peer,
+  promiseLoop,
+  type PromiseRun
+} from "../contestant.ts"
 import type { Pg } from "../pg.ts"
 
 export const table = `create table events (
@@ -35,11 +45,26 @@ export const make = async (url: string, size: number): Promise<Contestant<Promis
       values
     })
   }
+  const streamOf = async (stream: string) => {
+    const text = "select * from events where stream = $1 order by version"
+    return (await pool.query({ name: "read", text, values: [stream] })).rows
+  }
+  const insert = (stream: string, version: number) =>
+    pool.query({
+      name: "append1",
+      text: "insert into events (stream, version, type, data, metadata) values ($1,$2,$3,$4,$5) returning position",
+      values: [stream, version, "OrderNoted", JSON.stringify(payload(stream)), "{}"]
+    })
   const actions: Actions<PromiseRun> = {
-    append: (events) => ({ run: () => append(fresh("order"), events) }),
-    read: (stream) => async () => {
-      const text = "select * from events where stream = $1 order by version"
-      return (await pool.query({ name: "read", text, values: [stream] })).rows.length
+    append: (events) => () => append(fresh("order"), events),
+    read: (stream) => async () => (await streamOf(stream)).length,
+    // What a program does by hand: it reads the stream and inserts the next version. It remembers nothing, and does not retry.
+    commands: {
+      create: (id) => append(id, instanceEvents),
+      run: (id) => async () => {
+        await insert(id, (await streamOf(id)).length + 1)
+      },
+      load: (id) => () => streamOf(id)
     },
     log: (events) => async () => {
       let after: unknown = 0

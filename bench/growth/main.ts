@@ -86,7 +86,7 @@ try {
     const url = await server.database(`growth_${size}`)
     urls.push(url)
     // Makes the tables, and a little to read.
-    const child = await startChild("evsrc", url, connections)
+    const child = await startChild("evsrc", "evsrc", { url, pool: connections, server: undefined })
     if (size > 0) {
       await child.stop()
       const admin = new Client({ connectionString: url })
@@ -105,7 +105,7 @@ try {
       await set("reset all")
       await admin.query("checkpoint")
       await admin.end()
-      children.push(await startChild("evsrc", url, connections))
+      children.push(await startChild("evsrc", "evsrc", { url, pool: connections, server: undefined }))
     } else children.push(child)
     const client = new Client({ connectionString: url })
     await client.connect()
