@@ -4,6 +4,7 @@ import { Effect, Layer, Option, Schedule, Schema, Stream } from "effect"
 import {
   Checkpoints,
   DeliveryAudit,
+  Event,
   EventStore,
   Generations,
   Health,
@@ -16,7 +17,19 @@ import {
 } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
-import { append, Mails, memory, OrderEvent, OrderMail, OrderShipped, place, sent, Sold, unreachable } from "./orders.ts"
+import {
+  append,
+  Mails,
+  memory,
+  OrderCancelled,
+  OrderEvent,
+  OrderMail,
+  OrderShipped,
+  place,
+  sent,
+  Sold,
+  unreachable
+} from "./orders.ts"
 
 /** Waits until this many streams are parked. */
 const untilParked = (count: number) =>
@@ -81,6 +94,76 @@ layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })("ma
       const { parked, requested } = yield* Parking.count(OrderMail)
       assert.deepStrictEqual([parked, requested], [1, 0])
       assert.strictEqual(yield* Parking.withdraw(OrderMail), 0)
+    }))
+})
+
+layer(Mails.pipe(Layer.provideMerge(memory)), { excludeTestServices: true })(
+  "a parked event with a wrong fact",
+  (it) => {
+    it.effect("is corrected by other events, and skipped", () =>
+      Effect.gen(function*() {
+        sent.clear()
+        unreachable.add("amn")
+        yield* place("6", "amn")
+        yield* untilParked(1)
+
+        const [wrong] = (yield* Parking.list(OrderMail)).items
+        yield* append(OrderCancelled.make({ orderId: "6", customer: "amn" }))
+        const { position } = yield* place("7", "ann")
+        const corrected = yield* Parking.skip(OrderMail, "Order-6", {
+          position: wrong!.position,
+          actor: "ben",
+          reason: `wrong customer; the order at position ${position} replaces it`
+        })
+        assert.deepStrictEqual([corrected.outcome, corrected.parked], ["skipped", undefined])
+        const end = yield* EventStore.head
+        yield* ProjectionStore.awaitPosition({ id: OrderMail.id, lifecycle: "async" }, end, "10 seconds")
+        assert.deepStrictEqual(Array.from(sent.values()), ["ann: 7 is placed"])
+        const { items } = yield* Parking.history(OrderMail, { key: "Order-6" })
+        const entry = items.at(-1)
+        assert.deepStrictEqual([entry?.action, entry?.actor, entry?.detail], [
+          "skipped",
+          "ben",
+          `wrong customer; the order at position ${position} replaces it`
+        ])
+        assert.strictEqual((yield* DeliveryAudit.run(OrderMail)).status, "complete")
+      }))
+  }
+)
+
+const Weighed = Schema.TaggedUnion({ ParcelWeighed: { parcelId: Schema.String, grams: Schema.Int } }).pipe(
+  Event.upcasters({
+    ParcelWeighed: Event.from({ parcelId: Schema.String, grams: Schema.Number })
+      .toCurrent(({ grams, parcelId }) => ({ parcelId, grams: Math.round(grams) }))
+  })
+)
+
+/** The release before it, and a program that wrote another form. */
+const Earlier = Schema.TaggedUnion({ ParcelWeighed: { parcelId: Schema.String, grams: Schema.Int } })
+const Foreign = Schema.TaggedUnion({ ParcelWeighed: { parcelId: Schema.String, grams: Schema.Number } })
+
+layer(memory, { excludeTestServices: true })("a parked event of a wrong form", (it) => {
+  it.effect("is repaired by an upcaster, and retried", () =>
+    Effect.gen(function*() {
+      const grams: Array<number> = []
+      const subscribe = (events: typeof Earlier | typeof Weighed) =>
+        Subscription.make("weights", {
+          events,
+          handle: { ParcelWeighed: (event) => Effect.sync(() => grams.push(event.grams)) }
+        })
+      const [earlier, repaired] = [subscribe(Earlier), subscribe(Weighed)]
+      yield* EventStore.append(Foreign, "Parcel-1", [{ _tag: "ParcelWeighed", parcelId: "1", grams: 12.6 }])
+      yield* EventStore.append(Earlier, "Parcel-1", [{ _tag: "ParcelWeighed", parcelId: "1", grams: 14 }])
+      yield* Parking.list(earlier).pipe(
+        Effect.repeat({ until: ({ items }) => items.length === 1, schedule: Schedule.spaced("10 millis") }),
+        Effect.timeout("30 seconds"),
+        Effect.provide(Subscription.layer([earlier]))
+      )
+      const { outcome } = yield* Parking.retry(repaired, "Parcel-1", { actor: "ben" }).pipe(
+        Effect.provide(Subscription.layer([repaired]))
+      )
+      assert.deepStrictEqual([outcome, grams], ["retried", [13, 14]])
+      assert.strictEqual((yield* DeliveryAudit.run(repaired)).status, "complete")
     }))
 })
 
