@@ -95,6 +95,7 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
     return yield* events.length > 0 ? append(current, events) : attempt.firstReceiptOr(withoutEvents)
   })
   const inTurn = (turn: Turn<State>) => {
+    turn.unlock()
     const last = turn.last()
     return last === undefined ? execute : Effect.andThen(Deferred.await(last.outcome), execute)
   }

@@ -7,12 +7,15 @@ import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import type * as Command from "../command/Command.ts"
 import type * as CommandExecution from "../command/CommandExecution.ts"
 import { ConcurrencyConflict, type EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
+import type { StreamId } from "../core/StreamId.ts"
 import type * as Event from "../event/Event.ts"
+import type { EventStoreDriver, StreamLock } from "../eventStore/driver/EventStoreDriver.ts"
 import type { AppendObserver } from "../eventStore/EventAppender.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
@@ -54,6 +57,8 @@ interface Base<State> {
   readonly lastErasure: string | undefined
   /** The append that leads to the state, if its outcome is not known yet. */
   readonly behind?: InstanceQueue.Sent<State> | undefined
+  /** The lock under which it was read, while it is held. */
+  readonly lock?: StreamLock | undefined
   /** Whether the state was the current one at some moment since the command arrived. */
   readonly isCurrent: boolean
 }
@@ -61,7 +66,7 @@ interface Base<State> {
 /** The state on which a command was decided was not the current one. */
 class Outdated extends Data.TaggedError("Outdated") {}
 
-/** How often a command is decided on a state that may be old, before it is decided alone on the current one. */
+/** How often a command is decided on a state that may be old, before it is decided under a lock of the stream, or alone on the current state. */
 const maxOptimistic = 2
 
 /**
@@ -81,18 +86,28 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
   let decidedOn = -1
   type Decision = Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError | Outdated>
 
-  const decideInTurn = (turn: InstanceQueue.Turn<State>): Decision =>
-    Effect.flatMap(
-      load(instances, stream, turn, decisions++ < maxOptimistic ? decidedOn : Infinity),
+  const { lockStream } = instances.store[internals].driver
+
+  const decideInTurn = (turn: InstanceQueue.Turn<State>, lock: EventStoreDriver["lockStream"]): Decision => {
+    const isOptimistic = decisions++ < maxOptimistic
+    const isLocked = lock !== undefined && (!isOptimistic || turn.isContended() || turn.locked() !== undefined)
+    return Effect.flatMap(
+      isLocked
+        ? loadLocked(instances, stream, turn, () => lock(stream as StreamId))
+        : load(instances, stream, turn, isOptimistic ? decidedOn : Infinity),
       (base) => decideOn(turn, base)
     )
+  }
 
   const decideOn = (turn: InstanceQueue.Turn<State>, base: Base<State>): Decision => {
     const { behind, from, isCurrent } = base
     decidedOn = from.version
     const { events, withoutEvents } = decide(from)
     if (events.length > 0) return send(instances, stream, attempt, turn, base, events)
-    if (isCurrent) return attempt.firstReceiptOr(withoutEvents)
+    if (isCurrent) {
+      turn.pass()
+      return attempt.firstReceiptOr(withoutEvents)
+    }
     if (behind === undefined) {
       const read = from.version === 0 ? undefined : from
       return Effect.flatMap(loadCurrent(instances, stream, turn, read), (current) => decideOn(turn, current))
@@ -115,7 +130,10 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
   const { queue, store } = instances
   const once = Effect.flatMap(
     store[internals].driver.inTransaction,
-    (bypass) => bypass ? decideInTurn(InstanceQueue.outside()) : queue.inTurn(stream, decideInTurn)
+    (bypass) =>
+      bypass
+        ? decideInTurn(InstanceQueue.outside(), undefined)
+        : queue.inTurn(stream, (turn) => decideInTurn(turn, lockStream))
   )
   const untilCurrent: Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError> = Effect.catchIf(
     once,
@@ -151,6 +169,53 @@ const load = <State, Events extends Event.Any, C extends Command.Any>(
       : loadCurrent(instances, stream, turn, cached)
   })
 
+/** Returns the state to decide on under the lock of the stream: that of the last append under it, or the one that was read under it. */
+const loadLocked = <State, Events extends Event.Any, C extends Command.Any>(
+  instances: Instances<State, Events, C>,
+  stream: string,
+  turn: InstanceQueue.Turn<State>,
+  lockStream: () => StreamLock
+): Effect.Effect<Base<State>, EventStoreError> =>
+  Effect.flatMap(instances.loader.cached(stream), (cached) => {
+    const lastErasure = instances.loader.checkedErasure()
+    const [last, locked] = [turn.last(), turn.locked()]
+    const again = Effect.suspend(() => loadLocked(instances, stream, turn, lockStream))
+    if (locked === undefined) {
+      if (last !== undefined) return Effect.andThen(Deferred.await(last.outcome), again)
+      return readLocked(instances, stream, turn, turn.lock(lockStream()), cached)
+    }
+    const { hasSent, lock, read } = locked
+    const isUsable = (of: string | undefined) => instances.usesCache && of === lastErasure
+    if (lock.isOpen()) {
+      if (last !== undefined && isUsable(last.lastErasure)) {
+        return Effect.succeed({ from: last.state, lastErasure, behind: last, isCurrent: false, lock })
+      }
+      if (!hasSent) {
+        return read !== undefined && isUsable(read.lastErasure)
+          ? Effect.succeed({ from: read.state, lastErasure, isCurrent: true, lock })
+          : readLocked(instances, stream, turn, locked, cached)
+      }
+    }
+    turn.unlock()
+    return Effect.andThen(lock.released, again)
+  })
+
+const readLocked = <State, Events extends Event.Any, C extends Command.Any>(
+  instances: Instances<State, Events, C>,
+  stream: string,
+  turn: InstanceQueue.Turn<State>,
+  locked: InstanceQueue.Locked<State>,
+  cached: CachedState<State> | undefined
+): Effect.Effect<Base<State>, EventStoreError> =>
+  Effect.map(
+    Effect.andThen(locked.lock.held, loadCurrent(instances, stream, turn, cached)),
+    (base) => {
+      turn.foundEvents(cached === undefined || base.from.version > cached.version)
+      locked.read = { state: base.from, lastErasure: base.lastErasure }
+      return { ...base, lock: locked.lock }
+    }
+  )
+
 const loadCurrent = <State, Events extends Event.Any, C extends Command.Any>(
   { loader }: Instances<State, Events, C>,
   stream: string,
@@ -173,19 +238,23 @@ const send = <State, Events extends Event.Any, C extends Command.Any>(
   stream: string,
   { content, metadata }: CommandExecution.Attempt,
   turn: InstanceQueue.Turn<State>,
-  { behind, lastErasure, from, isCurrent }: Base<State>,
+  { behind, from, isCurrent, lastErasure, lock }: Base<State>,
   batch: ReadonlyArray<Event.Of<Events>>
 ): Effect.Effect<Receipt, ConcurrencyConflict | EventStoreError | Outdated> => {
   let sent: InstanceQueue.Sent<State> | undefined
   const observer: AppendObserver = {
     onSend: (request) => {
+      const locked = turn.locked()
+      if (locked !== undefined) locked.hasSent = true
       const state = foldSent(decider, from, request)
       if (state !== undefined) sent = turn.sent(state, lastErasure, behind)
     },
     onQueued: () => {
       // Without its state the next command has to wait for the outcome.
       if (sent !== undefined) turn.pass()
-    }
+      else turn.unlock()
+    },
+    lock
   }
   const append = Effect.flatMap(content, (content) => {
     const { eventId, version } = from
@@ -198,7 +267,7 @@ const send = <State, Events extends Event.Any, C extends Command.Any>(
     if (Exit.isSuccess(exit) && exit.value.written !== undefined && sent !== undefined) {
       state = { ...sent.state, position: exit.value.receipt.position }
     }
-    if (sent !== undefined) turn.ended(sent, state)
+    if (sent !== undefined) turn.ended(sent, state, isConflict(exit))
     return Effect.void
   })
   return Effect.matchEffect(observed, {
@@ -214,6 +283,9 @@ const send = <State, Events extends Event.Any, C extends Command.Any>(
     }
   })
 }
+
+const isConflict = (exit: Exit.Exit<unknown, ConcurrencyConflict | EventStoreError>): boolean =>
+  Option.exists(Exit.findErrorOption(exit), isOfOldState)
 
 /** Returns whether an append may have failed because it was decided on an old state; of a log that was set back, the last event is missing. */
 const isOfOldState = (error: ConcurrencyConflict | EventStoreError): boolean =>

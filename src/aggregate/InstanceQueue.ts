@@ -8,12 +8,16 @@
  * of them conflicts with another. Each append names the last event of the state on which it was decided: when an append is not written, those
  * behind it are not either, and their commands are decided again.
  *
+ * When appends of other processes are in the way again and again, the commands that wait are decided while this process holds the lock of the stream.
+ * It is released when no command waits any more.
+ *
  * @since 0.1.0
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import type { Version } from "../core/Version.ts"
+import type { StreamLock } from "../eventStore/driver/EventStoreDriver.ts"
 import type { CachedState } from "./AggregateState.ts"
 
 /**
@@ -40,6 +44,20 @@ interface Chain {
 }
 
 /**
+ * A lock of the stream, under which the commands that wait are decided.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Locked<State> {
+  readonly lock: StreamLock
+  /** The state that was read under the lock, and the id of the last erasure that it takes into account. */
+  read: { readonly state: CachedState<State>; readonly lastErasure: string | undefined } | undefined
+  /** Whether an append under the lock was sent. */
+  hasSent: boolean
+}
+
+/**
  * The turn of a command.
  *
  * @since 0.1.0
@@ -60,8 +78,18 @@ export interface Turn<State> {
     lastErasure: string | undefined,
     behind: Sent<State> | undefined
   ) => Sent<State>
-  /** Takes the outcome of an append for the commands behind it. */
-  readonly ended: (sent: Sent<State>, state: CachedState<State> | undefined) => void
+  /** Takes the outcome of an append for the commands behind it. Without a state, it says whether events of others were in its way. */
+  readonly ended: (sent: Sent<State>, state: CachedState<State> | undefined, isConflict: boolean) => void
+  /** Returns whether appends of other processes were in the way of those of the instance again and again. */
+  readonly isContended: () => boolean
+  /** Takes whether a read under the lock has found events of others. */
+  readonly foundEvents: (found: boolean) => void
+  /** Returns the lock, if the commands are decided under one. */
+  readonly locked: () => Locked<State> | undefined
+  /** Decides this command, and those that wait, under a lock. */
+  readonly lock: (lock: StreamLock) => Locked<State>
+  /** Releases the lock. */
+  readonly unlock: () => void
   /** Lets the next command be decided. */
   readonly pass: () => void
 }
@@ -95,6 +123,8 @@ interface Gate {
   readonly waiting: Set<Deferred.Deferred<void>>
   /** How many commands wait, are being decided, or wait for their append. */
   commands: number
+  /** The lock under which the commands are decided. It is released when none waits any more. */
+  locked: { readonly lock: StreamLock } | undefined
 }
 
 interface Instance<State> extends Gate {
@@ -104,7 +134,18 @@ interface Instance<State> extends Gate {
   arrivals: number
   /** The latest state that was the current one at a moment when so many commands had arrived. */
   verified: { readonly arrivals: number; readonly version: Version } | undefined
+  locked: Locked<State> | undefined
+  /** How many chains in a row were broken by events of others. */
+  conflicts: number
+  /** Under how many locks in a row nothing new must be found before commands are decided without one. */
+  contention: number
 }
+
+/** After so many conflicts in a row, commands are decided under a lock of the stream. */
+const maxConflicts = 2
+
+/** After so many locks in a row under which no events of others were found, commands are decided without one again. */
+const calmLocks = 8
 
 const makeInstance = <State>(): Instance<State> => ({
   isTaken: false,
@@ -113,7 +154,10 @@ const makeInstance = <State>(): Instance<State> => ({
   last: undefined,
   isStale: false,
   arrivals: 0,
-  verified: undefined
+  verified: undefined,
+  locked: undefined,
+  conflicts: 0,
+  contention: 0
 })
 
 /** How long a command waits for its turn. */
@@ -182,6 +226,12 @@ const passOn = (gate: Gate): void => {
     return
   }
   gate.isTaken = false
+  unlock(gate)
+}
+
+const unlock = (gate: Gate): void => {
+  gate.locked?.lock.release()
+  gate.locked = undefined
 }
 
 const awaitTurn = (
@@ -238,17 +288,28 @@ const turnOf = <State>(
         if (!chain.isBroken) instance.last = sent
         return sent
       },
-      ended: (sent, state) => {
+      ended: (sent, state, isConflict) => {
         if (state !== undefined) {
           verify(sent.arrivals, state.version)
         } else if (!sent.chain.isBroken) {
           sent.chain.isBroken = true
           if (instance.last?.chain === sent.chain) instance.last = undefined
           if (instance.last === undefined) instance.isStale = true
+          if (isConflict && ++instance.conflicts >= maxConflicts) instance.contention = calmLocks
         }
-        if (instance.last === sent) instance.last = undefined
+        if (instance.last === sent) {
+          instance.last = undefined
+          instance.conflicts = 0
+        }
         Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
       },
+      isContended: () => instance.contention > 0,
+      foundEvents: (found) => {
+        instance.contention = found ? calmLocks : Math.max(0, instance.contention - 1)
+      },
+      locked: () => instance.locked,
+      lock: (lock) => instance.locked = { lock, read: undefined, hasSent: false },
+      unlock: () => unlock(instance),
       pass
     }
   }

@@ -35,7 +35,8 @@ import type {
   AppendRequest,
   AppendResult,
   CommandRecord,
-  EventStoreDriver
+  EventStoreDriver,
+  StreamLock
 } from "./driver/EventStoreDriver.ts"
 import * as EventEncryption from "./EventEncryption.ts"
 import * as FirstReceipt from "./FirstReceipt.ts"
@@ -100,6 +101,8 @@ export interface AppendObserver {
   readonly onSend: (request: Pick<AppendRequest, "events" | "stream">) => void
   /** A later append to the stream now comes after this one. A driver that does not know that never calls it. */
   readonly onQueued: () => void
+  /** A lock of the stream, under which to append. */
+  readonly lock?: StreamLock | undefined
 }
 
 /**
@@ -175,7 +178,7 @@ const appendNow = <E extends Event.Any>(
   }
   const request = input.observer === undefined
     ? encoded.success
-    : { ...encoded.success, onQueued: input.observer.onQueued }
+    : { ...encoded.success, onQueued: input.observer.onQueued, lock: input.observer.lock }
   const sendObserved = (request: AppendRequest) => {
     input.observer?.onSend(request)
     return send(context, request, command, use)

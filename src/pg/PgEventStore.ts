@@ -7,10 +7,11 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../core/errors.ts"
-import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
+import type { AppendRequest, AppendResult, EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as SnapshotSigning from "../snapshot/SnapshotSigning.ts"
@@ -20,6 +21,7 @@ import * as LockWaits from "./append/LockWaits.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
 import * as PgWithoutAppends from "./append/PgWithoutAppends.ts"
+import * as StreamLocks from "./append/StreamLocks.ts"
 import { checkKeepAlive } from "./connections/ClientPool.ts"
 import * as PgConnections from "./connections/PgConnections.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
@@ -83,6 +85,14 @@ export const makeDriver = Effect.fnUntraced(
       { connections, statements, waits, lockTimeoutError },
       wakeReaders
     )
+    const locks = yield* StreamLocks.make({ connections, statements, waits, lockTimeoutError, wakeReaders }, quoted)
+    const appendUnlocked = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+      Effect.withFiber((fiber) =>
+        request.inTransaction === undefined && request.closes !== true
+          && Context.getOrUndefined(fiber.context, sql.transactionService) === undefined
+          ? Effect.flatMap(appendInBatch(request), (row) => statements.resolve(request, row))
+          : appendAlone(request)
+      )
 
     return {
       ...reader,
@@ -93,12 +103,13 @@ export const makeDriver = Effect.fnUntraced(
         Effect.succeed(Context.getOrUndefined(context, sql.transactionService) !== undefined)
       ),
       append: (request) =>
-        Effect.withFiber((fiber) =>
-          request.inTransaction === undefined && request.closes !== true
-            && Context.getOrUndefined(fiber.context, sql.transactionService) === undefined
-            ? Effect.flatMap(appendInBatch(request), (row) => statements.resolve(request, row))
-            : appendAlone(request)
-        ),
+        request.lock === undefined
+          ? appendUnlocked(request)
+          : Effect.flatMap(
+            locks.append(request),
+            Option.match({ onNone: () => appendUnlocked(request), onSome: Effect.succeed })
+          ),
+      lockStream: locks.lockStream,
       ...PgWithoutAppends.make(connections, quoted, lockTimeoutErrors),
       streamStatus: streams.status,
       archive: streams.archive,

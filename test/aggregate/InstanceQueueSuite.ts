@@ -220,7 +220,8 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     const other = yield* EventStore.EventStore
     let appends = 0
     const interfering = onChanged((send) => (request) =>
-      ++appends % 3 === 0 && appends < 20
+      // Under a lock of the stream no other process can append.
+      ++appends % 3 === 0 && appends < 20 && request.lock === undefined
         ? Effect.andThen(
           Effect.orDie(other.append(AccountEvent, `Account-${id}`, [
             AccountEvent.cases.Deposited.make({ id, owner: "ann", amount: 1 })

@@ -1,41 +1,13 @@
 /** Commands that arrive together at few instances, in two programs, with all that may come between them. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Random, Redacted, Result, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, ManagedRuntime, Option, Random, Redacted, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Aggregate, Command, CommandBus, ConcurrencyConflict, EventStore, type Receipt, Version } from "evsrc"
+import { Aggregate, CommandBus, ConcurrencyConflict, EventStore, type Receipt, Version } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { freshDatabase } from "../support/Database.ts"
 import { scale } from "../support/scale.ts"
-
-/** Each event has the count on which it was decided, and the command of the event before it. Each rejection has the count. */
-const CounterEvent = Schema.TaggedUnion({
-  Counted: { counter: Schema.String, before: Schema.Int, behind: Schema.String, from: Schema.String }
-})
-class Refused extends Schema.TaggedError<Refused>()("Refused", { count: Schema.Int }) {}
-const Count = Command.make("Count", {
-  payload: { counter: Schema.String, times: Schema.Int, from: Schema.String },
-  error: Refused
-})
-const Counter = Aggregate.make("Counter", {
-  id: "counter",
-  state: Schema.Struct({ count: Schema.Int, last: Schema.String }),
-  events: CounterEvent,
-  commands: [Count]
-}).decider({
-  initial: { count: 0, last: "" },
-  evolve: { Counted: ({ count }, { from }) => ({ count: count + 1, last: from }) },
-  decide: {
-    Count: ({ count, last }, { counter, from, times }) => {
-      if (times === 0) return Result.fail(new Refused({ count }))
-      if (times > 3) throw new Error("broken")
-      return Array.from(
-        { length: times },
-        (_, i) => CounterEvent.cases.Counted.make({ counter, before: count + i, behind: i === 0 ? last : from, from })
-      )
-    }
-  }
-})
+import { Count, Counter, CounterEvent, judgeEvents, Refused } from "./counters.ts"
 
 const program = (url: string) =>
   ManagedRuntime.make(
@@ -124,13 +96,7 @@ const lockStream = Effect.fnUntraced(function*(url: string, counter: string) {
 
 /** What must hold of a counter's events, and of what was answered. */
 const judge = (events: ReadonlyArray<typeof CounterEvent.Type>, sent: ReadonlyArray<Sent>) => {
-  let last = ""
-  for (const [index, event] of events.entries()) {
-    assert.strictEqual(event.before, index, "each event was decided on as many as are before it")
-    assert.strictEqual(event.behind, last, "each event was decided on those that are before it")
-    last = event.from
-  }
-  const written = Map.groupBy(events, (event) => event.from)
+  const written = judgeEvents(events)
   for (const { countAfter, countBefore, exit, from, times } of sent) {
     const events = written.get(from) ?? []
     if (Exit.isSuccess(exit)) {

@@ -79,6 +79,23 @@ export interface KeptOut {
 }
 
 /**
+ * The lock of a stream. No other transaction appends to the stream from when the lock is held until it is released.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface StreamLock {
+  /** Ends when the lock is held. Fails when another transaction holds it for too long. */
+  readonly held: Effect.Effect<void, EventStoreError>
+  /** Whether an append that names the lock now is written under it. It is released by itself when it was held too long. */
+  readonly isOpen: () => boolean
+  /** Writes the appends that name the lock in their order, in one transaction, and releases it. Returns at once. */
+  readonly release: () => void
+  /** Ends when the lock is released and its appends have ended. */
+  readonly released: Effect.Effect<void>
+}
+
+/**
  * An append to one stream: all of `events`, or nothing.
  *
  * @since 0.1.0
@@ -105,6 +122,8 @@ export interface AppendRequest {
    * in common does so. Each projection has one element.
    */
   readonly touchedDocuments?: ReadonlyArray<TouchedDocuments> | undefined
+  /** A lock of the stream, under which to append. When it is no longer open, the append is sent like any other. */
+  readonly lock?: StreamLock | undefined
   /**
    * A driver that appends to a stream in the order in which it was called may call this once the append has its place: a later append to the stream
    * then comes after it, though its outcome is not known yet.

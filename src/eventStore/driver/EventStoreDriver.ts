@@ -13,7 +13,7 @@ import type { StreamId } from "../../core/StreamId.ts"
 import type { Version } from "../../core/Version.ts"
 import type { EncodedEvent, StoredEvent } from "../../event/RecordedEvent.ts"
 import type { SnapshotDriver } from "../../snapshot/SnapshotDriver.ts"
-import type { AppendRequest, AppendResult, CommandRecord, KeptOut } from "./AppendRequest.ts"
+import type { AppendRequest, AppendResult, CommandRecord, KeptOut, StreamLock } from "./AppendRequest.ts"
 import type { EventTypes } from "./EventType.ts"
 import type { InFlightAppend, LockHolder } from "./InFlightAppend.ts"
 import type { InlineProjectionsDriver } from "./InlineProjectionsDriver.ts"
@@ -123,6 +123,12 @@ export interface EventStoreDriver {
 
   /** Appends events to a stream. */
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
+
+  /**
+   * Asks for the lock of a stream, for appends that were in conflict again and again. What is read while it is held is current. Undefined in a store
+   * of one process. Call it outside of transactions only.
+   */
+  readonly lockStream?: ((stream: StreamId) => StreamLock) | undefined
 
   /**
    * Runs an effect while none of these appends is in flight or can begin: it sees all of them, and later ones see what it wrote. Other stores on the

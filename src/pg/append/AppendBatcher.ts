@@ -96,8 +96,9 @@ export const make = Effect.fnUntraced(function*(
 
   const sweep = makeSweep(queue, statements, clock, fork)
 
-  const end = (pending: Pending): void => {
+  const end = (pending: Pending, isWritten: boolean): void => {
     queue.end(pending)
+    if (!isWritten) failFollowers(queue, pending)
     sendNext()
   }
 
@@ -118,14 +119,14 @@ export const make = Effect.fnUntraced(function*(
     }).pipe(Effect.onInterrupt(() => abandon(batch)))
 
   const startWaiting = (pending: Pending, followers: ReadonlyArray<Pending>): void => {
-    const ended = (exit: Exit.Exit<Exit.Exit<unknown, unknown>>) =>
+    const ended = (exit: Exit.Exit<Exit.Exit<AppendRow, unknown>>) =>
       Effect.sync(() => {
         putBack(queue, followers)
         // Otherwise each of them would be sent, and look for the holder of the lock, after the one before it.
         if (Exit.isSuccess(exit) && Exit.isFailure(exit.value)) sweep.now()
         if (isClosed) closeAll()
         else sweep.start()
-        end(pending)
+        end(pending, Exit.isFailure(exit) || isAppended(exit.value))
       })
     fork(withParentSpan(pending.span, Effect.onExit(sendWaiting(statements, pending), ended)))
   }
@@ -139,17 +140,28 @@ export const make = Effect.fnUntraced(function*(
       request.onQueued?.()
       sendNext()
       sweep.start()
-      return Effect.onInterrupt(Deferred.await(pending.done), () =>
-        Effect.sync(() => {
-          pending.isInterrupted = true
-          queue.remove(pending)
-        }))
+      return Effect.onInterrupt(Deferred.await(pending.done), () => Effect.sync(() => interrupt(queue, pending)))
     })
 })
 
 const putBack = (queue: AppendQueue.AppendQueue<Pending>, followers: ReadonlyArray<Pending>): void => {
   queue.putBack(followers)
   for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
+}
+
+/**
+ * Fails the appends that rest on one that was not written, each through the one before it. Sent, each of them could wait for a lock of its own before
+ * it fails.
+ */
+const failFollowers = (queue: AppendQueue.AppendQueue<Pending>, pending: Pending): void => {
+  for (const follower of queue.removeFollowers(pending)) {
+    finish(follower, Exit.succeed({ ...notSent(follower), outcome: "diverged" }))
+  }
+}
+
+const interrupt = (queue: AppendQueue.AppendQueue<Pending>, pending: Pending): void => {
+  pending.isInterrupted = true
+  if (queue.remove(pending)) failFollowers(queue, pending)
 }
 
 const abandon = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
@@ -191,7 +203,7 @@ const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.
   Exit.mapError(exit, (error) => fromAppendError(error, request.stream))
 
 const answersOf = (
-  end: (pending: Pending) => void,
+  end: (pending: Pending, isWritten: boolean) => void,
   startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>) => void
 ): Answers => {
   const groups: Array<
@@ -212,7 +224,7 @@ const answersOf = (
         }
       } else {
         finish(pending, storeExit(pending, exit))
-        end(pending)
+        end(pending, isAppended(exit))
       }
     },
     isHeld: (pending) => groupOf(pending) !== undefined,
@@ -237,6 +249,10 @@ const sendWaiting = (
     Effect.ensuring(Effect.sync(() => finish(pending, Exit.fail(abandonedError(pending)))))
   )
 
+/** Returns whether an append was written, or may have been. */
+const isAppended = (exit: Exit.Exit<AppendRow, unknown>): boolean =>
+  Exit.isFailure(exit) || exit.value.outcome === "appended"
+
 const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): boolean => Exit.isSuccess(exit) && exit.value.outcome === "busy"
 
 const sendOne = (statements: Statements, pending: Pending): Effect.Effect<Exit.Exit<AppendRow, SqlError>> =>
@@ -248,14 +264,19 @@ const sendEach = (statements: Statements, batch: ReadonlyArray<Pending>, answers
     batch,
     (pending) =>
       Effect.map(
-        answers.isHeld(pending) ? Effect.succeed(notSent(pending)) : sendOne(statements, pending),
+        answers.isHeld(pending) ? Effect.succeed(Exit.succeed(notSent(pending))) : sendOne(statements, pending),
         (exit) => answers.answer(pending, exit)
       ),
     { discard: true }
   )
 
-const notSent = ({ stream }: Pending): Exit.Exit<AppendRow> =>
-  Exit.succeed({ outcome: "busy", stream, version: 0n, positions: null, recorded_at: null })
+const notSent = ({ stream }: Pending): AppendRow => ({
+  outcome: "busy",
+  stream,
+  version: 0n,
+  positions: null,
+  recorded_at: null
+})
 
 const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answers: Answers): Effect.Effect<void> =>
   Effect.matchCauseEffect(Effect.suspend(() => statements.batch(batch.map((pending) => pending.request))), {
@@ -344,6 +365,8 @@ const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined, sin
   since,
   stream: request.stream,
   commandId: request.commandId,
+  eventId: request.events.at(-1)?.id,
+  lastEventId: request.lastEventId,
   bytes: bytesOf(request),
   ...namesOf(request),
   span,
@@ -370,7 +393,13 @@ const namesOf = (
     : noNames
 })
 
-const bytesOf = ({ events }: AppendRequest): number => {
+/**
+ * Returns the size of an append's payload.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const bytesOf = ({ events }: AppendRequest): number => {
   let bytes = 0
   for (const { data, metadata } of events) bytes += data.length + metadata.length
   return bytes

@@ -15,6 +15,10 @@ export interface Entry {
   readonly stream: string
   /** The command id, if the append has one. Of two appends with the same id, the later waits until the earlier has ended. */
   readonly commandId: string | undefined
+  /** The id of its last event. */
+  readonly eventId: string | undefined
+  /** The id that the last event of the stream must have, if it must. */
+  readonly lastEventId: string | undefined
   /** The size of the payload. */
   readonly bytes: number
   /** When it arrived, in milliseconds. */
@@ -64,8 +68,10 @@ export interface AppendQueueOptions {
 export interface AppendQueue<in out E extends Entry> {
   /** Adds an append behind all others. */
   readonly add: (entry: E) => void
-  /** Removes an append that was not sent yet. */
-  readonly remove: (entry: E) => void
+  /** Removes an append that was not sent yet, and returns whether it was one. */
+  readonly remove: (entry: E) => boolean
+  /** Removes and returns the appends that were not sent yet and cannot be written, because they rest on an append that was not. */
+  readonly removeFollowers: (entry: E) => ReadonlyArray<E>
   /** Removes and returns all appends that were not sent yet. */
   readonly removeAll: () => ReadonlyArray<E>
   /**
@@ -111,8 +117,11 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
     add: (entry) => {
       waiting.add(entry)
     },
-    remove: (entry) => {
-      waiting.delete(entry)
+    remove: (entry) => waiting.delete(entry),
+    removeFollowers: (entry) => {
+      const removed = followersOf(waiting, entry)
+      for (const follower of removed) waiting.delete(follower)
+      return removed
     },
     removeAll: () => {
       const removed = Array.from(waiting)
@@ -187,6 +196,19 @@ const take = <E extends Entry>(
 /** Returns appends so that those of one stream stand one after the other. */
 const byStream = <E extends Entry>(entries: ReadonlyArray<E>): ReadonlyArray<E> =>
   Array.from(Map.groupBy(entries, ({ stream }) => stream).values()).flat()
+
+/** Returns the appends of which each rests on the last event of the one before it, and the first on that of `entry`. */
+const followersOf = <E extends Entry>(waiting: ReadonlySet<E>, entry: E): ReadonlyArray<E> => {
+  const found: Array<E> = []
+  let { eventId } = entry
+  if (eventId === undefined) return found
+  for (const other of waiting) {
+    if (other.lastEventId !== eventId || other.stream !== entry.stream) continue
+    found.push(other)
+    eventId = other.eventId
+  }
+  return found
+}
 
 const overdue = <E extends Entry>(
   waiting: ReadonlySet<E>,

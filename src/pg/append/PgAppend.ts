@@ -54,10 +54,13 @@ export interface PgAppend {
     limitsTransaction?: boolean
   ) => Effect.Effect<AppendRow, SqlError>
   /**
-   * Runs several appends without waiting. No two share a command id. If none has a condition, those to one stream stand one after the other. Returns
-   * a row per append, in order.
+   * Runs several appends. No two share a command id. If none has a condition, those to one stream stand one after the other. Returns a row per append, in order. It waits for
+   * locks only if the caller asks for it, in a transaction with a limit of its own.
    */
-  readonly batch: (requests: ReadonlyArray<AppendRequest>) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
+  readonly batch: (
+    requests: ReadonlyArray<AppendRequest>,
+    waits?: boolean
+  ) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
   /** Returns the result of a row. */
   readonly resolve: (request: AppendRequest, row: AppendRow) => Effect.Effect<AppendResult, EventStoreError>
 }
@@ -97,7 +100,7 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
         ? one(waits, request, limits)
         : Effect.map(many(waits, [request], limits, request.closes), ([row]) => row!)
     },
-    batch: (requests) => many(false, requests, null),
+    batch: (requests, waits = false) => many(waits, requests, null),
     resolve: (request, row) => {
       switch (row.outcome) {
         case "appended":

@@ -9,14 +9,18 @@ interface Append extends AppendQueue.Entry {
 
 let count = 0
 const append = (stream: string, command?: string, bytes = 1, since = 0): Append => ({
-  name: `${stream}${count++}`,
+  name: `${stream}${count}`,
   stream,
   commandId: command,
+  eventId: `event ${count++}`,
+  lastEventId: undefined,
   bytes,
   since,
   conditionNames: [],
   names: []
 })
+
+const behind = (stream: string, { eventId }: Append): Append => ({ ...append(stream), lastEventId: eventId })
 
 const namesOf = (batch: ReadonlyArray<Append>) => batch.map(({ name }) => name)
 
@@ -161,6 +165,17 @@ describe("AppendQueue", () => {
     queue.statementEnded(next)
     queue.end(first)
     assert.deepStrictEqual(queue.nextBatch(), [second, third])
+  })
+
+  it("removes the appends that rest on one that was not written, and no others", () => {
+    const first = append("a")
+    const second = behind("a", first)
+    const third = behind("a", second)
+    const [other, otherStream] = [append("a"), behind("b", first)]
+    const queue = queueOf({}, second, other, otherStream, third)
+    assert.deepStrictEqual(queue.removeFollowers(first), [second, third])
+    assert.deepStrictEqual(queue.removeFollowers(other), [])
+    assert.deepStrictEqual(queue.nextBatch(), [other, otherStream])
   })
 
   it("forgets appends that are removed before they are sent", () => {
