@@ -4,6 +4,8 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Command from "../command/Command.ts"
@@ -203,7 +205,7 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   decider: AggregateDecider<State, Events, C>
 ): Effect.fn.Return<AggregateLoader<State>> {
   const snapshotter = decider.stateSnapshots && AggregateSnapshotter.make(store, decider.stateSnapshots)
-  const inTransaction = store[internals].driver.inTransaction
+  const { inTransaction } = store[internals].driver
   const hasPersonalData = EventPersonalData.hasPersonalData(decider.aggregate.events)
   const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.lastErasure : undefined)
   const read = reader(store, decider, snapshotter)
@@ -214,71 +216,99 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
       const lastErasure = cache.checkedErasure()
       return Effect.flatMap(
         Effect.timed(read(stream, cached, unbounded)),
-        Effect.fnUntraced(function*([cost, { from, loaded, unusable }]) {
+        ([cost, { from, loaded, unusable }]) => {
           // The log does not have the last event of the cached state: it was set back, so other states may be of lost events too.
-          if (cached !== undefined && from < cached.version) yield* cache.clear
-          if (snapshotter !== undefined) {
-            yield* snapshotter.afterRead(stream, from, loaded, lastErasure, cost, unusable)
-          }
-          return loaded
-        })
+          if (cached !== undefined && from < cached.version) cache.clear()
+          return snapshotter === undefined ? Effect.succeed(loaded) : Effect.as(
+            snapshotter.afterRead(stream, from, loaded, lastErasure, cost, unusable),
+            loaded
+          )
+        }
       )
     })
 
   const readAndCache = Effect.fnUntraced(function*(stream: string, given: CachedState<State> | undefined) {
     const lastErasure = yield* cache.checkErasures
-    const cached = given !== undefined && (yield* cache.isCurrent(stream, given)) ? given : undefined
-    const loaded = yield* readCurrent(stream, cached)
+    const clock = yield* Clock.Clock
+    const isUsable = given !== undefined && cache.isCurrent(stream, given, clock.currentTimeMillisUnsafe())
+    const loaded = yield* readCurrent(stream, isUsable ? given : undefined)
     if (lastErasure !== cache.checkedErasure()) return loaded
     // The version went down, which happens only when an older backup was restored.
-    if (given !== undefined && loaded.version < given.version) yield* cache.remove(stream)
-    yield* cache.put(stream, loaded)
+    if (given !== undefined && loaded.version < given.version) cache.remove(stream)
+    cache.put(stream, loaded, clock.currentTimeMillisUnsafe())
     return loaded
   })
 
-  const cacheAppended = Effect.fnUntraced(function*(
-    stream: string,
-    from: CachedState<State>,
-    state: CachedState<State> | undefined,
-    lastErasure: string | undefined
-  ) {
-    // The append has succeeded all the same; the next load of the stream fails with the reason.
-    if (state === undefined) return yield* cache.remove(stream)
-    if (lastErasure !== cache.checkedErasure()) return
-    yield* cache.put(stream, state)
-    if (snapshotter !== undefined) yield* snapshotter.afterAppend(stream, from.version, state, lastErasure)
-  })
-
-  const isPersonal = decider.personalFields.size > 0
-  const findCached = (stream: string) =>
-    Effect.flatMap(cache.get(stream), (found) => Effect.as(countCached(found !== undefined, isPersonal), found))
+  const findCached = lookup(cache, decider.personalFields.size > 0)
+  const cacheAppended = (stream: string, { from, lastErasure, state }: AppendedState<State>, now: number) => {
+    if (state === undefined) {
+      // The append has succeeded all the same; the next load of the stream fails with the reason.
+      cache.remove(stream)
+      return Effect.void
+    }
+    if (lastErasure !== cache.checkedErasure()) return Effect.void
+    cache.put(stream, state, now)
+    return snapshotter === undefined
+      ? Effect.void
+      : snapshotter.afterAppend(stream, from.version, state, lastErasure)
+  }
 
   return {
     cached: (stream) =>
-      Effect.flatMap(inTransaction, (bypass) =>
-        bypass
+      Effect.contextWith((caller: Context.Context<never>) =>
+        inTransaction(caller)
           ? Effect.undefined
-          : findCached(stream)),
+          : findCached(stream, caller)
+      ),
     current: (stream, cached) =>
-      Effect.flatMap(inTransaction, (bypass) =>
-        bypass
+      Effect.contextWith((caller: Context.Context<never>) =>
+        inTransaction(caller)
           ? Effect.map(read(stream, cached, unbounded), ({ loaded }) => loaded)
-          : readAndCache(stream, cached)),
+          : readAndCache(stream, cached)
+      ),
     past: (stream, cached, bounds) =>
       Effect.map(
         read(stream, cached !== undefined && cached.version <= bounds.maxVersion ? cached : undefined, bounds),
         ({ loaded }) => loaded
       ),
     appended: (stream, from, state, lastErasure) =>
-      Effect.flatMap(inTransaction, (bypass) => bypass ? Effect.void : cacheAppended(stream, from, state, lastErasure)),
+      Effect.contextWith((caller: Context.Context<never>) =>
+        inTransaction(caller)
+          ? Effect.void
+          : cacheAppended(stream, { from, state, lastErasure }, millisOf(caller))
+      ),
     checkedErasure: cache.checkedErasure,
-    drop: cache.clear
+    drop: Effect.sync(cache.clear)
   }
 })
 
-/** A handler that uses a cached state may quote it, and nothing was decrypted for it. */
-const countCached = (isFound: boolean, isPersonal: boolean): Effect.Effect<void> =>
-  isFound && isPersonal ? Effect.andThen(DecryptedValues.addUnknown, countStateRead(true)) : countStateRead(isFound)
+/** Returns the lookup of a cached state. It looks at the erasures first, if the aggregate has personal data. */
+const lookup = <State>(cache: AggregateStateCache.AggregateStateCache<State>, isPersonal: boolean) => {
+  const find = (stream: string, caller: Context.Context<never>): Effect.Effect<CachedState<State> | undefined> => {
+    const found = cache.get(stream, millisOf(caller))
+    countStateRead(caller, found !== undefined)
+    // A handler that uses a cached state may quote it, and nothing was decrypted for it.
+    return found !== undefined && isPersonal ? Effect.as(DecryptedValues.addUnknown, found) : Effect.succeed(found)
+  }
+  const { mayUse } = cache
+  return mayUse === undefined ?
+    find :
+    (stream: string, caller: Context.Context<never>) =>
+      Effect.flatMap(mayUse, (mayUse) => {
+        if (mayUse) return find(stream, caller)
+        countStateRead(caller, false)
+        return Effect.undefined
+      })
+}
+
+/** The state after an append, as `AggregateLoader.appended` takes it. */
+interface AppendedState<State> {
+  readonly from: CachedState<State>
+  readonly state: CachedState<State> | undefined
+  readonly lastErasure: string | undefined
+}
+
+const millisOf = (caller: Context.Context<never>): number => Context.get(caller, Clock.Clock).currentTimeMillisUnsafe()
 
 interface Read<State> {
   readonly loaded: CachedState<State>

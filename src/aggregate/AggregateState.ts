@@ -3,19 +3,18 @@
  *
  * @since 0.1.0
  */
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import { type EventStoreError, storeError, type UndecodableEvent } from "../core/errors.ts"
+import { parseJson } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
-import type { StreamId } from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
-import { type EncodedEvent, type NewEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
+import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 
@@ -136,20 +135,21 @@ export const foldWritten = <State, Events extends Event.Any, C extends Command.A
 export const foldSent = <State, Events extends Event.Any, C extends Command.Any>(
   decider: AggregateDecider<State, Events, C>,
   from: CachedState<State>,
-  { events, stream }: { readonly events: ReadonlyArray<NewEvent>; readonly stream: StreamId }
-): CachedState<State> | undefined => {
-  const written = events.map((event, index) =>
-    toEncodedEvent(event, {
-      position: from.position,
-      stream,
-      version: Version.make(from.version + 1 + index),
-      recordedAt: epoch
-    })
-  )
-  return foldWritten(decider, from, written)
-}
-
-const epoch = DateTime.makeUnsafe(0)
+  events: ReadonlyArray<NewEvent>
+): CachedState<State> | undefined =>
+  Result.getOrUndefined(Result.try(() => {
+    const codec = EventCodec.make(decider.aggregate.events)
+    let { state } = from
+    for (const { data, decrypted = data, schemaVersion, type } of events) {
+      // What an event has in plaintext decodes without its metadata.
+      const decoded = codec.decodeData({ type, schemaVersion, data: parseJson(decrypted) })
+      if (Result.isFailure(decoded)) return undefined
+      for (const event of decoded.success) state = decider.evolve(state, event)
+    }
+    deepFreeze(state)
+    const version = Version.make(from.version + events.length)
+    return { state, version, position: from.position, eventId: events.at(-1)?.id ?? from.eventId }
+  }))
 
 /** Folds the events that follow a state. Fails on an event that cannot be decoded. */
 const foldAll = <State, Events extends Event.Any, C extends Command.Any>(

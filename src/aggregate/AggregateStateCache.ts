@@ -37,14 +37,16 @@ export const StateCache = Context.Reference<StateCache>("evsrc/aggregate/StateCa
 })
 
 /**
- * The cached states of one aggregate on one store.
+ * The cached states of one aggregate on one store. `now` is the time in milliseconds.
  *
  * @since 0.1.0
  * @category models
  */
 export interface AggregateStateCache<State> {
-  /** Returns the cached state of a stream, after `checkErasures`. When that fails, no state may be used. */
-  readonly get: (stream: string) => Effect.Effect<CachedState<State> | undefined>
+  /** Returns the cached state of a stream. Of an aggregate with personal data it may be used only after `mayUse`. */
+  readonly get: (stream: string, now: number) => CachedState<State> | undefined
+  /** Returns whether cached states may be used: not after a `checkErasures` that failed. `undefined` for an aggregate without personal data. */
+  readonly mayUse: Effect.Effect<boolean> | undefined
   /**
    * Drops all states when a subject was erased since the last check, because its personal data may be in them. Returns the id of
    * the last erasure, or `undefined` for an aggregate without personal data.
@@ -53,13 +55,13 @@ export interface AggregateStateCache<State> {
   /** Returns the id of the last erasure at the last check. */
   readonly checkedErasure: () => string | undefined
   /** Returns whether a state that the caller read before may still be used: an erasure may have dropped it since. */
-  readonly isCurrent: (stream: string, state: CachedState<State>) => Effect.Effect<boolean>
+  readonly isCurrent: (stream: string, state: CachedState<State>, now: number) => boolean
   /** Caches a state, unless a later one is cached: a slow reader may come after a fast one. */
-  readonly put: (stream: string, state: CachedState<State>) => Effect.Effect<void>
+  readonly put: (stream: string, state: CachedState<State>, now: number) => void
   /** Drops the state of a stream. */
-  readonly remove: (stream: string) => Effect.Effect<void>
+  readonly remove: (stream: string) => void
   /** Drops all states. */
-  readonly clear: Effect.Effect<void>
+  readonly clear: () => void
 }
 
 /**
@@ -74,40 +76,30 @@ export const make = Effect.fnUntraced(function*<State>(
   const states = new States<State>(yield* StateCache)
   let checked: string | undefined
 
-  const checkErasures: Effect.Effect<string | undefined, EventStoreError> = lastErasure === undefined
-    ? Effect.undefined
-    : Effect.map(lastErasure, (now) => {
-      if (now !== checked) states.clear()
-      return checked = now
-    })
-  const find = (stream: string) =>
-    Effect.clockWith((clock) => Effect.succeed(states.get(stream, clock.currentTimeMillisUnsafe())))
+  const checkErasures = lastErasure && Effect.map(lastErasure, (now) => {
+    if (now !== checked) states.clear()
+    return checked = now
+  })
 
   return {
-    get: lastErasure === undefined ?
-      find :
-      (stream) =>
-        Effect.matchEffect(checkErasures, {
-          onFailure: () => {
-            // Nor may the state that an append in flight leads to.
-            checked = undefined
-            return Effect.undefined
-          },
-          onSuccess: () => find(stream)
-        }),
-    checkErasures,
+    get: (stream, now) => states.get(stream, now),
+    mayUse: checkErasures && Effect.match(checkErasures, {
+      onFailure: () => {
+        // Nor may the state that an append in flight leads to.
+        checked = undefined
+        return false
+      },
+      onSuccess: () => true
+    }),
+    checkErasures: checkErasures ?? Effect.undefined,
     checkedErasure: () => checked,
-    isCurrent: (stream, state) =>
-      lastErasure === undefined ? Effect.succeed(true) : Effect.map(find(stream), (cached) => cached === state),
-    put: (stream, state) =>
-      Effect.clockWith((clock) => {
-        const now = clock.currentTimeMillisUnsafe()
-        const cached = states.get(stream, now)
-        if (cached === undefined || cached.version <= state.version) states.set(stream, state, now)
-        return Effect.void
-      }),
-    remove: (stream) => Effect.sync(() => states.delete(stream)),
-    clear: Effect.sync(() => states.clear())
+    isCurrent: (stream, state, now) => lastErasure === undefined || states.get(stream, now) === state,
+    put: (stream, state, now) => {
+      const cached = states.get(stream, now)
+      if (cached === undefined || cached.version <= state.version) states.set(stream, state, now)
+    },
+    remove: (stream) => states.delete(stream),
+    clear: () => states.clear()
   }
 })
 

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -99,9 +100,8 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
     const last = turn.last()
     return last === undefined ? execute : Effect.andThen(Deferred.await(last.outcome), execute)
   }
-  return Effect.flatMap(
-    store[internals].driver.inTransaction,
-    (bypass) => bypass ? execute : queue.inTurn(stream, inTurn)
+  return Effect.contextWith((caller: Context.Context<never>) =>
+    store[internals].driver.inTransaction(caller) ? execute : queue.inTurn(stream, inTurn)
   )
 }
 

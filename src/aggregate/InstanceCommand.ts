@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -128,12 +129,10 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
   }
 
   const { queue, store } = instances
-  const once = Effect.flatMap(
-    store[internals].driver.inTransaction,
-    (bypass) =>
-      bypass
-        ? decideInTurn(InstanceQueue.outside(), undefined)
-        : queue.inTurn(stream, (turn) => decideInTurn(turn, lockStream))
+  const once = Effect.contextWith((caller: Context.Context<never>) =>
+    store[internals].driver.inTransaction(caller)
+      ? decideInTurn(InstanceQueue.outside(), undefined)
+      : queue.inTurn(stream, (turn) => decideInTurn(turn, lockStream))
   )
   const untilCurrent: Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError> = Effect.catchIf(
     once,
@@ -246,7 +245,7 @@ const send = <State, Events extends Event.Any, C extends Command.Any>(
     onSend: (request) => {
       const locked = turn.locked()
       if (locked !== undefined) locked.hasSent = true
-      const state = foldSent(decider, from, request)
+      const state = foldSent(decider, from, request.events)
       if (state !== undefined) sent = turn.sent(state, lastErasure, behind)
     },
     onQueued: () => {

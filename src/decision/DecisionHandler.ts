@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -162,11 +163,9 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
   })
   const { driver } = store[internals]
   const items = Object.values(models).map(({ query }) => query)
-  return Effect.flatMap(
-    driver.inTransaction,
-    (bypass) =>
-      bypass || items.length === 0
-        ? execute
-        : DecisionTurns.ofStore(driver).inTurn(items, { command: command._tag, maxWaiting }, () => execute)
+  return Effect.contextWith((caller: Context.Context<never>) =>
+    driver.inTransaction(caller) || items.length === 0
+      ? execute
+      : DecisionTurns.ofStore(driver).inTurn(items, { command: command._tag, maxWaiting }, () => execute)
   )
 }

@@ -63,7 +63,7 @@ export const erase = Effect.fn("Erasure.erase")(function*(
 ): Effect.fn.Return<ErasureReceipt, EventStoreError, EventStore | ProjectionStore | KeyStore.KeyStore> {
   const { driver } = (yield* EventStore)[internals]
   const keys = yield* KeyStore.KeyStore
-  if (yield* driver.inTransaction) {
+  if (driver.inTransaction(yield* Effect.context<never>())) {
     return yield* invalidRequest(
       "Erasure.erase was called within a transaction, where it would wait for processes that cannot see the erasure yet; call it outside"
     )

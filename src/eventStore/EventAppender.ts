@@ -154,7 +154,7 @@ export const append = <E extends Event.Any>(
 const rejectInInlineHandler = Effect.fnUntraced(
   function*({ driver }: AppendContext, stream: string): Effect.fn.Return<void, EventStoreError> {
     const inline = (yield* HandledEvent.active).find(({ uncommitted }) => uncommitted !== undefined)
-    if (inline === undefined || !(yield* driver.inTransaction)) return
+    if (inline === undefined || !driver.inTransaction(yield* Effect.context<never>())) return
     return yield* invalidRequest(
       `the inline handler of "${inline.consumer}" appends to stream "${stream}" in the transaction of the event that it handles, so inline `
         + "projections would see the events in another order than that of the log; append in the handler of a subscription"

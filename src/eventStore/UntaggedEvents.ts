@@ -102,7 +102,9 @@ const countsOf = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.f
   const now = yield* Clock.currentTimeMillis
   const before = counts.get(driver)
   // Counting locks the counts until the transaction ends.
-  if (before !== undefined && (Math.abs(now - before.at) < maxAge || (yield* driver.inTransaction))) {
+  if (
+    before !== undefined && (Math.abs(now - before.at) < maxAge || driver.inTransaction(yield* Effect.context<never>()))
+  ) {
     return before.counted
   }
   const found = yield* driver.eventTypes

@@ -99,9 +99,7 @@ export const makeDriver = Effect.fnUntraced(
       readStream,
       transactions: sql.transactionService.key,
       schema,
-      inTransaction: Effect.withFiber(({ context }) =>
-        Effect.succeed(Context.getOrUndefined(context, sql.transactionService) !== undefined)
-      ),
+      inTransaction: (caller) => Context.getOrUndefined(caller, sql.transactionService) !== undefined,
       append: (request) =>
         request.lock === undefined
           ? appendUnlocked(request)

@@ -94,7 +94,7 @@ export const awaitReached = Effect.fnUntraced(function*(
   if ((yield* driver.head) >= asOf.position) return
   const last = yield* driver.last
   if (last < asOf.position) return yield* new AsOfNotReached({ asOf, reached: AsOf.position(last) })
-  if (yield* driver.inTransaction) return
+  if (driver.inTransaction(yield* Effect.context<never>())) return
   yield* Effect.timeoutOrElse(driver.changed(Position.make(asOf.position - 1n)), {
     duration: maxWait,
     orElse: () => Effect.flatMap(driver.head, (head) => new AsOfNotReached({ asOf, reached: AsOf.position(head) }))

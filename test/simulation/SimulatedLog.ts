@@ -45,7 +45,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
     ...notSimulated,
     transactions: "simulation",
     withoutAppends: (_keptOut, effect) => effect,
-    inTransaction: Effect.succeed(false),
+    inTransaction: () => false,
     append: (request) => append(state, request, watcher.wake),
     readStream: ({ from, limit, stream }) =>
       Effect.sync(() => log.filter((event) => event.stream === stream && event.version >= from).slice(0, limit)),

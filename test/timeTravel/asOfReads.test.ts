@@ -13,7 +13,7 @@ const waitsFor = Effect.fnUntraced(function*(position: bigint, inTransaction = f
     ...driver,
     head: Effect.succeed(Position.make(3n)),
     last: Effect.succeed(Position.make(5n)),
-    inTransaction: Effect.succeed(inTransaction),
+    inTransaction: () => inTransaction,
     changed: (after) => Effect.sync(() => void waits.push(after))
   }, AsOf.position(position))
   return waits

@@ -23,12 +23,10 @@ export const countConflict: Effect.Effect<void> = Metric.update(Metrics.conflict
 export const countDuplicate: Effect.Effect<void> = Metric.update(Metrics.duplicates, 1)
 
 /** Counts a lookup in the cache of states. */
-export const countStateRead = (isCached: boolean): Effect.Effect<void> =>
-  Effect.contextWith((context: Context.Context<never>) => {
-    const reads = isCached ? Metrics.stateHits : Metrics.stateMisses
-    reads.updateUnsafe(1, context)
-    return Effect.void
-  })
+export const countStateRead = (caller: Context.Context<never>, isCached: boolean): void => {
+  const reads = isCached ? Metrics.stateHits : Metrics.stateMisses
+  reads.updateUnsafe(1, caller)
+}
 
 /** Counts a read of a snapshot. */
 export const countSnapshotRead = (

@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -118,8 +119,8 @@ export interface EventStoreDriver {
   readonly transactions: unknown
   /** The database schema of the tables; undefined without a database. */
   readonly schema?: string | undefined
-  /** Returns whether the caller is in a transaction of its own, which may still be rolled back. */
-  readonly inTransaction: Effect.Effect<boolean>
+  /** Returns whether the caller, given by the context of its fiber, is in a transaction of its own, which may still be rolled back. */
+  readonly inTransaction: (caller: Context.Context<never>) => boolean
 
   /** Appends events to a stream. */
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>

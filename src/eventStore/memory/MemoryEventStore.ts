@@ -56,7 +56,7 @@ export const make = Effect.fnUntraced(function*(
   return {
     ...lookups(log),
     transactions: "memory",
-    inTransaction: Effect.map(Turns, (turns) => turns.includes(turn)),
+    inTransaction: (caller) => Context.get(caller, Turns).includes(turn),
     // An interruption must not come between what `inTransaction` has written and the events.
     append: (request) =>
       turn.withPermit(

@@ -42,7 +42,7 @@ export const make = (ast: SchemaAST.AST): PayloadEncoder => {
 
 const compile = (ast: SchemaAST.AST): PayloadEncoder => {
   if (isRedacted(ast)) return () => null
-  if (!isSpecial(ast)) return jsonEncoder(ast)
+  if (!isSpecial(ast)) return ast.encoding === undefined ? primitiveEncoder(ast, jsonEncoder(ast)) : jsonEncoder(ast)
   switch (ast._tag) {
     // The encoded form of these may join what is redacted with other values, so their decoded form is encoded part by part.
     case "Objects":
@@ -57,6 +57,20 @@ const compile = (ast: SchemaAST.AST): PayloadEncoder => {
       return ast.typeParameters.length > 0 ? declarationEncoder(ast) : opaqueEncoder(ast)
     default:
       return ast.encoding === undefined ? (value) => value : opaqueEncoder(ast)
+  }
+}
+
+/** JSON has these values as they are, so most fields of most payloads need no codec. */
+const primitiveEncoder = ({ _tag }: SchemaAST.AST, encode: PayloadEncoder): PayloadEncoder => {
+  switch (_tag) {
+    case "String":
+      return (value) => typeof value === "string" ? value : encode(value)
+    case "Boolean":
+      return (value) => typeof value === "boolean" ? value : encode(value)
+    case "Number":
+      return (value) => Number.isFinite(value) ? value : encode(value)
+    default:
+      return encode
   }
 }
 

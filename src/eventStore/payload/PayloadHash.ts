@@ -64,12 +64,15 @@ const withoutPersonalData = (whole: string): Content => ({
   subjects: []
 })
 
-const textOf = (fields: ReadonlyMap<string, string>, names: Iterable<string>): string =>
-  `{${
-    Array.from(names).filter((name) => fields.has(name)).toSorted().map((name) =>
-      `${JSON.stringify(name)}:${fields.get(name)}`
-    ).join()
-  }}`
+/** Returns the text of those fields of a payload that have one of the names. */
+const textOf = (fields: ReadonlyMap<string, string>, names: Iterable<string>): string => {
+  let text = ""
+  for (const name of Array.from(names).toSorted()) {
+    const value = fields.get(name)
+    if (value !== undefined) text += `${text === "" ? "" : ","}${JSON.stringify(name)}:${value}`
+  }
+  return `{${text}}`
+}
 
 /** Returns the subjects that the fields of a payload name, at any depth. */
 const subjectsOf = (payload: unknown, names: ReadonlySet<string>): ReadonlyArray<string> => {
@@ -201,7 +204,7 @@ export const ofEvents = (events: Event.Any, batch: ReadonlyArray<NewEvent>, clos
  * @since 0.1.0
  * @category constructors
  */
-export const hashOf = (text: string): string => Base64Url.encode(Sha256.ofText(text).subarray(0, 16))
+export const hashOf = (text: string): string => Base64Url.encode(Sha256.ofText(text).slice(0, 16))
 
 /**
  * Returns a salt for each subject of an append. `fields` is to be encrypted, and `hash` then returns what is stored. `plaintext` are the fields of
