@@ -4,28 +4,25 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Command from "../command/Command.ts"
-import { deepFreeze } from "../core/deepFreeze.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type * as Position from "../core/Position.ts"
-import { countStateRead } from "../core/telemetry/metricUpdates.ts"
 import type * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
-import * as DecryptedValues from "../personalData/DecryptedValues.ts"
-import type { Snapshot } from "../snapshot/SnapshotDriver.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 import * as AggregateSnapshotter from "./AggregateSnapshotter.ts"
-import { type CachedState, catchUp, empty, type Loaded, verifyAndCatchUp } from "./AggregateState.ts"
+import type { CachedState, Loaded } from "./AggregateState.ts"
 import * as AggregateStateCache from "./AggregateStateCache.ts"
 import * as AggregateStream from "./AggregateStream.ts"
+import * as CachedStates from "./CachedStates.ts"
+import * as StateReader from "./StateReader.ts"
 
 /**
  * Which state `load` returns. Without any of the first three it is the current one.
@@ -113,17 +110,6 @@ const toLoaded = <State>({ position, state, version }: CachedState<State>): Load
   position
 })
 
-/** Which events a state may include. */
-interface Bounds {
-  /** All events up to this version are wanted, so a state up to it may be the start. */
-  readonly maxVersion: number
-  readonly useSnapshots: boolean
-  /** The fold ends before the first event that is not wanted. */
-  readonly wanted?: (encoded: EncodedEvent) => boolean
-}
-
-const unbounded: Bounds = { maxVersion: Infinity, useSnapshots: true }
-
 /**
  * Loads the states of one aggregate on one store. Within a transaction of the caller it neither reads nor writes the cache, since what is
  * read there may be rolled back.
@@ -143,7 +129,7 @@ export interface AggregateLoader<State> {
   readonly past: (
     stream: string,
     cached: CachedState<State> | undefined,
-    bounds: Bounds
+    bounds: StateReader.Bounds
   ) => Effect.Effect<CachedState<State>, EventStoreError>
   /**
    * Caches the state after events that were just appended to `from`, unless a subject was erased since `lastErasure` was read. A state that
@@ -208,63 +194,18 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   const { inTransaction } = store[internals].driver
   const hasPersonalData = EventPersonalData.hasPersonalData(decider.aggregate.events)
   const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.lastErasure : undefined)
-  const read = reader(store, decider, snapshotter)
-
-  /** Reads the current state, and writes a snapshot when one is due. */
-  const readCurrent = (stream: string, cached: CachedState<State> | undefined) =>
-    Effect.suspend(() => {
-      const lastErasure = cache.checkedErasure()
-      return Effect.flatMap(
-        Effect.timed(read(stream, cached, unbounded)),
-        ([cost, { from, loaded, unusable }]) => {
-          // The log does not have the last event of the cached state: it was set back, so other states may be of lost events too.
-          if (cached !== undefined && from < cached.version) cache.clear()
-          return snapshotter === undefined ? Effect.succeed(loaded) : Effect.as(
-            snapshotter.afterRead(stream, from, loaded, lastErasure, cost, unusable),
-            loaded
-          )
-        }
-      )
-    })
-
-  const readAndCache = Effect.fnUntraced(function*(stream: string, given: CachedState<State> | undefined) {
-    const lastErasure = yield* cache.checkErasures
-    const clock = yield* Clock.Clock
-    const isUsable = given !== undefined && cache.isCurrent(stream, given, clock.currentTimeMillisUnsafe())
-    const loaded = yield* readCurrent(stream, isUsable ? given : undefined)
-    if (lastErasure !== cache.checkedErasure()) return loaded
-    // The version went down, which happens only when an older backup was restored.
-    if (given !== undefined && loaded.version < given.version) cache.remove(stream)
-    cache.put(stream, loaded, clock.currentTimeMillisUnsafe())
-    return loaded
-  })
-
-  const findCached = lookup(cache, decider.personalFields.size > 0)
-  const cacheAppended = (stream: string, { from, lastErasure, state }: AppendedState<State>, now: number) => {
-    if (state === undefined) {
-      // The append has succeeded all the same; the next load of the stream fails with the reason.
-      cache.remove(stream)
-      return Effect.void
-    }
-    if (lastErasure !== cache.checkedErasure()) return Effect.void
-    cache.put(stream, state, now)
-    return snapshotter === undefined
-      ? Effect.void
-      : snapshotter.afterAppend(stream, from.version, state, lastErasure)
-  }
-
+  const read = StateReader.make(store, decider, snapshotter)
+  const states = CachedStates.make(cache, read, snapshotter, decider.personalFields.size > 0)
   return {
     cached: (stream) =>
       Effect.contextWith((caller: Context.Context<never>) =>
-        inTransaction(caller)
-          ? Effect.undefined
-          : findCached(stream, caller)
+        inTransaction(caller) ? Effect.undefined : states.find(stream, caller)
       ),
     current: (stream, cached) =>
       Effect.contextWith((caller: Context.Context<never>) =>
         inTransaction(caller)
-          ? Effect.map(read(stream, cached, unbounded), ({ loaded }) => loaded)
-          : readAndCache(stream, cached)
+          ? Effect.map(read(stream, cached, StateReader.unbounded), ({ loaded }) => loaded)
+          : states.current(stream, cached)
       ),
     past: (stream, cached, bounds) =>
       Effect.map(
@@ -273,93 +214,9 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
       ),
     appended: (stream, from, state, lastErasure) =>
       Effect.contextWith((caller: Context.Context<never>) =>
-        inTransaction(caller)
-          ? Effect.void
-          : cacheAppended(stream, { from, state, lastErasure }, millisOf(caller))
+        inTransaction(caller) ? Effect.void : states.appended(stream, { from, state, lastErasure }, caller)
       ),
     checkedErasure: cache.checkedErasure,
     drop: Effect.sync(cache.clear)
   }
 })
-
-/** Returns the lookup of a cached state. It looks at the erasures first, if the aggregate has personal data. */
-const lookup = <State>(cache: AggregateStateCache.AggregateStateCache<State>, isPersonal: boolean) => {
-  const find = (stream: string, caller: Context.Context<never>): Effect.Effect<CachedState<State> | undefined> => {
-    const found = cache.get(stream, millisOf(caller))
-    countStateRead(caller, found !== undefined)
-    // A handler that uses a cached state may quote it, and nothing was decrypted for it.
-    return found !== undefined && isPersonal ? Effect.as(DecryptedValues.addUnknown, found) : Effect.succeed(found)
-  }
-  const { mayUse } = cache
-  return mayUse === undefined ?
-    find :
-    (stream: string, caller: Context.Context<never>) =>
-      Effect.flatMap(mayUse, (mayUse) => {
-        if (mayUse) return find(stream, caller)
-        countStateRead(caller, false)
-        return Effect.undefined
-      })
-}
-
-/** The state after an append, as `AggregateLoader.appended` takes it. */
-interface AppendedState<State> {
-  readonly from: CachedState<State>
-  readonly state: CachedState<State> | undefined
-  readonly lastErasure: string | undefined
-}
-
-const millisOf = (caller: Context.Context<never>): number => Context.get(caller, Clock.Clock).currentTimeMillisUnsafe()
-
-interface Read<State> {
-  readonly loaded: CachedState<State>
-  /** The version of the state from which the fold began. */
-  readonly from: number
-  /** A snapshot that could not be used, to be replaced. */
-  readonly unusable: Snapshot | undefined
-}
-
-/** Reads a state from the best start there is: a cached state, a snapshot, or the first event. */
-const reader = <State, Events extends Event.Any, C extends Command.Any>(
-  store: EventStore.EventStore["Service"],
-  decider: AggregateDecider<State, Events, C>,
-  snapshotter: AggregateSnapshotter.AggregateSnapshotter<State> | undefined
-) => {
-  const fromSnapshot = Effect.fnUntraced(function*(
-    stream: string,
-    { maxVersion, useSnapshots, wanted }: Bounds
-  ): Effect.fn.Return<Read<State>, EventStoreError> {
-    const found = snapshotter === undefined || !useSnapshots || maxVersion === 0
-      ? AggregateSnapshotter.none
-      : yield* snapshotter.find(stream, maxVersion)
-    if (found._tag === "Usable") {
-      const loaded = yield* verifyAndCatchUp(store, decider, stream, found.state, wanted)
-      yield* snapshotter!.verified(found.snapshot, loaded !== undefined)
-      if (loaded !== undefined) return { loaded, from: found.state.version, unusable: undefined }
-    }
-    const loaded = yield* catchUp(store, decider, stream, empty(decider), wanted)
-    return { loaded, from: 0, unusable: found._tag === "None" ? undefined : found.snapshot }
-  })
-
-  const readOne = Effect.fnUntraced(function*(
-    stream: string,
-    cached: CachedState<State> | undefined,
-    bounds: Bounds
-  ): Effect.fn.Return<Read<State>, EventStoreError> {
-    if (cached === undefined) return yield* fromSnapshot(stream, bounds)
-    const loaded = yield* verifyAndCatchUp(store, decider, stream, cached, bounds.wanted)
-    return loaded === undefined
-      ? yield* fromSnapshot(stream, bounds)
-      : { loaded, from: cached.version, unusable: undefined }
-  })
-  return (stream: string, cached: CachedState<State> | undefined, bounds: Bounds) =>
-    Effect.map(readOne(stream, cached, bounds), (read) => {
-      frozen(read.loaded)
-      return read
-    })
-}
-
-/** Freezes a state that commands, a snapshot and the caller of `load` share, in production too. */
-const frozen = <Loaded extends CachedState<unknown> | undefined>(loaded: Loaded): Loaded => {
-  deepFreeze(loaded?.state)
-  return loaded
-}

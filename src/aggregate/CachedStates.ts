@@ -1,0 +1,127 @@
+/**
+ * Loads the states of an aggregate's instances through the cache of this process.
+ *
+ * @since 0.1.0
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type { EventStoreError } from "../core/errors.ts"
+import { countStateRead } from "../core/telemetry/metricUpdates.ts"
+import * as DecryptedValues from "../personalData/DecryptedValues.ts"
+import type { AggregateSnapshotter } from "./AggregateSnapshotter.ts"
+import type { CachedState } from "./AggregateState.ts"
+import type { AggregateStateCache } from "./AggregateStateCache.ts"
+import * as StateReader from "./StateReader.ts"
+
+/**
+ * The states of an aggregate on a store, outside of transactions of the caller.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CachedStates<State> {
+  /** Returns the cached state of a stream. It looks at the erasures first, if the aggregate has personal data. */
+  readonly find: (stream: string, caller: Context.Context<never>) => Effect.Effect<CachedState<State> | undefined>
+  /** Returns the state with every event so far, and caches it. */
+  readonly current: (
+    stream: string,
+    cached: CachedState<State> | undefined
+  ) => Effect.Effect<CachedState<State>, EventStoreError>
+  /** Caches the state after an append, and writes a snapshot when one is due. */
+  readonly appended: (
+    stream: string,
+    appended: AppendedState<State>,
+    caller: Context.Context<never>
+  ) => Effect.Effect<void>
+}
+
+/**
+ * The state after an append, as `AggregateLoader.appended` takes it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AppendedState<State> {
+  readonly from: CachedState<State>
+  readonly state: CachedState<State> | undefined
+  readonly lastErasure: string | undefined
+}
+
+/**
+ * Makes the states of an aggregate. `isPersonal` says whether they may have personal data.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <State>(
+  cache: AggregateStateCache<State>,
+  read: StateReader.StateReader<State>,
+  snapshotter: AggregateSnapshotter<State> | undefined,
+  isPersonal: boolean
+): CachedStates<State> => {
+  /** Reads the current state, and writes a snapshot when one is due. */
+  const readCurrent = (stream: string, cached: CachedState<State> | undefined) =>
+    Effect.suspend(() => {
+      const lastErasure = cache.checkedErasure()
+      return Effect.flatMap(
+        Effect.timed(read(stream, cached, StateReader.unbounded)),
+        ([cost, { from, loaded, unusable }]) => {
+          // The log does not have the last event of the cached state: it was set back, so other states may be of lost events too.
+          if (cached !== undefined && from < cached.version) cache.clear()
+          return snapshotter === undefined ? Effect.succeed(loaded) : Effect.as(
+            snapshotter.afterRead(stream, from, loaded, lastErasure, cost, unusable),
+            loaded
+          )
+        }
+      )
+    })
+
+  const readAndCache = Effect.fnUntraced(function*(stream: string, given: CachedState<State> | undefined) {
+    const lastErasure = yield* cache.checkErasures
+    const clock = yield* Clock.Clock
+    const isUsable = given !== undefined && cache.isCurrent(stream, given, clock.currentTimeMillisUnsafe())
+    const loaded = yield* readCurrent(stream, isUsable ? given : undefined)
+    if (lastErasure !== cache.checkedErasure()) return loaded
+    // The version went down, which happens only when an older backup was restored.
+    if (given !== undefined && loaded.version < given.version) cache.remove(stream)
+    cache.put(stream, loaded, clock.currentTimeMillisUnsafe())
+    return loaded
+  })
+
+  const appended: CachedStates<State>["appended"] = (stream, { from, lastErasure, state }, caller) => {
+    if (state === undefined) {
+      // The append has succeeded all the same; the next load of the stream fails with the reason.
+      cache.remove(stream)
+      return Effect.void
+    }
+    if (lastErasure !== cache.checkedErasure()) return Effect.void
+    cache.put(stream, state, millisOf(caller))
+    return snapshotter === undefined
+      ? Effect.void
+      : snapshotter.afterAppend(stream, from.version, state, lastErasure)
+  }
+
+  return { find: lookup(cache, isPersonal), current: readAndCache, appended }
+}
+
+/** Returns the lookup of a cached state. It looks at the erasures first, if the aggregate has personal data. */
+const lookup = <State>(cache: AggregateStateCache<State>, isPersonal: boolean): CachedStates<State>["find"] => {
+  const find: CachedStates<State>["find"] = (stream, caller) => {
+    const found = cache.get(stream, millisOf(caller))
+    countStateRead(caller, found !== undefined)
+    // A handler that uses a cached state may quote it, and nothing was decrypted for it.
+    return found !== undefined && isPersonal ? Effect.as(DecryptedValues.addUnknown, found) : Effect.succeed(found)
+  }
+  const { mayUse } = cache
+  return mayUse === undefined ?
+    find :
+    (stream: string, caller: Context.Context<never>) =>
+      Effect.flatMap(mayUse, (mayUse) => {
+        if (mayUse) return find(stream, caller)
+        countStateRead(caller, false)
+        return Effect.undefined
+      })
+}
+
+const millisOf = (caller: Context.Context<never>): number => Context.get(caller, Clock.Clock).currentTimeMillisUnsafe()
