@@ -34,6 +34,7 @@ import * as PgRestore from "./PgRestore.ts"
 import * as PgSnapshots from "./PgSnapshots.ts"
 import * as PgStatement from "./PgStatement.ts"
 import * as PgStreams from "./PgStreams.ts"
+import * as SnapshotReads from "./read/SnapshotReads.ts"
 import * as StreamReads from "./read/StreamReads.ts"
 
 /**
@@ -80,7 +81,11 @@ export const makeDriver = Effect.fnUntraced(
       { ...wakingReaders(statements, wakeReaders), waits, lockTimeoutError, deadlines: connections.deadlines },
       options.groupCommit
     )
-    const snapshots = yield* SnapshotSigning.withKeys(PgSnapshots.make(query, quoted), options.snapshotKeys)
+    const readSnapshot = yield* SnapshotReads.make(connections, query, quoted, options.groupRead)
+    const snapshots = yield* SnapshotSigning.withKeys(
+      PgSnapshots.make(query, quoted, readSnapshot),
+      options.snapshotKeys
+    )
     const appendAlone = PgTransactionalAppend.make(
       { connections, statements, waits, lockTimeoutError },
       wakeReaders

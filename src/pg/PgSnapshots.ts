@@ -5,23 +5,9 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
-import * as Position from "../core/Position.ts"
-import type { StreamId } from "../core/StreamId.ts"
-import * as Version from "../core/Version.ts"
-import { retention, type Snapshot, type SnapshotDriver } from "../snapshot/SnapshotDriver.ts"
+import { retention, type SnapshotDriver } from "../snapshot/SnapshotDriver.ts"
 import type { PgStatement } from "./PgStatement.ts"
-
-interface SnapshotRow {
-  readonly stream: string
-  readonly fingerprint: string
-  readonly version: bigint
-  readonly position: bigint
-  readonly event_id: string
-  readonly state: string
-  readonly taken_at: Date
-  readonly signature: string | null
-}
+import { columns, snapshotOf, type SnapshotRow } from "./read/SnapshotReads.ts"
 
 /**
  * Makes the snapshot driver of a schema, given by its quoted name.
@@ -29,9 +15,7 @@ interface SnapshotRow {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgStatement, schema: string): SnapshotDriver => {
-  const columns = "stream, fingerprint, version, position, event_id, state, taken_at, signature"
-  const one = `select ${columns} from ${schema}.snapshots where stream = $1 and fingerprint = $2`
+export const make = (query: PgStatement, schema: string, read: SnapshotDriver["read"]): SnapshotDriver => {
   const write = `select ${schema}.write_snapshot($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
   const discard = `delete from ${schema}.snapshots
     where stream = $1 and fingerprint = $2 and version = $3 and event_id = $4 and taken_at = $5`
@@ -40,11 +24,7 @@ export const make = (query: PgStatement, schema: string): SnapshotDriver => {
     order by stream, fingerprint limit $3`
 
   return {
-    read: ({ fingerprint, stream }) =>
-      Effect.map(
-        query<SnapshotRow>(one, [stream, fingerprint]),
-        ([row]) => Option.map(Option.fromUndefinedOr(row), snapshotOf)
-      ),
+    read,
     drops: Effect.map(
       query<{ readonly drops: bigint }>(`select ${schema}.snapshot_drops() as drops`, []),
       ([row]) => row!.drops
@@ -72,15 +52,3 @@ export const make = (query: PgStatement, schema: string): SnapshotDriver => {
       )
   }
 }
-
-const snapshotOf = (row: SnapshotRow): Snapshot => ({
-  // The name was validated before the first append to the stream.
-  stream: row.stream as StreamId,
-  fingerprint: row.fingerprint,
-  version: Version.make(Number(row.version)),
-  position: Position.make(row.position),
-  eventId: row.event_id,
-  state: row.state,
-  takenAt: DateTime.makeUnsafe(row.taken_at),
-  ...(row.signature === null ? {} : { signature: row.signature })
-})

@@ -1,8 +1,8 @@
 /** Group read on databases: what one statement reads for many callers is what each would read alone. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Option, Schema, Stream, Tracer } from "effect"
-import { EventStore, StreamLifecycle, Version } from "evsrc"
+import { DateTime, Effect, Exit, Fiber, Layer, Option, Schema, Stream, Tracer } from "effect"
+import { EventStore, Position, StreamLifecycle, Version } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { StreamId } from "../../../src/core/StreamId.ts"
 import * as EventEncryption from "../../../src/eventStore/EventEncryption.ts"
@@ -72,6 +72,34 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         assert.deepStrictEqual(wide.map(({ event }) => [event.n, event.text.length]), upTo(4).map((n) => [n, 100_000]))
         assert.deepStrictEqual<unknown>([limited, archived], [upTo(3), [1, 2]])
         assert.deepStrictEqual(statements, [24], "the 24 that arrived while the first was read")
+      }).pipe(Effect.provide(store)))
+
+    it.live("returns to each of many readers its snapshot, by few statements", () =>
+      Effect.gen(function*() {
+        const { snapshots } = yield* PgEventStore.makeDriver(options)
+        const keys = upTo(24).map((n) => ({
+          stream: StreamId.make(`s${n}`),
+          // The last ones have none of this fingerprint.
+          fingerprint: n > 20 ? "other" : "f"
+        }))
+        const written = upTo(20).map((n) => ({
+          stream: StreamId.make(`s${n}`),
+          fingerprint: "f",
+          version: Version.make(n),
+          position: Position.make(BigInt(n)),
+          eventId: globalThis.crypto.randomUUID(),
+          // The third exceeds the bytes of a statement.
+          state: JSON.stringify(n < 4 ? "x".repeat(2_500_000) : n),
+          takenAt: DateTime.makeUnsafe(n)
+        }))
+        yield* Effect.forEach(written, (snapshot) => snapshots.write(snapshot))
+        statements.length = 0
+        const found = yield* Effect.forEach(keys, snapshots.read, together)
+        assert.deepStrictEqual<unknown>(
+          found,
+          keys.map((_, index) => Option.fromUndefinedOr(written[index]))
+        )
+        assert.deepStrictEqual(statements, [23])
       }).pipe(Effect.provide(store)))
 
     it.live("fails only the reader of a damaged event", () =>
