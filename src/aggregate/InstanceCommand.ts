@@ -83,13 +83,24 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
   decide: (state: CachedState<State>) => Decided<Event.Of<Events>, E>
 ): Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError> => {
   let decisions = 0
-  /** The version on which the command was last decided. */
+  /** The version in the log on which the command was last decided. */
   let decidedOn = -1
   type Decision = Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError | Outdated>
 
   const { lockStream } = instances.store[internals].driver
 
   const decideInTurn = (turn: InstanceQueue.Turn<State>, lock: EventStoreDriver["lockStream"]): Decision => {
+    const { commandId } = attempt.metadata
+    const earlier = commandId === undefined ? undefined : turn.sentUnder(commandId)
+    if (commandId !== undefined && earlier !== undefined) {
+      // Its own append would be a duplicate, so those behind it would have to be decided again.
+      turn.pass()
+      const isUnknown = Effect.suspend(() => {
+        turn.forget(commandId)
+        return Effect.fail(new Outdated())
+      })
+      return Effect.andThen(earlier, attempt.firstReceiptOr(isUnknown))
+    }
     const isOptimistic = decisions++ < maxOptimistic
     const isLocked = lock !== undefined && (!isOptimistic || turn.isContended() || turn.locked() !== undefined)
     return Effect.flatMap(
@@ -102,7 +113,8 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
 
   const decideOn = (turn: InstanceQueue.Turn<State>, base: Base<State>): Decision => {
     const { behind, from, isCurrent } = base
-    decidedOn = from.version
+    // A version that a broken chain would have led to says nothing about the state of another one.
+    if (behind === undefined) decidedOn = from.version
     const { events, withoutEvents } = decide(from)
     if (events.length > 0) return send(instances, stream, attempt, turn, base, events)
     if (isCurrent) {
@@ -246,7 +258,7 @@ const send = <State, Events extends Event.Any, C extends Command.Any>(
       const locked = turn.locked()
       if (locked !== undefined) locked.hasSent = true
       const state = foldSent(decider, from, request.events)
-      if (state !== undefined) sent = turn.sent(state, lastErasure, behind)
+      if (state !== undefined) sent = turn.sent(state, lastErasure, behind, metadata.commandId)
     },
     onQueued: () => {
       // Without its state the next command has to wait for the outcome.

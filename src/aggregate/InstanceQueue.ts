@@ -34,6 +34,7 @@ export interface Sent<State> {
   /** The state with its position, or `undefined` if the append was not written. */
   readonly outcome: Deferred.Deferred<CachedState<State> | undefined>
   readonly chain: Chain
+  readonly commandId: string | undefined
   /** The number of commands that had arrived when it was sent. */
   readonly arrivals: number
 }
@@ -72,11 +73,16 @@ export interface Turn<State> {
   readonly isVerified: (version: Version) => boolean
   /** Takes the beginning of a read of the current state; returns a function that takes its end. */
   readonly readBegins: () => (version: Version) => void
+  /** Returns the end of an append under a command id that was sent and did not fail, as far as it is remembered. */
+  readonly sentUnder: (commandId: string) => Effect.Effect<unknown> | undefined
+  /** Forgets that there was one. */
+  readonly forget: (commandId: string) => void
   /** Adds an append that was decided on the state of `behind`, or on one that was read. */
   readonly sent: (
     state: CachedState<State>,
     lastErasure: string | undefined,
-    behind: Sent<State> | undefined
+    behind: Sent<State> | undefined,
+    commandId: string | undefined
   ) => Sent<State>
   /** Takes the outcome of an append for the commands behind it. Without a state, it says whether events of others were in its way. */
   readonly ended: (sent: Sent<State>, state: CachedState<State> | undefined, isConflict: boolean) => void
@@ -129,6 +135,8 @@ interface Gate {
 
 interface Instance<State> extends Gate {
   last: Sent<State> | undefined
+  /** The ends of appends by their command ids: of those in flight, and of the last that were written. */
+  readonly sent: Map<string, Effect.Effect<unknown>>
   isStale: boolean
   /** How many commands have arrived. */
   arrivals: number
@@ -141,6 +149,9 @@ interface Instance<State> extends Gate {
   contention: number
 }
 
+/** How many command ids of an instance are remembered, while commands wait or are in flight. */
+const maxRemembered = 2_000
+
 /** After so many conflicts in a row, commands are decided under a lock of the stream. */
 const maxConflicts = 2
 
@@ -152,6 +163,7 @@ const makeInstance = <State>(): Instance<State> => ({
   waiting: new Set(),
   commands: 0,
   last: undefined,
+  sent: new Map(),
   isStale: false,
   arrivals: 0,
   verified: undefined,
@@ -275,17 +287,23 @@ const turnOf = <State>(
           verify(arrivals, version)
         }
       },
-      sent: (state, lastErasure, behind) => {
+      sentUnder: (commandId) => instance.sent.get(commandId),
+      forget: (commandId) => {
+        instance.sent.delete(commandId)
+      },
+      sent: (state, lastErasure, behind, commandId) => {
         const chain = behind?.chain ?? { isBroken: false }
         const sent: Sent<State> = {
           state,
           lastErasure,
           outcome: Deferred.makeUnsafe(),
           chain,
+          commandId,
           arrivals: instance.arrivals
         }
         // What is sent behind an append that was not written is not written either.
         if (!chain.isBroken) instance.last = sent
+        if (commandId !== undefined) remember(instance.sent, commandId, Deferred.await(sent.outcome))
         return sent
       },
       ended: (sent, state, isConflict) => {
@@ -301,6 +319,11 @@ const turnOf = <State>(
           instance.last = undefined
           instance.conflicts = 0
         }
+        if (sent.commandId !== undefined) {
+          // Without the state.
+          if (state === undefined) instance.sent.delete(sent.commandId)
+          else instance.sent.set(sent.commandId, Effect.void)
+        }
         Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
       },
       isContended: () => instance.contention > 0,
@@ -312,6 +335,15 @@ const turnOf = <State>(
       unlock: () => unlock(instance),
       pass
     }
+  }
+}
+
+const remember = (sent: Map<string, Effect.Effect<unknown>>, commandId: string, end: Effect.Effect<unknown>): void => {
+  sent.set(commandId, end)
+  if (sent.size <= maxRemembered) return
+  for (const oldest of sent.keys()) {
+    sent.delete(oldest)
+    return
   }
 }
 

@@ -192,6 +192,37 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     equal(yield* versionsOf(id), [106, 8], "the balance")
   }),
 
+  test("command ids that are all sent twice at once do not make other commands be decided again", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const commandId = unique("command")
+    let decisions = 0
+    const counting = Aggregate.layer({
+      ...AccountDecider,
+      decide: {
+        ...AccountDecider.decide,
+        Deposit: (...input: Parameters<typeof AccountDecider.decide.Deposit>) => {
+          decisions++
+          return AccountDecider.decide.Deposit(...input)
+        }
+      }
+    })
+    const receipts = yield* Effect.provide(
+      Effect.forEach(
+        upTo(60),
+        (n) => CommandBus.dispatch(Deposit, { id, amount: 1 }, { commandId: `${commandId}-${Math.ceil(n / 2)}` }),
+        { concurrency: "unbounded" }
+      ),
+      counting
+    )
+    equal(
+      receipts.map(({ version }) => Number(version)),
+      upTo(60).map((n) => Math.ceil(n / 2) + 1),
+      "both have the receipt"
+    )
+    equal(yield* versionsOf(id), [30, 31], "the balance")
+    ok(decisions <= 60, `no command is decided twice: ${decisions} decisions`)
+  }),
+
   test("an interrupted command harms no other of the instance", function*() {
     const id = yield* Effect.provide(opened, accounts)
     yield* Effect.provide(

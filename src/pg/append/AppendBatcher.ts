@@ -96,9 +96,9 @@ export const make = Effect.fnUntraced(function*(
 
   const sweep = makeSweep(queue, statements, clock, fork)
 
-  const end = (pending: Pending, isWritten: boolean): void => {
+  const end = (pending: Pending, isFollowed: boolean): void => {
     queue.end(pending)
-    if (!isWritten) failFollowers(queue, pending)
+    if (!isFollowed) failFollowers(queue, pending)
     sendNext()
   }
 
@@ -126,7 +126,7 @@ export const make = Effect.fnUntraced(function*(
         if (Exit.isSuccess(exit) && Exit.isFailure(exit.value)) sweep.now()
         if (isClosed) closeAll()
         else sweep.start()
-        end(pending, Exit.isFailure(exit) || isAppended(exit.value))
+        end(pending, Exit.isFailure(exit) || mayBeFollowed(exit.value))
       })
     fork(withParentSpan(pending.span, Effect.onExit(sendWaiting(statements, pending), ended)))
   }
@@ -203,7 +203,7 @@ const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.
   Exit.mapError(exit, (error) => fromAppendError(error, request.stream))
 
 const answersOf = (
-  end: (pending: Pending, isWritten: boolean) => void,
+  end: (pending: Pending, isFollowed: boolean) => void,
   startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>) => void
 ): Answers => {
   const groups: Array<
@@ -224,7 +224,7 @@ const answersOf = (
         }
       } else {
         finish(pending, storeExit(pending, exit))
-        end(pending, isAppended(exit))
+        end(pending, mayBeFollowed(exit))
       }
     },
     isHeld: (pending) => groupOf(pending) !== undefined,
@@ -249,9 +249,12 @@ const sendWaiting = (
     Effect.ensuring(Effect.sync(() => finish(pending, Exit.fail(abandonedError(pending)))))
   )
 
-/** Returns whether an append was written, or may have been. */
-const isAppended = (exit: Exit.Exit<AppendRow, unknown>): boolean =>
-  Exit.isFailure(exit) || exit.value.outcome === "appended"
+/**
+ * Returns whether the appends behind one have to be sent: when it was written or may have been. They are sent behind a repeated one too, because a
+ * statement finds all repeated ones among them.
+ */
+const mayBeFollowed = (exit: Exit.Exit<AppendRow, unknown>): boolean =>
+  Exit.isFailure(exit) || exit.value.outcome === "appended" || exit.value.outcome === "duplicate"
 
 const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): boolean => Exit.isSuccess(exit) && exit.value.outcome === "busy"
 
