@@ -44,6 +44,15 @@ insert into evsrc.hash_check (sample, hash)
 create sequence evsrc.positions as bigint minvalue 0 maxvalue 17592186044415 start 0 cache 1;
 do $$ begin perform nextval('evsrc.positions'); end $$;
 
+-- A function, because every insert parses and compiles the expressions of its table's constraints again, which took an eighth of an append's time.
+create function evsrc.are_valid_tags(p_tags text[]) returns boolean language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return (array_ndims(p_tags) = 1 and array_lower(p_tags, 1) = 1 and array_position(p_tags, null) is null
+    and array_position(p_tags, '') is null) is true;
+end $$;
+
 create table evsrc.events (
   position bigint primary key,
   stream text collate "C" not null,
@@ -65,10 +74,7 @@ create table evsrc.events (
   -- True on the last event of a closed stream, else null. An append reads it together with the version.
   closes boolean,
   constraint events_stream_version unique (stream, version),
-  constraint events_tags_valid check (
-    tags is null or (array_ndims(tags) = 1 and array_lower(tags, 1) = 1 and array_position(tags, null) is null
-      and array_position(tags, '') is null) is true
-  )
+  constraint events_tags_valid check (tags is null or evsrc.are_valid_tags(tags))
 );
 
 create unique index events_command on evsrc.events (command_id) where command_id is not null;
