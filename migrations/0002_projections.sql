@@ -955,6 +955,53 @@ begin
   end if;
 end $$;
 
+-- Writes and removes documents of several generations, one element for each.
+--   p_documents  the document, or null to remove it; null to remove all
+--   p_indexed    as for write_documents
+create function evsrc.write_documents_of(p_generations text[], p_keys text[], p_documents text[], p_indexed text[])
+returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if p_documents is null or array_position(p_documents, null) is not null then
+    delete from evsrc.documents stored using unnest(p_generations, p_keys, p_documents) as put(generation, key, document)
+      where put.document is null and stored.generation = put.generation and stored.key = put.key;
+  end if;
+  insert into evsrc.documents (generation, key, document, indexed, revision)
+    select put.generation, put.key, put.document::json, coalesce(string_to_array(nullif(put.indexed, ''), E'\x1f'), '{}'),
+        nextval('evsrc.revisions')
+      from unnest(p_generations, p_keys, p_documents, p_indexed) as put(generation, key, document, indexed)
+      where put.document is not null
+      order by put.generation, put.key
+    on conflict (generation, key) do update
+      set document = excluded.document, indexed = excluded.indexed, revision = excluded.revision, stream = excluded.stream;
+end $$;
+
+-- Writes documents that were computed before an append, in the statement of the append, which holds their locks.
+--   p_is_appended  whether the append has written its events; otherwise nothing is written
+--   p_revisions    the revisions of the documents from which these were computed; 0 where there was none. If one has changed, the statement
+--                  fails with EV005, and nothing is appended.
+create function evsrc.write_documents_ahead(
+  p_is_appended boolean, p_generations text[], p_keys text[], p_revisions bigint[], p_documents text[], p_indexed text[]
+) returns boolean language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not p_is_appended then
+    return false;
+  end if;
+  -- An append that changed one of them had its lock, and has ended: this statement of the function sees what it has written.
+  if exists (
+    select from unnest(p_generations, p_keys, p_revisions) as read(generation, key, revision)
+      left join evsrc.documents stored on stored.generation = read.generation and stored.key = read.key
+      where coalesce(stored.revision, 0) <> read.revision
+  ) then
+    raise exception 'a document has changed since it was read' using errcode = 'EV005';
+  end if;
+  perform evsrc.write_documents_of(p_generations, p_keys, p_documents, p_indexed);
+  return true;
+end $$;
+
 -- Moves a checkpoint from p_from to p_to, extends the delivery log, and writes the documents of the events between them (see
 -- write_documents), if the owner still has p_epoch.
 --   p_segment_firsts, p_segment_events, p_segment_digests  one element per segment of the delivery log, in order

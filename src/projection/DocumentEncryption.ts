@@ -69,6 +69,9 @@ export const make = (
   return {
     ...driver,
     load: (generation, wanted) => Effect.flatMap(driver.load(generation, wanted), decryptAll),
+    loadAll: (wanted) =>
+      Effect.flatMap(driver.loadAll(wanted), (all) => Effect.forEach(all, (found) => decryptAll(found))),
+    toStored: (changes) => Effect.flatMap(encryptDocuments(keys, changes), driver.toStored),
     list: (page) =>
       Effect.flatMap(
         driver.list(page),

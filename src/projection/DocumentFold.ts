@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { identity } from "effect/Function"
 import * as Result from "effect/Result"
 import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
@@ -30,20 +31,21 @@ export interface KeyedRecord {
 
 /**
  * Returns what an event of the log means to a projection: mostly one record, several when an upcaster splits the event. Fails when the event
- * cannot be decoded, and when the projection's `key` throws or returns a key that cannot be stored.
+ * cannot be decoded, and when the projection's `key` throws or returns a key that cannot be stored. `map` changes each record first.
  *
  * @since 0.1.0
  * @category folding
  */
 export const decode = (
   projection: Projection.Any,
-  event: EncodedEvent
+  event: EncodedEvent,
+  map: (record: RecordedEvent<Event.Tagged>) => RecordedEvent<Event.Tagged> = identity
 ): Result.Result<ReadonlyArray<KeyedRecord>, EventStoreError> =>
   Result.flatMap(
     Result.mapError(ConsumerDefinition.decode(projection, event), storeError),
     (records) =>
       attempt(projection, event, [], () =>
-        records.map((record) => {
+        records.map(map).map((record) => {
           const keys = Array.from(new Set(projection.keysOf(record)))
           const invalid = keys.map(DocumentCodec.validateKey).find((message) => message !== undefined)
           if (invalid !== undefined) throw new Error(invalid)

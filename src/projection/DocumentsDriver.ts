@@ -155,6 +155,16 @@ export interface DocumentsDriver {
     keys: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<StoredDocument>, EventStoreError>
 
+  /** Returns the documents of several generations, in the order of the requests. */
+  readonly loadAll: (
+    wanted: ReadonlyArray<{ readonly generation: string; readonly keys: ReadonlyArray<string> }>
+  ) => Effect.Effect<ReadonlyArray<ReadonlyArray<StoredDocument>>, EventStoreError>
+
+  /** Returns changes as `write` stores them. */
+  readonly toStored: (
+    changes: ReadonlyArray<EncodedDocument>
+  ) => Effect.Effect<ReadonlyArray<EncodedDocument>, EventStoreError>
+
   /** Writes changes to several generations, all or nothing, in the transaction of an append. */
   readonly write: (changes: ReadonlyArray<DocumentChanges>) => Effect.Effect<void, EventStoreError>
 

@@ -40,6 +40,7 @@ import { parking } from "../operations/ParkingSuite.ts"
 import { resets } from "../operations/ResetSuite.ts"
 import { unreadParked } from "../operations/UnreadParkedSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
+import { inlineAhead } from "../projection/inline/InlineAheadSuite.ts"
 import { inlineGaps } from "../projection/inline/InlineGapSuite.ts"
 import { inlineOrder } from "../projection/inline/InlineOrderSuite.ts"
 import { inlineReads } from "../projection/inline/InlineReadsSuite.ts"
@@ -127,6 +128,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...projections,
     ...lifecycles,
     ...everyEvent,
+    ...inlineAhead,
     ...inlineGaps,
     ...inlineOrder,
     ...inlineReads,

@@ -64,6 +64,22 @@ export interface TouchedDocuments {
 }
 
 /**
+ * A document as it is after an append, computed before.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DocumentAhead {
+  readonly generation: string
+  readonly key: string
+  /** As JSON; undefined to remove it. */
+  readonly document: string | undefined
+  readonly indexed: ReadonlyArray<string>
+  /** The revision of the document from which this one was computed; 0 if there was none. */
+  readonly from: bigint
+}
+
+/**
  * Which appends are kept out.
  *
  * @since 0.1.0
@@ -113,6 +129,11 @@ export interface AppendRequest {
   readonly condition?: AppendCondition | undefined
   /** Runs after the events are written and before they are committed. When it fails, they are rolled back. */
   readonly inTransaction?: ((events: ReadonlyArray<EncodedEvent>) => Effect.Effect<void, EventStoreError>) | undefined
+  /**
+   * Returns the documents that `inTransaction` would write, if they can be computed before the append. A driver may write them together with the events,
+   * instead of running `inTransaction`, if they are still computed from the current documents.
+   */
+  readonly documentsAhead?: Effect.Effect<ReadonlyArray<DocumentAhead> | undefined, EventStoreError> | undefined
   /** Whether the stream is closed with these events, in the same transaction. */
   readonly closes?: boolean | undefined
   /** For each event, the coverages (`coverageOf`) of the inline projections that `inTransaction` runs on it. */

@@ -10,17 +10,20 @@ import * as Option from "effect/Option"
 import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
+import { sqlState } from "../../core/sqlState.ts"
 import * as Version from "../../core/Version.ts"
 import type { EventQuery } from "../../event/EventQuery.ts"
 import type {
   AppendCondition,
   AppendRequest,
   AppendResult,
+  DocumentAhead,
   EventStoreDriver,
   KnownMatches
 } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
+import { indexedText } from "../PgText.ts"
 import type { LockWait } from "./LockWaits.ts"
 
 /**
@@ -52,6 +55,15 @@ export interface PgAppend {
     request: AppendRequest,
     wait: LockWait,
     limitsTransaction?: boolean
+  ) => Effect.Effect<AppendRow, SqlError>
+  /**
+   * Appends like `single`, and writes documents that were computed before. Fails with an error for which `isStale` returns true, and writes nothing, if one
+   * of those from which they were computed has changed.
+   */
+  readonly withDocuments: (
+    request: AppendRequest,
+    wait: LockWait,
+    documents: ReadonlyArray<DocumentAhead>
   ) => Effect.Effect<AppendRow, SqlError>
   /**
    * Runs several appends. No two share a command id. If none has a condition, those to one stream stand one after the other. Returns a row per append, in order. It waits for
@@ -89,17 +101,25 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
   const { idleInTransactionTimeout, lockTimeout, statementTimeout, transactionTimeout } = connections.deadlines
   const ofTransaction = [statementTimeout, idleInTransactionTimeout, transactionTimeout].map(settingOf)
 
+  const append = (
+    request: AppendRequest,
+    wait: LockWait,
+    limitsTransaction: boolean,
+    documents: ReadonlyArray<DocumentAhead> = []
+  ) => {
+    const waits = wait !== "now"
+    const limits = waits || limitsTransaction
+      ? [settingOf(waits ? wait : lockTimeout), ...limitsTransaction ? ofTransaction : []]
+      : null
+    return request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
+        && request.closes !== true
+      ? one(waits, request, limits, documents)
+      : Effect.map(many(waits, [request], limits, request.closes, documents), ([row]) => row!)
+  }
+
   return {
-    single: (request, wait, limitsTransaction = false) => {
-      const waits = wait !== "now"
-      const limits = waits || limitsTransaction
-        ? [settingOf(waits ? wait : lockTimeout), ...limitsTransaction ? ofTransaction : []]
-        : null
-      return request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
-          && request.closes !== true
-        ? one(waits, request, limits)
-        : Effect.map(many(waits, [request], limits, request.closes), ([row]) => row!)
-    },
+    single: (request, wait, limitsTransaction = false) => append(request, wait, limitsTransaction),
+    withDocuments: (request, wait, documents) => append(request, wait, false, documents),
     batch: (requests, waits = false) => many(waits, requests, null),
     resolve: (request, row) => {
       switch (row.outcome) {
@@ -128,20 +148,53 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
   }
 }
 
+/**
+ * Returns whether a document has changed since it was read.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isStale = (error: SqlError): boolean => sqlState(error) === "EV005"
+
+/**
+ * Returns a statement that writes documents after the append of another, whose outcome is given as SQL. `first` is the number of its first own parameter.
+ * A function of the select list runs after the function of the from clause has returned its row.
+ */
+const writing = (schema: string, statement: string, outcome: string, first: number): string => {
+  const parameters = ["text[]", "text[]", "bigint[]", "text[]", "text[]"].map((type, index) =>
+    `$${first + index}::${type}`
+  )
+  return `select appended.*, ${schema}.write_documents_ahead(appended.${outcome} = 'appended', ${
+    parameters.join(", ")
+  })`
+    + ` from (${statement} offset 0) as appended`
+}
+
+const writingParameters = (documents: ReadonlyArray<DocumentAhead>): ReadonlyArray<unknown> =>
+  documents.length === 0 ? [] : [
+    documents.map(({ generation }) => generation),
+    documents.map(({ key }) => key),
+    documents.map(({ from }) => from),
+    nullable(documents.map(({ document }) => document ?? null)),
+    documents.map(({ indexed }) => indexedText(indexed))
+  ]
+
 /** Calls `append_one`: one event without tags, on no condition. */
 const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
   const statement =
     `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid, $11::text[], $12::integer[], `
     + `$13::text[])`
+  const withDocuments = writing(schema, statement, "outcome", 14)
   return (
     wait: boolean,
     { commandId, events, expected, inlineProjections, lastEventId, stream, touchedDocuments }: AppendRequest,
-    limits: ReadonlyArray<number> | null
+    limits: ReadonlyArray<number> | null,
+    documents: ReadonlyArray<DocumentAhead>
   ) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
     return Effect.map(
       run(
-        sql.unsafe<AppendOneRow>(statement, [
+        sql.unsafe<AppendOneRow>(documents.length === 0 ? statement : withDocuments, [
           wait,
           stream,
           expectedParameter(expected),
@@ -154,7 +207,8 @@ const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
           lastEventId ?? null,
           inlineProjections?.[0] ?? null,
           limits,
-          documentsParameter(touchedDocuments)
+          documentsParameter(touchedDocuments),
+          ...writingParameters(documents)
         ]).withoutTransform
       ),
       ([row]): AppendRow => ({
@@ -177,17 +231,19 @@ const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: s
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::text[], `
     + `$18::integer[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[], $25::text[])`
+  const withDocuments = writing(schema, statement, "outcomes[1]", 26)
   return (
     wait: boolean,
     requests: ReadonlyArray<AppendRequest>,
     limits: ReadonlyArray<number> | null,
-    closes = false
+    closes = false,
+    documents: ReadonlyArray<DocumentAhead> = []
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)
     const { basis, items } = conditionParameters(requests)
     return Effect.map(
       run(
-        sql.unsafe<AppendManyRow>(statement, [
+        sql.unsafe<AppendManyRow>(documents.length === 0 ? statement : withDocuments, [
           wait,
           requests.map((request) => request.stream),
           nullable(requests.map((request) => expectedParameter(request.expected))),
@@ -207,7 +263,8 @@ const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: s
           basis.ids,
           nullable(requests.flatMap(inlineParameters)),
           limits,
-          documentsParameter(requests[0]?.touchedDocuments)
+          documentsParameter(requests[0]?.touchedDocuments),
+          ...writingParameters(documents)
         ]).withoutTransform,
         deadlines.statementTimeout * (1 + Math.floor(events.length / eventsPerTimeout))
       ),

@@ -15,8 +15,9 @@ import type { TransactionState } from "../connections/BoundedConnection.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
 import * as PgStatement from "../PgStatement.ts"
+import * as DocumentsInFlight from "./DocumentsInFlight.ts"
 import { isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
-import type { AppendRow, PgAppend } from "./PgAppend.ts"
+import { type AppendRow, documentsParameter, isStale, type PgAppend } from "./PgAppend.ts"
 
 /**
  * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it. It wakes
@@ -30,6 +31,7 @@ export const make = (
   wakeReaders: Effect.Effect<void>
 ): (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError> => {
   const { sql } = context.connections
+  const inFlight = DocumentsInFlight.make()
   const appendWith = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
     Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
       const { inTransaction } = request
@@ -37,7 +39,7 @@ export const make = (
         ? inTransaction === undefined ? appendInCaller(context, request) : appendNested(context, request, inTransaction)
         : inTransaction === undefined
         ? appendAlone(context, request)
-        : appendWithEffect(context, request, inTransaction)
+        : appendAhead(context, request, inTransaction, inFlight)
     })
   return (request) =>
     Effect.tap(
@@ -79,6 +81,44 @@ const appendAlone = (context: Context, request: AppendRequest): Effect.Effect<Ap
       onSome: (row) => context.statements.resolve(request, row)
     }))
   )
+
+/**
+ * Appends with documents that were computed before, by one statement. In a transaction, if they cannot be, or one of them has changed or is likely to
+ * change meanwhile.
+ */
+const appendAhead = (
+  context: Context,
+  request: AppendRequest,
+  inTransaction: InTransaction,
+  inFlight: DocumentsInFlight.DocumentsInFlight
+): Effect.Effect<AppendResult, EventStoreError> => {
+  const { documentsAhead, touchedDocuments = [] } = request
+  const inOneTransaction = appendWithEffect(context, request, inTransaction)
+  if (documentsAhead === undefined) return inOneTransaction
+  const names = documentsParameter(touchedDocuments) ?? []
+  return inFlight.whileIn(
+    names,
+    (isContended) =>
+      isContended ? inOneTransaction : Effect.flatMap(documentsAhead, (documents) =>
+        documents === undefined
+          ? inOneTransaction
+          : Effect.catchIf(
+            context.waits.attempt((wait) =>
+              Effect.map(context.statements.withDocuments(request, wait, documents), notBusy)
+            ),
+            isStale,
+            () => Effect.sync(() => inFlight.contended(names)).pipe(Effect.as("stale" as const))
+          ).pipe(
+            Effect.mapError((error) => fromAppendError(error, request.stream)),
+            Effect.flatMap((found) =>
+              found === "stale" ? inOneTransaction : Option.match(found, {
+                onNone: () => failWaiting(context, request),
+                onSome: (row) => context.statements.resolve(request, row)
+              })
+            )
+          ))
+  )
+}
 
 const appendWithEffect = (
   context: Context,

@@ -11,11 +11,11 @@ import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as IndexEntry from "../../projection/list/IndexEntry.ts"
 import type { DocumentsDriver, StoredDocument } from "../../projection/ProjectionStoreDriver.ts"
+import { nullable } from "../append/PgAppend.ts"
 import type { PgStatement } from "../PgStatement.ts"
+import { indexedText } from "../PgText.ts"
 import * as PgDocumentPages from "./PgDocumentPages.ts"
 
-/** Separates the elements of `indexed`, none of which contains it. */
-const unitSeparator = "\u001f"
 const unitSeparatorEscape = "\\x1f"
 
 /**
@@ -61,16 +61,32 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
         `select key, document::text as document, revision, stream from ${schema}.documents where generation = $1 and key = any ($2::text[])`,
         [generation, keys]
       ),
-    write: (writes) =>
-      Effect.forEach(
-        writes,
-        ({ changes, generation }) =>
-          query(`select ${schema}.write_documents($1, $2::text[], $3::text[], $4::text[], $5::text[])`, [
-            generation,
-            ...changeParameters(changes)
-          ]),
-        { discard: true }
+    loadAll: (wanted) =>
+      Effect.map(
+        query<DocumentRow & { readonly number: number }>(
+          `select wanted.number, stored.key, stored.document::text as document, stored.revision, stored.stream
+            from unnest($1::integer[], $2::text[], $3::text[]) as wanted(number, generation, key)
+              join ${schema}.documents stored on stored.generation = wanted.generation and stored.key = wanted.key`,
+          [
+            wanted.flatMap(({ keys }, number) => keys.map(() => number)),
+            wanted.flatMap(({ generation, keys }) => keys.map(() => generation)),
+            wanted.flatMap(({ keys }) => keys)
+          ]
+        ),
+        (rows) => wanted.map((_, number) => rows.filter((row) => row.number === number).map(documentOf))
       ),
+    toStored: Effect.succeed,
+    write: (writes) => {
+      const changes = writes.flatMap(({ changes, generation }) => changes.map((change) => ({ ...change, generation })))
+      return changes.length === 0 ? Effect.void : Effect.asVoid(
+        query(`select ${schema}.write_documents_of($1::text[], $2::text[], $3::text[], $4::text[])`, [
+          changes.map(({ generation }) => generation),
+          changes.map(({ key }) => key),
+          nullable(changes.map(({ document }) => document ?? null)),
+          changes.map(({ indexed }) => indexedText(indexed))
+        ])
+      )
+    },
     get: (consumer, key) =>
       Effect.map(
         query<GenerationRow>(
@@ -99,7 +115,7 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
         generation,
         documents.map(({ key }) => key),
         documents.map(({ revision }) => revision),
-        documents.map(({ indexed }) => indexed.join(unitSeparator))
+        documents.map(({ indexed }) => indexedText(indexed))
       ]))
   }
 }
@@ -170,7 +186,7 @@ export const changeParameters = (changes: ReadonlyArray<EncodedDocument>): Reado
   return [
     put.map((change) => change.key),
     put.map((change) => change.document),
-    put.map((change) => change.indexed.join(unitSeparator)),
+    put.map((change) => indexedText(change.indexed)),
     removed.map((change) => change.key)
   ]
 }

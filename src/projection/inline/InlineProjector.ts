@@ -30,8 +30,9 @@ import * as DocumentBatch from "../DocumentBatch.ts"
 import * as KeyOrder from "../KeyOrder.ts"
 import type * as Projection from "../Projection.ts"
 import * as ProjectionStore from "../ProjectionStore.ts"
-import type { ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
+import type { ProjectionStoreDriver, StoredDocument } from "../ProjectionStoreDriver.ts"
 import * as SharedTransaction from "../SharedTransaction.ts"
+import * as DocumentsAhead from "./DocumentsAhead.ts"
 import * as InlineDocuments from "./InlineDocuments.ts"
 import * as InlineHandlers from "./InlineHandlers.ts"
 import * as InlineReads from "./InlineReads.ts"
@@ -218,6 +219,7 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
   return {
     ...request,
     inTransaction,
+    documentsAhead: rest === undefined ? inSpan(DocumentsAhead.make(request, all)) : undefined,
     touchedDocuments: TouchedDocuments.merge([
       ...request.touchedDocuments ?? [],
       ...touched.map(({ locked }) => locked)
@@ -229,12 +231,15 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
   }
 }
 
+const inSpan = Effect.withSpan("Projector.inline")
+
 /** Returns the function that brings the projections up to date in an append's transaction, and then runs the rest of what belongs to it. */
 const project = (touched: ReadonlyArray<Touched>, rest: InTransaction | undefined): InTransaction =>
   Effect.fnUntraced(
     function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
       // Fold all before writing any: a store without transactions must not keep a part when one of them fails.
-      const writes = yield* Effect.forEach(touched, (inline) => fold(inline, events))
+      const loaded = yield* loadAll(touched)
+      const writes = yield* Effect.forEach(touched, (inline) => fold(inline, events, loaded.get(inline.id)))
       for (const { follows, handle, id } of touched) {
         if (handle === undefined) continue
         yield* HandledEvent.provide(id, events[0]?.position)(
@@ -246,13 +251,27 @@ const project = (touched: ReadonlyArray<Touched>, rest: InTransaction | undefine
         yield* documents.write(ofStore)
       }
     },
-    Effect.withSpan("Projector.inline")
+    inSpan
   )
+
+/** Returns the documents whose keys are known before the events, by projection: those of each store by one statement. */
+const loadAll = Effect.fnUntraced(function*(touched: ReadonlyArray<Touched>) {
+  const loaded = new Map<string, ReadonlyArray<StoredDocument>>()
+  const known = touched.flatMap(({ documents, id, locked: { keys }, projection }) =>
+    projection === undefined || keys === undefined ? [] : [{ documents, generation: id, keys }]
+  )
+  for (const [documents, ofStore] of Map.groupBy(known, ({ documents }) => documents)) {
+    const found = yield* documents.loadAll(ofStore)
+    for (const [index, { generation }] of ofStore.entries()) loaded.set(generation, found[index]!)
+  }
+  return loaded
+})
 
 /** Returns the documents that the events touch as they are after the events. */
 const fold = (
   { documents, follows, locked, projection }: Touched,
-  events: ReadonlyArray<EncodedEvent>
+  events: ReadonlyArray<EncodedEvent>,
+  loaded: ReadonlyArray<StoredDocument> | undefined
 ): Effect.Effect<ReadonlyArray<DocumentWrite>, EventStoreError> =>
   projection === undefined ? Effect.succeed([]) : Effect.flatMap(
     DocumentBatch.fold(
@@ -260,7 +279,11 @@ const fold = (
       ConsumerKey.selectAll(projection, events.filter(follows)),
       (keys) => {
         const error = TouchedDocuments.validate(projection, locked, keys, events.find(follows)!)
-        return error === undefined ? documents.load(projection.id, keys) : Effect.fail(error)
+        return error !== undefined
+          ? Effect.fail(error)
+          : loaded === undefined
+          ? documents.load(projection.id, keys)
+          : Effect.succeed(loaded.filter(({ key }) => keys.includes(key)))
       },
       { onFailure: "stop" }
     ),

@@ -32,13 +32,13 @@ export const of = (
 ): TouchedDocuments => {
   const keys = new Set<string>()
   for (const event of events) {
-    const unplaced = toEncodedEvent(event, { ...nowhere, stream })
+    const encoded = unplaced(stream, event)
     const found = projection._tag === "DocumentProjection"
-      ? documentKeysOf(projection, unplaced)
+      ? documentKeysOf(projection, encoded)
       // The append locks the stream anyway.
       : projection.partitionBy === "stream"
       ? []
-      : ConsumerKey.keysOf(projection, unplaced)
+      : ConsumerKey.keysOf(projection, encoded)
     if (found === undefined) return { projection: projection.id }
     for (const key of found) keys.add(key)
   }
@@ -87,6 +87,15 @@ export const validate = (
   )
 }
 
+/**
+ * Returns the event of an append as far as it is known before. No user code may see its place.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const unplaced = (stream: AppendRequest["stream"], event: NewEvent): EncodedEvent =>
+  toEncodedEvent(event, { ...nowhere, stream })
+
 /** Stands for a place that is not known yet. No user code sees it. */
 const nowhere = {
   position: Position.start,
@@ -110,13 +119,22 @@ const documentKeysOf = (projection: Projection.Any, event: EncodedEvent): Readon
     )
   )
 
-/** Returns a record whose place in the log cannot be read. */
-const withoutPlace = (record: RecordedEvent<Event.Tagged>): RecordedEvent<Event.Tagged> =>
-  Object.defineProperties({ ...record }, { position: unknown, version: unknown, recordedAt: unknown })
-
-const unknown: PropertyDescriptor = {
-  enumerable: true,
-  get: () => {
-    throw new Error("the place of an event in the log is not known before the append")
+/**
+ * Returns a record whose place in the log cannot be read: a read throws. `onRead` runs before, because the code that reads may catch the error.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withoutPlace = (
+  record: RecordedEvent<Event.Tagged>,
+  onRead?: () => void
+): RecordedEvent<Event.Tagged> => {
+  const unknown: PropertyDescriptor = {
+    enumerable: true,
+    get: () => {
+      onRead?.()
+      throw new Error("the place of an event in the log is not known before the append")
+    }
   }
+  return Object.defineProperties({ ...record }, { position: unknown, version: unknown, recordedAt: unknown })
 }

@@ -44,6 +44,8 @@ export const make = (
   }
   return {
     load: (generation, keys) => Effect.sync(() => load(generation, keys)),
+    loadAll: (wanted) => Effect.sync(() => wanted.map(({ generation, keys }) => load(generation, keys))),
+    toStored: Effect.succeed,
     // The memory event store runs one append at a time, transaction included.
     write: (writes) =>
       Effect.sync(() => {
