@@ -1423,8 +1423,9 @@ create type evsrc.stored_page_row as (
 );
 
 -- Returns a page of the log as it is stored, for exports and verification: events after p_after, up to the high-water mark.
---   p_links  whether to return, too, version and hash of the preceding event in the stream, and whether another row has the same version
-create function evsrc.read_stored(p_after bigint, p_limit integer, p_links boolean)
+--   p_links    whether to return, too, version and hash of the preceding event in the stream, and whether another row has the same version
+--   p_visible  whether to return the visible events above the high-water mark, too
+create function evsrc.read_stored(p_after bigint, p_limit integer, p_links boolean, p_visible boolean)
 returns setof evsrc.stored_page_row language plpgsql volatile
 -- As in read_all.
 set plan_cache_mode = force_generic_plan
@@ -1433,6 +1434,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   high_water_mark bigint := evsrc.high_water_mark();
+  last_read bigint := case when p_visible then 9223372036854775807 else high_water_mark end;
   empty_page evsrc.stored_page_row;
 begin
   return query
@@ -1450,7 +1452,7 @@ begin
             where p_links and earlier.stream = event.stream and earlier.version < event.version
             order by earlier.version desc limit 1
         ) as preceding_event on true
-      where event.position > p_after and event.position <= high_water_mark
+      where event.position > p_after and event.position <= last_read
       order by event.position
       limit p_limit;
   if not found then

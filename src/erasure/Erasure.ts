@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,11 +25,12 @@ const validated = (subject: string): Effect.Effect<string, EventStoreError> => {
 
 /**
  * Returns what the stores hold of a subject, encrypted and in plaintext. Changes nothing. Reads all events, snapshots, documents and parked
- * streams twice, page by page.
+ * streams twice, page by page. It finds all that was committed before it began, whatever appends are in flight.
  *
  * **Gotchas**
  *
- * The scan does not read your own tables that handlers write, nor what subscriptions passed on. It searches for a value as it is
+ * The scan does not read your own tables that handlers write, nor what subscriptions passed on, nor what a transaction in flight has not committed
+ * yet. It searches for a value as it is
  * and as JSON escapes it, and only for values of at least 4 characters.
  *
  * @since 0.1.0
@@ -71,15 +73,12 @@ export const erase = Effect.fn("Erasure.erase")(function*(
   const { plaintext } = yield* scan(subject)
   const erasedAt = yield* keys.erase(subject)
   yield* Effect.sleep(Duration.sum(keys.maxAge, Duration.millis(1)))
+  // A drop rejects the snapshots that other processes are about to write. So the scan sees the events of every snapshot from before the erasure.
+  yield* driver.snapshots.drop([])
   // Other processes may have written more since the first scan.
   const { report, streams } = yield* PersonalDataScan.run(subject)
   // A state may hold plaintext that was derived from personal data, so the snapshots are folded again.
-  let from = 0
-  // Also without a stream: a drop rejects the snapshots that other processes are about to write.
-  do {
-    yield* driver.snapshots.drop(Array.from(streams).slice(from, from + PersonalDataScan.maxReported))
-    from += PersonalDataScan.maxReported
-  } while (from < streams.size)
+  for (const some of Arr.chunksOf(streams, PersonalDataScan.maxReported)) yield* driver.snapshots.drop(some)
   const doneAt = yield* DateTime.now
   const found: ScanReport = { ...report, ...(plaintext === undefined ? {} : { plaintext }) }
   return { subject, erasedAt, doneAt, found }

@@ -63,7 +63,8 @@ const eventItems = (driver: EventStoreDriver, limit: number): Items =>
     limit,
     Position.start,
     ({ position }) => position,
-    (after) => Effect.map(driver.readStored({ after, limit }), ({ events }) => events)
+    // An append in flight may hold back the high-water mark for long, and what was committed above it is personal data as well.
+    (after) => Effect.map(driver.readStored({ after, limit, extent: "visible" }), ({ events }) => events)
   ).pipe(Stream.map(({ data, metadata, stream, tags, version }): StoredItem => ({
     location: { source: "events", owner: stream, key: String(version) },
     stream,
@@ -155,7 +156,7 @@ const addPlaintext = (
 
 /**
  * Returns the report of a subject and all streams with encrypted data of it. Reads the stores twice, page by page: first to decrypt the
- * subject's values, then to find these in plaintext.
+ * subject's values, then to find these in plaintext. It finds what was committed before it began.
  *
  * @since 0.1.0
  * @category accessors

@@ -63,7 +63,7 @@ export type PgLogReader = Pick<
  */
 export const make = (query: PgStatement, schema: string): PgLogReader => {
   const columns = columnsOf("event")
-  const storedPage = `select * from ${schema}.read_stored($1, $2, $3)`
+  const storedPage = `select * from ${schema}.read_stored($1, $2, $3, $4)`
   const queryPage =
     `${selectPage} ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8) page`
   // A scalar subquery per position: one index lookup each.
@@ -81,7 +81,8 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
 
   return {
     readAll: readAll(query, schema),
-    readStored: ({ after, limit, links = false }) => storedEventPage(storedPage, [after, limit, links]),
+    readStored: ({ after, extent, limit, links = false }) =>
+      storedEventPage(storedPage, [after, limit, links, extent === "visible"]),
     readByQuery: ({ after, limit, query: items }) =>
       Effect.gen(function*() {
         const { scannedPositions } = yield* Limits

@@ -1,14 +1,17 @@
 /** Personal data and its erasure, while several processes write, read, project and erase concurrently. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Queue, Random, Redacted, Schedule, Schema, Stream } from "effect"
+import { DateTime, Effect, Layer, Queue, Random, Redacted, Schedule, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Erasure, EventStore, PersonalData, ProjectionStore, Projector } from "evsrc"
+import { Erasure, EventStore, PersonalData, ProjectionStore, Projector, Version } from "evsrc"
 import { PgKeyStore, PgStores } from "evsrc/pg"
 import { execFile } from "node:child_process"
 import * as Path from "node:path"
 import { promisify } from "node:util"
-import { freshDatabase } from "../support/Database.ts"
+import { internals } from "../../src/core/internals.ts"
+import type { Fingerprint } from "../../src/core/SchemaFingerprint.ts"
+import { StreamId } from "../../src/core/StreamId.ts"
+import { freshDatabase, layerPostgres } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import * as PostgresTools from "../support/PostgresTools.ts"
 import * as Proxy from "../support/Proxy.ts"
@@ -334,6 +337,43 @@ describe("erasure, with the keys in the same database", () => {
         assert.deepStrictEqual(Array.from(read.values()), ["secret-3", "secret-4"])
       }).pipe(Effect.provide(oneDatabase(url)))
     }), timeout)
+
+  it.live("finds what was committed while another append is in flight", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const { driver } = store[internals]
+      const { config } = yield* PgClient.PgClient
+      const job = yield* Effect.provide(PgClient.makeClient(config), Reactivity.layer)
+      yield* job`begin`
+      yield* job`select 1 from evsrc.append_one(true, 'job', null, null, gen_random_uuid(), 'Ran', 1, '{}', '{}')`
+      const { position } = yield* store.append(PersonEvent, "Person-ann", [nameOf(1)], {
+        metadata: { actor: "secret-1" }
+      })
+      assert.strictEqual(yield* store.head, 0n)
+      yield* driver.snapshots.write({
+        stream: StreamId.make("Person-ann"),
+        fingerprint: "print" as Fingerprint,
+        version: Version.make(1),
+        position,
+        eventId: crypto.randomUUID(),
+        state: `{"badge":"SECRET-1"}`,
+        takenAt: yield* DateTime.now
+      })
+      const { found } = yield* Erasure.erase("ann")
+      assert.deepStrictEqual(found.encrypted, { events: 1, snapshots: 0, documents: 0 })
+      assert.deepStrictEqual(found.streams, ["Person-ann"])
+      assert.deepStrictEqual(found.plaintext?.map(({ path }) => path), ["metadata.actor"])
+      assert.deepStrictEqual(yield* driver.snapshots.page(undefined, 10), [])
+      yield* job`rollback`
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        PgStores.layer.pipe(
+          Layer.provideMerge(PgKeyStore.layerWith({ maxAge: "50 millis" })),
+          Layer.provideMerge(layerPostgres({ poolSize: 6 }))
+        )
+      )
+    ), timeout)
 
   it.live(
     "is rejected within a transaction",

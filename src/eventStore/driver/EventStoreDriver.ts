@@ -159,7 +159,10 @@ export interface EventStoreDriver {
    */
   readonly readAll: (page: LogPage) => Effect.Effect<PageOfEvents, EventStoreError>
 
-  /** Reads one page of the log as it is stored, byte for byte, for exports and proofs. Order and high-water mark are those of `readAll`. */
+  /**
+   * Reads one page of the log as it is stored, byte for byte, for exports and proofs. Order and high-water mark are those of `readAll`. With the extent
+   * `"visible"` it also returns visible events above the mark; others may still appear between them.
+   */
   readonly readStored: (
     page: StoredPage
   ) => Effect.Effect<{ readonly events: ReadonlyArray<StoredEvent>; readonly head: Position }, EventStoreError>

@@ -82,6 +82,8 @@ export interface StoredPage {
   readonly limit: number
   /** Whether to look up the event before each in its stream too. */
   readonly links?: boolean | undefined
+  /** Where the events end: at the high-water mark (`"final"`, the default), or with the last visible event (`"visible"`). */
+  readonly extent?: "final" | "visible" | undefined
 }
 
 /**
