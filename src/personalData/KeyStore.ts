@@ -39,7 +39,7 @@ export interface KeyStoreOptions {
   /** How many keys a process caches; 10,000 by default. */
   readonly capacity?: number | undefined
   /**
-   * How long a call of the driver may take before it fails with `KeyStoreUnavailable`; 15 seconds by default, which is more than the
+   * How long a call of the driver may take before it fails with `KeyStoreUnavailable`; 25 seconds by default, which is more than the
    * statements of `PgKeyStore` may take by default. A finite duration.
    */
   readonly timeout?: Duration.Input | undefined
@@ -96,7 +96,7 @@ export const make = Effect.fnUntraced(
     unbounded: KeyStoreDriver,
     options: KeyStoreOptions = {}
   ): Effect.fn.Return<KeyStore["Service"], never, Aead.Aead | SecureRandom.SecureRandom> {
-    const timeout = Duration.fromInputUnsafe(options.timeout ?? "15 seconds")
+    const timeout = Duration.fromInputUnsafe(options.timeout ?? "25 seconds")
     if (!Duration.isFinite(timeout) || !Duration.isPositive(timeout)) {
       return yield* Effect.die(
         new Error(
