@@ -48,7 +48,10 @@ describe("docs/reference.md", () => {
       .filter((name) => name.endsWith(".ts") && !name.startsWith("testing"))
     const made = files.flatMap((name) =>
       Array.from(
-        read(`src/${name}`).matchAll(/(?:Effect\.fn\(|withSpan\((?:[\w()]+, )?\s*)["`]([^"`]+)["`]/g),
+        // The name comes first, or after the effect and before the attributes.
+        read(`src/${name}`).matchAll(
+          /(?:Effect\.fn\(|withSpan\((?:[\w()]+, )?\s*|^\s+(?=[^\n]+,\n\s+\{ "evsrc\.))["`]([^"`]+)["`]/gm
+        ),
         ([, span]) => span!.replace(/\$\{(\w+)\._tag\}/, "<$1>")
       )
     )
