@@ -61,6 +61,8 @@ export interface PageOptions {
   readonly batchSize: number
   /** The maximum number of events in any page. */
   readonly maxBatchSize: number
+  /** The maximum number of events in the first page; `batchSize` by default. */
+  readonly firstBatchSize?: number | undefined
   /** The consumer, if the reader also returns events of types that it does not know. */
   readonly stopsAtUnknown?: Consumer | undefined
 }
@@ -71,7 +73,10 @@ export interface PageOptions {
  * @since 0.1.0
  * @category constructors
  */
-export const make = ({ batchSize, driver, filter, maxBatchSize, stopsAtUnknown }: PageOptions): PageReader => {
+export const make = (
+  { batchSize, driver, filter, firstBatchSize = batchSize, maxBatchSize, stopsAtUnknown }: PageOptions
+): PageReader => {
+  let size = firstBatchSize
   let marks: Marks = { confirmed: undefined, latest: undefined }
   const unknown = unknownTypesOf(driver, stopsAtUnknown)
   let ahead: Fiber.Fiber<Page, EventStoreError> | undefined
@@ -101,7 +106,8 @@ export const make = ({ batchSize, driver, filter, maxBatchSize, stopsAtUnknown }
 
   return {
     read: Effect.fnUntraced(function*(after) {
-      const page = yield* ahead === undefined ? fetch(after, batchSize) : Fiber.join(ahead)
+      const page = yield* ahead === undefined ? fetch(after, size) : Fiber.join(ahead)
+      size = batchSize
       ahead = page.isLast
         ? undefined
         : yield* Effect.forkChild(fetch(page.reached, nextLimit(page.events, batchSize, maxBatchSize)))

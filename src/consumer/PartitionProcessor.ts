@@ -59,6 +59,8 @@ export interface PartitionOptions {
   readonly batchSize: number
   /** The maximum number of events in any page. */
   readonly maxBatchSize: number
+  /** The maximum number of events in the first page; `batchSize` by default. */
+  readonly firstBatchSize?: number | undefined
   /** The pause before an event at which the consumer has stopped is tried again. */
   readonly retryDelay: { readonly first: Duration.Duration; readonly max: Duration.Duration }
   /** Open while a request to retry or skip a parked key may be waiting. */
@@ -142,6 +144,7 @@ export const run = Effect.fnUntraced(function*(
     filter,
     batchSize,
     maxBatchSize,
+    firstBatchSize: options.firstBatchSize,
     stopsAtUnknown: consumer.unknownTypes === "stop" ? consumer : undefined
   })
   return yield* Effect.ensuring(

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -18,6 +19,8 @@ import type * as PartitionLease from "../worker/PartitionLease.ts"
 import type { BatchProcessor, LeasedPartition } from "./BatchProcessor.ts"
 import { type Handler, handleSingle, type HandlingConsumer } from "./EventHandling.ts"
 import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./Failure.ts"
+import * as VainWaits from "./VainWaits.ts"
+import { placeOf } from "./VainWaits.ts"
 
 /**
  * Returns a processor that handles each event outside any transaction, at least once. When the checkpoint cannot be moved, this process does
@@ -32,6 +35,7 @@ export const make = (
   policy: Retries.RetryPolicy
 ): BatchProcessor => {
   const handledOf = makeHandled()
+  let waitedOf: ReturnType<typeof VainWaits.make> | undefined
   return {
     consumer,
     grows: false,
@@ -40,6 +44,7 @@ export const make = (
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
           const done = handledOf(leased)
+          const waited = (waitedOf ??= VainWaits.make(yield* Clock.Clock))(leased)
           const isLocked = isLockedIn(consumer, leased)
           /** Whether an event of another key was handled after a lock was not free. */
           let goesOn = false
@@ -57,9 +62,12 @@ export const make = (
             }
             if (parked.has(key)) continue
             const isBefore = done.has(placeOf(event))
+            const isOnce = !goesOn && failures.some(isLocked)
             const { failed, isStopping } = isBefore
               ? handledBefore
-              : yield* handleIt(event, !goesOn && failures.some(isLocked))
+              : isOnce && waited.get(event) !== undefined
+              ? { failed: waited.get(event), isStopping: false }
+              : yield* handleIt(event, isOnce)
             if (failed === "untried") {
               untriedFrom = event.position
               break
@@ -78,7 +86,7 @@ export const make = (
           const locked = failures.filter(isLocked)
           // The lock may have become free since, and that may be why the others go on.
           const freed = goesOn
-            ? yield* tryAgain(locked, handleIt, { done, failures })
+            ? yield* tryAgain(locked, policy.retryTimeout, handleIt, { done, failures })
             : locked.map(({ event }) => event)
           for (const { position } of freed) untriedFrom = least(untriedFrom, position)
           const isTried = ({ event }: Pick<Failure, "event">) =>
@@ -96,6 +104,7 @@ export const make = (
             if (isTried({ event })) done.delete(placeOf(event))
           }
           if (!goesOn && locked[0] !== undefined && committed.advanced === "advanced") {
+            waited.set(locked)
             return yield* othersWait(locked[0])
           }
           return committed
@@ -120,14 +129,21 @@ const makeHandled = () => {
 
 const least = (a: Position | undefined, b: Position): Position => a === undefined || b < a ? b : a
 
-/** Handles events that waited for locks once more, and returns those that did not fail. Their keys go on from there. */
+/**
+ * Handles events that waited for locks once more, and returns those that did not fail. Their keys go on from there. The others of the partition wait
+ * meanwhile, so no event is tried later than the timeout after the first.
+ */
 const tryAgain = Effect.fnUntraced(function*(
   locked: ReadonlyArray<Failure>,
+  timeout: Duration.Duration,
   handleIt: (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>,
   { done, failures }: { readonly done: Set<string>; readonly failures: Array<Failure> }
 ): Effect.fn.Return<ReadonlyArray<EncodedEvent>, EventStoreError> {
   const freed: Array<EncodedEvent> = []
+  const clock = yield* Clock.Clock
+  const begun = clock.monotonicTimeNanosUnsafe()
   for (const failure of locked) {
+    if (Number(clock.monotonicTimeNanosUnsafe() - begun) > Duration.toMillis(timeout) * 1_000_000) break
     const { attempts = 1, event } = failure
     const { failed } = yield* handleIt(event, attempts > 1)
     if (failed === undefined) done.add(placeOf(event))
@@ -136,9 +152,6 @@ const tryAgain = Effect.fnUntraced(function*(
   }
   return freed
 })
-
-/** Ids alone may repeat: the store does not compare them, and a program may provide its own `IdGenerator`. A log that was set back may repeat positions. */
-const placeOf = ({ id, position }: EncodedEvent): string => `${position} ${id}`
 
 /** The result of handling an event. The event is untried when the worker stops before its handler has ended, or before the next attempt. */
 interface Handled {

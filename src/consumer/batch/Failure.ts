@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
+import { EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
 import * as LockWait from "../../core/lockWait.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type * as Consumer from "../Consumer.ts"
@@ -82,10 +82,23 @@ export const isLockedIn =
  * @since 0.1.0
  * @category constructors
  */
-export const othersWait = ({ error }: Failure): EventStoreError =>
-  storeError(
+export const othersWait = ({ error }: Failure): EventStoreError => {
+  const waits = storeError(
     new StoreUnavailable({
       message: `${error.message}; nothing is parked, because no event of another key could be handled meanwhile`,
       cause: undefined
     })
   )
+  waiting.add(waits)
+  return waits
+}
+
+const waiting = new WeakSet<EventStoreError>()
+
+/**
+ * Returns whether an error is from `othersWait`. Then a larger batch may have an event of another key.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOthersWait = (error: unknown): boolean => error instanceof EventStoreError && waiting.has(error)

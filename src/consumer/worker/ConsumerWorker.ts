@@ -24,6 +24,7 @@ import * as LimitedLog from "../../core/telemetry/LimitedLog.ts"
 import * as OutageLog from "../../core/telemetry/OutageLog.ts"
 import * as EventStore from "../../eventStore/EventStore.ts"
 import type { BatchProcessor } from "../batch/BatchProcessor.ts"
+import { isOthersWait } from "../batch/Failure.ts"
 import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
@@ -89,6 +90,7 @@ export const make = Effect.fnUntraced(function*(
         `${consumer.id}: ${attempts} more attempts at events failed within a minute; each is logged at the level Debug`
       )
     },
+    batchSizes: new Map(),
     hasStarted: false,
     state: WorkerState.initial(clock.currentTimeMillisUnsafe(), settings),
     leasedUntil: -Infinity
@@ -390,6 +392,7 @@ const runPartition = (
       partitions,
       batchSize: settings.batchSize,
       maxBatchSize: settings.maxBatchSize,
+      firstBatchSize: worker.batchSizes.get(partition),
       retryDelay: settings.retryDelay,
       requests,
       stopTimeout: settings.stopTimeout,
@@ -403,6 +406,7 @@ const runPartition = (
       if (exit.value !== undefined) yield* yieldToNewerCode(worker, generation, partition, exit.value)
       return
     }
+    widenBatch(worker, partition, exit.cause)
     const failure = failureOf(exit.cause)
     const { retryDelays } = yield* dispatch(worker, { _tag: "PartitionFailed", assignment, ...failure })
     yield* publish(worker)
@@ -411,6 +415,25 @@ const runPartition = (
   }).pipe(
     Effect.annotateLogs({ consumer: worker.processor.consumer.id, partition: assignment.partition })
   )
+
+/** Behind events that wait for locks, a larger batch may have an event of another key. */
+const widenBatch = (
+  { batchSizes, settings: { batchSize, pageSize } }: Worker,
+  partition: number,
+  cause: Cause.Cause<unknown>
+) => {
+  if (Option.exists(Cause.findErrorOption(cause), isOthersWait)) {
+    batchSizes.set(
+      partition,
+      Math.min(8 * (batchSizes.get(partition) ?? batchSize), Math.max(batchSize, maxWidened), pageSize)
+    )
+  } else {
+    batchSizes.delete(partition)
+  }
+}
+
+/** The maximum number of events in such a batch: all of them may wait for a lock. */
+const maxWidened = 500
 
 const reported = Effect.fnUntraced(function*(worker: Worker, partition: number, report: PartitionReport.Report) {
   const { applied, ...status } = report

@@ -48,6 +48,8 @@ export interface Worker {
   readonly running: Map<number, Running>
   readonly outages: OutageLog.OutageLog
   readonly logs: PartitionReport.ProcessorLogs
+  /** The sizes of the next batches of partitions whose last batch had only events that wait for locks. */
+  readonly batchSizes: Map<number, number>
   /** Whether the worker knows that the consumer need not wait for an earlier version. */
   hasStarted: boolean
   state: WorkerState.WorkerState

@@ -50,6 +50,8 @@ export interface WorkerOptions {
 export interface Settings extends WorkerState.Timing {
   readonly batchSize: number
   readonly maxBatchSize: number
+  /** The maximum number of events that a read of the log returns. */
+  readonly pageSize: number
   readonly generation: string | undefined
   readonly stopTimeout: Duration.Duration
 }
@@ -89,6 +91,7 @@ export const settingsOf = Effect.fnUntraced(function*(
   }
   return {
     batchSize,
+    pageSize,
     maxBatchSize: options.batchSize === undefined && grows ? Math.min(5000, pageSize) : batchSize,
     lease,
     retryDelay: {
