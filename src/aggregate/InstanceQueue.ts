@@ -16,6 +16,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import * as LockWait from "../core/lockWait.ts"
 import type { Version } from "../core/Version.ts"
 import type { StreamLock } from "../eventStore/driver/EventStoreDriver.ts"
 import type { CachedState } from "./AggregateState.ts"
@@ -348,17 +349,17 @@ const remember = (sent: Map<string, Effect.Effect<unknown>>, commandId: string, 
 }
 
 const tooMany = (stream: string, maxWaiting: number): EventStoreError =>
-  storeError(
+  LockWait.ofKey(storeError(
     new StoreUnavailable({
       message:
         `${maxWaiting} commands on "${stream}" wait or are in flight in this process, which is the maximum (maxWaiting); this one was `
         + "not decided. Send it again later, or raise maxWaiting of Aggregate.layer",
       cause: undefined
     })
-  )
+  ))
 
 const waitedTooLong = (stream: string, commands: number): EventStoreError =>
-  storeError(
+  LockWait.ofKey(storeError(
     new StoreUnavailable({
       message:
         `The command waited ${turnTimeout} for its turn on "${stream}" behind ${
@@ -367,4 +368,4 @@ const waitedTooLong = (stream: string, commands: number): EventStoreError =>
         + "decided. Send it again later",
       cause: undefined
     })
-  )
+  ))

@@ -1,5 +1,5 @@
 /**
- * Marks lock timeouts that concern the events of one key only. Internal: the package does not export it.
+ * Marks waits for locks and turns that have timed out and concern the events of one key only. Internal: the package does not export it.
  *
  * @since 0.1.0
  */
@@ -59,7 +59,7 @@ export const describe = (error: SqlError): string => {
 }
 
 /**
- * Marks the error of a lock timeout on rows, on a stream, or on something else of one key.
+ * Marks the error of a wait that has timed out and concerns one key: for a lock of rows or of a stream, or for the turn of a command.
  *
  * @since 0.1.0
  * @category combinators

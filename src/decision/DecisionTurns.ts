@@ -12,6 +12,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import * as LockWait from "../core/lockWait.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 
@@ -213,26 +214,26 @@ export const ofStore = (driver: EventStoreDriver): DecisionTurns => {
 }
 
 const tooMany = (command: string, key: string, maxWaiting: number): EventStoreError =>
-  storeError(
+  LockWait.ofKey(storeError(
     new StoreUnavailable({
       message:
         `${maxWaiting} decisions on ${key} wait or are in flight in this process, which is the maximum (maxWaiting); "${command}" was not `
         + "decided. Send it again later, or raise maxWaiting of Decision.layer",
       cause: undefined
     })
-  )
+  ))
 
 const waitedTooLong = (command: string, { places }: Turn): EventStoreError => {
   const longest = places.reduce(
     (longest, { line }) => line.decisions > longest.decisions ? line : longest,
     places[0]!.line
   )
-  return storeError(
+  return LockWait.ofKey(storeError(
     new StoreUnavailable({
       message: `"${command}" waited ${turnTimeout} for its turn on ${longest.name} behind ${
         Math.max(longest.decisions - 1, 0)
       } other decisions in this process; it was not decided. Send it again later`,
       cause: undefined
     })
-  )
+  ))
 }

@@ -1,18 +1,22 @@
 /** A handler whose wait for a lock times out: a lock of rows parks its key, and one that may concern all keys parks nothing. */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import { LockTimeoutError, SqlError } from "effect/sql/SqlError"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
-import type { EventStoreError } from "../../src/core/errors.ts"
-import { EventStore } from "../../src/eventStore/EventStore.ts"
+import { EventStoreError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Parking from "../../src/operations/Parking.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
-import type { Stores } from "../support/AccountFixtures.ts"
+import { AccountDecider, Open, type Stores } from "../support/AccountFixtures.ts"
 
 const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
 
@@ -28,7 +32,7 @@ const lockTimeout = (where: string | undefined) =>
 
 interface Made {
   readonly consumer: Parameters<typeof Parking.list>[0]
-  readonly layer: Layer.Layer<never, EventStoreError, EventStore | ProjectionStore.ProjectionStore>
+  readonly layer: Layer.Layer<never, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore>
 }
 
 type Make = (name: string, prefix: string, handle: (stream: string) => Effect.Effect<void, SqlError>) => Made
@@ -63,13 +67,7 @@ const kinds: Readonly<Record<string, Make>> = {
   }
 }
 
-/**
- * The cases.
- *
- * @since 0.1.0
- * @category suites
- */
-export const lockedKeys: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([kind, make]) => [
+const locks: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([kind, make]) => [
   test(`a lock of rows parks the key that needs it, and the others go on (${kind})`, function*() {
     const [name, prefix] = [unique("rows"), unique("row")]
     const handled: Array<string> = []
@@ -82,7 +80,7 @@ export const lockedKeys: ReadonlyArray<Case<Stores>> = Object.entries(kinds).fla
         handled.push(stream)
         return Effect.void
       }))
-    const { append } = yield* EventStore
+    const { append } = yield* EventStore.EventStore
     for (const stream of ["a", "b", "a"]) yield* append(Sent, `${prefix}${stream}`, [{ _tag: "Sent", n: 1 }])
     yield* Layer.build(layer)
     const [one] = yield* Effect.repeat(Effect.map(Parking.list(consumer), ({ items }) => items), {
@@ -115,7 +113,7 @@ export const lockedKeys: ReadonlyArray<Case<Stores>> = Object.entries(kinds).fla
           handled.push(stream)
           return Effect.void
         }))
-      const { append } = yield* EventStore
+      const { append } = yield* EventStore.EventStore
       yield* append(Sent, `${prefix}a`, [{ _tag: "Sent", n: 1 }])
       const { position } = yield* append(Sent, `${prefix}b`, [{ _tag: "Sent", n: 1 }])
       yield* Layer.build(layer)
@@ -131,3 +129,55 @@ export const lockedKeys: ReadonlyArray<Case<Stores>> = Object.entries(kinds).fla
     })
   )
 ])
+
+const busyInstances: ReadonlyArray<Case<Stores>> = [
+  test("a handler that sends a command to a busy instance parks its key, and the others go on", function*() {
+    const [name, prefix] = [unique("sends"), unique("send")]
+    const opened: Array<string> = []
+    const gate = yield* Deferred.make<void>()
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    const busy = `${prefix}busy`
+    const slow = yield* EventStore.make({
+      ...driver,
+      append: (request) =>
+        request.stream === `Account-${busy}`
+          ? Effect.andThen(Deferred.await(gate), driver.append(request))
+          : driver.append(request)
+    })
+    const handlers = yield* Layer.build(
+      Aggregate.layer(AccountDecider, { maxWaiting: 1 }).pipe(Layer.provide(Layer.succeed(EventStore.EventStore, slow)))
+    )
+    const open = (id: string) => Effect.provide(CommandBus.dispatch(Open, { id, owner: "ann" }), handlers)
+    const subscription = Subscription.make(name, {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      retry: Schedule.recurs(1),
+      handle: {
+        Sent: (_, { stream }) =>
+          open(stream).pipe(
+            Effect.catch((error) => error instanceof EventStoreError ? Effect.fail(error) : Effect.die(error)),
+            Effect.andThen(Effect.sync(() => opened.push(stream)))
+          )
+      }
+    })
+    yield* Effect.forkScoped(open(busy), { startImmediately: true })
+    const { append } = yield* EventStore.EventStore
+    for (const id of ["busy", "a", "b"]) yield* append(Sent, `${prefix}${id}`, [{ _tag: "Sent", n: 1 }])
+    yield* Layer.build(Subscription.layer([subscription], options))
+    const [one] = yield* Effect.repeat(Effect.map(Parking.list(subscription), ({ items }) => items), {
+      until: (items) => items.length > 0,
+      schedule: Schedule.spaced("20 millis")
+    }).pipe(Effect.timeout("20 seconds"))
+    equal([one?.stream, opened], [busy, [`${prefix}a`, `${prefix}b`]], "the parked key, and the others")
+    includes(one?.error ?? "", `1 commands on "Account-${busy}" wait`, "its error")
+    yield* Deferred.succeed(gate, undefined)
+  })
+]
+
+/**
+ * The cases.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const lockedKeys: ReadonlyArray<Case<Stores>> = [...locks, ...busyInstances]
