@@ -35,7 +35,7 @@ export const make = (
   policy: Retries.RetryPolicy
 ): BatchProcessor => {
   const handledOf = makeHandled()
-  let waitedOf: ReturnType<typeof VainWaits.make> | undefined
+  let waitsOf: ReturnType<typeof VainWaits.make> | undefined
   return {
     consumer,
     grows: false,
@@ -44,51 +44,26 @@ export const make = (
       Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
           const done = handledOf(leased)
-          const waited = (waitedOf ??= VainWaits.make(yield* Clock.Clock))(leased)
+          const waits = (waitsOf ??= VainWaits.make(yield* Clock.Clock))(leased)
           const isLocked = isLockedIn(consumer, leased)
-          /** Whether an event of another key was handled after a lock was not free. */
-          let goesOn = false
           const handleIt = retrying(handleSingle(consumer, handle, events), policy, leased, restore)
-          const applied: Array<ConsumerKey.Delivery> = []
-          const failures: Array<Failure> = []
-          const parked = new Set<string>()
-          let untriedFrom: Position | undefined
-          let last: Position | undefined
-          for (const delivery of ConsumerKey.deliveriesOf(events)) {
-            const { event, key } = delivery
-            if (last !== undefined && event.position !== last) {
-              untriedFrom = event.position
-              break
-            }
-            if (parked.has(key)) continue
-            const isBefore = done.has(placeOf(event))
-            const isOnce = !goesOn && failures.some(isLocked)
-            const { failed, isStopping } = isBefore
-              ? handledBefore
-              : isOnce && waited.get(event) !== undefined
-              ? { failed: waited.get(event), isStopping: false }
-              : yield* handleIt(event, isOnce)
-            if (failed === "untried") {
-              untriedFrom = event.position
-              break
-            }
-            if (failed === undefined) {
-              done.add(placeOf(event))
-              applied.push(delivery)
-              goesOn ||= !isBefore && failures.some(isLocked)
-            } else {
-              failures.push({ event, key, ...failed })
-              if (leased.parksAll !== true && stopsAt(consumer, failed.error)) break
-              parked.add(key)
-            }
-            if (isStopping) last = event.position
-          }
+          const { applied, failures, goesOn, ...handled } = yield* handleAll(
+            ConsumerKey.deliveriesOf(events),
+            (error) => leased.parksAll !== true && stopsAt(consumer, error),
+            isLocked,
+            handleIt,
+            done,
+            waits
+          )
           const locked = failures.filter(isLocked)
           // The lock may have become free since, and that may be why the others go on.
           const freed = goesOn
             ? yield* tryAgain(locked, policy.retryTimeout, handleIt, { done, failures })
             : locked.map(({ event }) => event)
-          for (const { position } of freed) untriedFrom = least(untriedFrom, position)
+          const untriedFrom = freed.reduce(
+            (untriedFrom, { position }) => least(untriedFrom, position),
+            handled.untriedFrom
+          )
           const isTried = ({ event }: Pick<Failure, "event">) =>
             untriedFrom === undefined || event.position < untriedFrom
           const committed = yield* commit({
@@ -104,7 +79,7 @@ export const make = (
             if (isTried({ event })) done.delete(placeOf(event))
           }
           if (!goesOn && locked[0] !== undefined && committed.advanced === "advanced") {
-            waited.set(locked)
+            waits.set(locked)
             return yield* othersWait(locked[0])
           }
           return committed
@@ -112,6 +87,60 @@ export const make = (
       )
   }
 }
+
+type Handle = (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>
+
+/** What was handled of a batch. */
+interface HandledBatch {
+  readonly applied: ReadonlyArray<ConsumerKey.Delivery>
+  readonly failures: Array<Failure>
+  readonly untriedFrom: Position | undefined
+  /** Whether an event of another key was handled after a lock was not free. */
+  readonly goesOn: boolean
+}
+
+/** Handles deliveries in order, until the worker stops or the consumer stops at one. */
+const handleAll = Effect.fnUntraced(function*(
+  deliveries: ReadonlyArray<ConsumerKey.Delivery>,
+  stops: (error: EventStoreError) => boolean,
+  isLocked: (failure: Failure) => boolean,
+  handleIt: Handle,
+  done: Set<string>,
+  waits: VainWaits.VainWaits
+): Effect.fn.Return<HandledBatch, EventStoreError> {
+  const applied: Array<ConsumerKey.Delivery> = []
+  const failures: Array<Failure> = []
+  const parked = new Set<string>()
+  let goesOn = false
+  let last: Position | undefined
+  for (const delivery of deliveries) {
+    const { event, key } = delivery
+    if (last !== undefined && event.position !== last) {
+      return { applied, failures, goesOn, untriedFrom: event.position }
+    }
+    if (parked.has(key)) continue
+    const isBefore = done.has(placeOf(event))
+    const isOnce = !goesOn && failures.some(isLocked)
+    const vain = isOnce ? waits.get(event) : undefined
+    const { failed, isStopping } = isBefore
+      ? handledBefore
+      : vain !== undefined
+      ? { failed: vain, isStopping: false }
+      : yield* handleIt(event, isOnce)
+    if (failed === "untried") return { applied, failures, goesOn, untriedFrom: event.position }
+    if (failed === undefined) {
+      done.add(placeOf(event))
+      applied.push(delivery)
+      goesOn ||= !isBefore && failures.some(isLocked)
+    } else {
+      failures.push({ event, key, ...failed })
+      if (stops(failed.error)) break
+      parked.add(key)
+    }
+    if (isStopping) last = event.position
+  }
+  return { applied, failures, goesOn, untriedFrom: undefined }
+})
 
 /** Returns a function that finds, by partition, the places of handled events that no checkpoint covers yet: at most a batch each. */
 const makeHandled = () => {
@@ -136,7 +165,7 @@ const least = (a: Position | undefined, b: Position): Position => a === undefine
 const tryAgain = Effect.fnUntraced(function*(
   locked: ReadonlyArray<Failure>,
   timeout: Duration.Duration,
-  handleIt: (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>,
+  handleIt: Handle,
   { done, failures }: { readonly done: Set<string>; readonly failures: Array<Failure> }
 ): Effect.fn.Return<ReadonlyArray<EncodedEvent>, EventStoreError> {
   const freed: Array<EncodedEvent> = []
