@@ -116,6 +116,8 @@ export const outside = <State>(): Turn<State> => turnOf(makeInstance<State>(), 0
  * @category models
  */
 export interface InstanceQueue<State> {
+  /** Returns the number of instances with commands that wait or are in flight. */
+  readonly size: () => number
   /** Runs an effect in its turn among those of the stream. The turn ends with the effect, or before by `pass`. */
   readonly inTurn: <A, E, R>(
     stream: string,
@@ -136,8 +138,10 @@ interface Gate {
 
 interface Instance<State> extends Gate {
   last: Sent<State> | undefined
-  /** The ends of appends by their command ids: of those in flight, and of the last that were written. */
+  /** The ends of the appends in flight, by their command ids. */
   readonly sent: Map<string, Effect.Effect<unknown>>
+  /** The command ids of the last appends that were written. */
+  readonly written: Set<string>
   isStale: boolean
   /** How many commands have arrived. */
   arrivals: number
@@ -150,8 +154,8 @@ interface Instance<State> extends Gate {
   contention: number
 }
 
-/** How many command ids of an instance are remembered, while commands wait or are in flight. */
-const maxRemembered = 2_000
+/** How many command ids of an instance that were written are remembered, while commands wait or are in flight. */
+const maxRemembered = 100
 
 /** After so many conflicts in a row, commands are decided under a lock of the stream. */
 const maxConflicts = 2
@@ -165,6 +169,7 @@ const makeInstance = <State>(): Instance<State> => ({
   commands: 0,
   last: undefined,
   sent: new Map(),
+  written: new Set(),
   isStale: false,
   arrivals: 0,
   verified: undefined,
@@ -199,6 +204,7 @@ export const make = <State>(maxWaiting: number): InstanceQueue<State> => {
   }
 
   return {
+    size: () => instances.size,
     inTurn: (stream, effect) =>
       Effect.uninterruptibleMask((restore) => {
         const instance = enter(stream)
@@ -288,9 +294,10 @@ const turnOf = <State>(
           verify(arrivals, version)
         }
       },
-      sentUnder: (commandId) => instance.sent.get(commandId),
+      sentUnder: (commandId) =>
+        instance.sent.get(commandId) ?? (instance.written.has(commandId) ? Effect.void : undefined),
       forget: (commandId) => {
-        instance.sent.delete(commandId)
+        instance.written.delete(commandId)
       },
       sent: (state, lastErasure, behind, commandId) => {
         const chain = behind?.chain ?? { isBroken: false }
@@ -304,7 +311,7 @@ const turnOf = <State>(
         }
         // What is sent behind an append that was not written is not written either.
         if (!chain.isBroken) instance.last = sent
-        if (commandId !== undefined) remember(instance.sent, commandId, Deferred.await(sent.outcome))
+        if (commandId !== undefined) instance.sent.set(commandId, Deferred.await(sent.outcome))
         return sent
       },
       ended: (sent, state, isConflict) => {
@@ -321,9 +328,8 @@ const turnOf = <State>(
           instance.conflicts = 0
         }
         if (sent.commandId !== undefined) {
-          // Without the state.
-          if (state === undefined) instance.sent.delete(sent.commandId)
-          else instance.sent.set(sent.commandId, Effect.void)
+          instance.sent.delete(sent.commandId)
+          if (state !== undefined) remember(instance.written, sent.commandId)
         }
         Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
       },
@@ -339,11 +345,11 @@ const turnOf = <State>(
   }
 }
 
-const remember = (sent: Map<string, Effect.Effect<unknown>>, commandId: string, end: Effect.Effect<unknown>): void => {
-  sent.set(commandId, end)
-  if (sent.size <= maxRemembered) return
-  for (const oldest of sent.keys()) {
-    sent.delete(oldest)
+const remember = (written: Set<string>, commandId: string): void => {
+  written.add(commandId)
+  if (written.size <= maxRemembered) return
+  for (const oldest of written) {
+    written.delete(oldest)
     return
   }
 }

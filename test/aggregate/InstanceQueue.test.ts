@@ -1,6 +1,6 @@
 /** Turns of the commands of an instance: one at a time, each passed on, wherever a fiber is interrupted. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Random } from "effect"
+import { Deferred, Effect, Exit, Fiber, Random } from "effect"
 import * as Scheduler from "effect/Scheduler"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as InstanceQueue from "../../src/aggregate/InstanceQueue.ts"
@@ -41,6 +41,27 @@ describe("InstanceQueue", () => {
       }),
     60_000
   )
+  it.live("forgets each of 10,000 instances when its commands have ended, whatever became of them", () =>
+    Effect.gen(function*() {
+      const queue = InstanceQueue.make<number>(1_000)
+      const gate = yield* Deferred.make<void>()
+      const command = (i: number) => (turn: InstanceQueue.Turn<number>) =>
+        Effect.gen(function*() {
+          yield* Deferred.await(gate)
+          if (i % 2 === 0) turn.pass()
+          return yield* i % 3 === 0 ? Effect.fail("rejected") : Effect.yieldNow
+        })
+      const fibers = yield* Effect.forEach(
+        Array.from({ length: 12_000 }, (_, i) => i),
+        (i) => Effect.forkChild(queue.inTurn(`s${i % 10_000}`, command(i)), { startImmediately: true })
+      )
+      assert.strictEqual(queue.size(), 10_000)
+      for (const [i, fiber] of fibers.entries()) if (i % 7 === 0) fiber.interruptUnsafe()
+      yield* Deferred.succeed(gate, undefined)
+      yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
+      assert.strictEqual(queue.size(), 0)
+    }))
+
   it.effect.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY])(
     "rejects a maxWaiting of %d when the layer is built",
     (maxWaiting) =>
