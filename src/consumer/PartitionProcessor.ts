@@ -222,7 +222,8 @@ const processPages = Effect.fnUntraced(function*(
       // The rest is read again. If the worker stops, it is interrupted there.
       if (done.isPartial) yield* pages.discard
       else if (page.isLast) {
-        yield* Effect.raceFirst(events[internals].driver.changed(checkpoint.position), requests.await)
+        const { driver } = events[internals]
+        yield* Effect.raceFirst(driver.changed(checkpoint.position, { mayEndEarly: true }), requests.await)
       }
       continue
     }

@@ -320,7 +320,7 @@ export const logPages = (
     return Stream.paginate(
       { after: start, wait: false },
       Effect.fnUntraced(function*({ after, wait }) {
-        if (wait) yield* driver.changed(after.position)
+        if (wait) yield* driver.changed(after.position, { mayEndEarly: true })
         const { events, isLast, reached } = yield* read(pageAt(after))
         return [events, isLast && !follow ? Option.none() : Option.some({ after: reached, wait: isLast })] as const
       })

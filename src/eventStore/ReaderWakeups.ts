@@ -18,6 +18,18 @@ import * as Background from "../core/telemetry/background.ts"
 /** An append in flight may keep the high-water mark below a position that it had reached before, but seldom for so many milliseconds. */
 const maxBelow = 1_000
 
+/** How many readers a wake-up ends at once. More of them wait for the mark, which one statement reads for all. */
+const maxEarly = 4
+
+/** A reader that waits. */
+interface Waiter {
+  readonly after: Position
+  readonly mayEndEarly: boolean
+  readonly done: Deferred.Deferred<void, EventStoreError>
+  /** Since when, in milliseconds, the high-water mark is below `after`. */
+  belowSince: number | undefined
+}
+
 /**
  * The watcher of a log's high-water mark.
  *
@@ -28,8 +40,14 @@ export interface ReaderWakeups {
   /**
    * Ends when the high-water mark is above a position; fails when it cannot be read. With `endsBelow` it also ends when the mark stays below the
    * position for a second: then the log may have been set back, and the reader finds out by its next read.
+   *
+   * With `mayEndEarly` a wake-up ends it before the mark is read, which saves the reader a statement. If the reader finds nothing new, and waits after
+   * the same position again, it waits for the mark.
    */
-  readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
+  readonly changed: (
+    after: Position,
+    options?: { readonly mayEndEarly?: boolean | undefined }
+  ) => Effect.Effect<void, EventStoreError>
   /** Tells the watcher that the log has probably grown. */
   readonly wake: Effect.Effect<void>
 }
@@ -46,17 +64,29 @@ export const make = Effect.fnUntraced(function*(options: {
   /** Whether readers have reached the positions after which they wait. The caller that waits for a checkpoint has not. `false` by default. */
   readonly endsBelow?: boolean
 }): Effect.fn.Return<ReaderWakeups, never, Scope.Scope> {
-  const waiting = new Set<{
-    readonly after: Position
-    readonly done: Deferred.Deferred<void, EventStoreError>
-    /** Since when, in milliseconds, the high-water mark is below `after`. */
-    belowSince: number | undefined
-  }>()
+  const waiting = new Set<Waiter>()
   const wakeUp = Latch.makeUnsafe(false)
+  /** Whether a wake-up has come since the last look at the waiting readers. */
+  let hasGrown = false
+  /** The positions of the readers that the last wake-up has ended early. */
+  let endedEarly: ReadonlySet<Position> = new Set()
+
+  const endEarly = (): void => {
+    const early = Array.from(waiting).filter(({ mayEndEarly }) => mayEndEarly)
+    if (early.length > maxEarly) return
+    endedEarly = new Set(early.map(({ after }) => after))
+    for (const waiter of early) {
+      waiting.delete(waiter)
+      Deferred.doneUnsafe(waiter.done, Exit.void)
+    }
+  }
 
   const watchOnce = Effect.gen(function*() {
     yield* wakeUp.await
     wakeUp.closeUnsafe()
+    if (waiting.size === 0) return
+    if (hasGrown) endEarly()
+    hasGrown = false
     if (waiting.size === 0) return
     const waiters = Array.from(waiting)
     const head = yield* Effect.exit(options.head)
@@ -78,14 +108,20 @@ export const make = Effect.fnUntraced(function*(options: {
   yield* Effect.forkScoped(Background.withoutSpans(Effect.forever(watchOnce)))
 
   return {
-    changed: (after) =>
+    changed: (after, { mayEndEarly = false } = {}) =>
       Effect.suspend(() => {
-        const waiter = { after, done: Deferred.makeUnsafe<void, EventStoreError>(), belowSince: undefined }
+        const waiter: Waiter = {
+          after,
+          mayEndEarly: mayEndEarly && !endedEarly.has(after),
+          done: Deferred.makeUnsafe(),
+          belowSince: undefined
+        }
         waiting.add(waiter)
         wakeUp.openUnsafe()
         return Effect.onInterrupt(Deferred.await(waiter.done), () => Effect.sync(() => waiting.delete(waiter)))
       }),
     wake: Effect.sync(() => {
+      hasGrown = true
       wakeUp.openUnsafe()
     })
   }

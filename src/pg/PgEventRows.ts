@@ -69,7 +69,14 @@ const isMetadata = (metadata: unknown): metadata is Metadata =>
 /** PostgreSQL has infinite times, which only a manual change can write. */
 const isTime = (time: unknown): boolean => time instanceof Date && !Number.isNaN(time.getTime())
 
-const timeOf = (time: Date): DateTime.Utc => DateTime.makeUnsafe(isTime(time) ? time : 0)
+const timeOf = (time: Date): DateTime.Utc => {
+  const millis = isTime(time) ? time.getTime() : 0
+  // The events of an append have the same time, and a DateTime costs as much as a payload to parse.
+  if (lastTime.epochMilliseconds !== millis) lastTime = DateTime.makeUnsafe(millis)
+  return lastTime
+}
+
+let lastTime = DateTime.makeUnsafe(0)
 
 /** PostgreSQL accepts JSON that JavaScript cannot parse, such as very deep nesting. */
 const parsed = (text: string): Schema.Json | undefined => {

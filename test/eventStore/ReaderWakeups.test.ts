@@ -41,4 +41,75 @@ describe("a waiting reader", () => {
       yield* TestClock.adjust("50 millis")
       yield* Fiber.join(reader)
     }))
+
+  const counted = Effect.gen(function*() {
+    let head = at(1)
+    let reads = 0
+    const { changed, wake } = yield* ReaderWakeups.make({
+      head: Effect.sync(() => {
+        reads++
+        return head
+      })
+    })
+    const wait = (after: number) =>
+      Effect.tap(
+        Effect.forkChild(changed(at(after), { mayEndEarly: true }), { startImmediately: true }),
+        () => settle
+      )
+    const grow = (to: number) =>
+      Effect.andThen(
+        Effect.suspend(() => {
+          head = at(to)
+          return wake
+        }),
+        settle
+      )
+    const readsSince = () => {
+      const before = reads
+      return () => reads - before
+    }
+    return { grow, readsSince, wait, wake }
+  })
+  const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
+
+  it.effect("that may end early goes on at a wake-up before the mark is read", () =>
+    Effect.gen(function*() {
+      const { grow, readsSince, wait, wake } = yield* counted
+      const reader = yield* wait(1)
+      const reads = readsSince()
+      yield* grow(2)
+      assert.isDefined(reader.pollUnsafe())
+      assert.strictEqual(reads(), 0)
+
+      // It has found nothing new, because an append in flight held the mark back, and waits for the mark.
+      const again = yield* wait(2)
+      yield* wake
+      yield* settle
+      assert.isDefined(again.pollUnsafe(), "the first wake-up after this position")
+      const third = yield* wait(2)
+      yield* Effect.repeat(Effect.andThen(wake, settle), { times: 3 })
+      assert.isUndefined(third.pollUnsafe())
+      yield* grow(3)
+      yield* Fiber.join(third)
+    }))
+
+  it.effect("waits for the mark, which is read once for all, when there are many", () =>
+    Effect.gen(function*() {
+      const { grow, readsSince, wait, wake } = yield* counted
+      const readers = yield* Effect.forEach([1, 1, 1, 1, 2], wait)
+      const reads = readsSince()
+      yield* wake
+      yield* settle
+      assert.isTrue(readers.every((reader) => reader.pollUnsafe() === undefined))
+      yield* grow(2)
+      assert.deepStrictEqual(readers.map((reader) => reader.pollUnsafe() !== undefined), [
+        true,
+        true,
+        true,
+        true,
+        false
+      ])
+      assert.strictEqual(reads(), 2)
+      yield* Fiber.interrupt(readers[4]!)
+    }))
 })

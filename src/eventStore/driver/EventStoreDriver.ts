@@ -272,8 +272,14 @@ export interface EventStoreDriver {
     page: { readonly after: TagIndexRow | undefined; readonly limit: number }
   ) => Effect.Effect<TagIndexPage, EventStoreError>
 
-  /** Ends as soon as the high-water mark is above `after`. */
-  readonly changed: (after: Position) => Effect.Effect<void, EventStoreError>
+  /**
+   * Ends as soon as the high-water mark is above `after`. With `mayEndEarly`, for a caller that reads the log next and waits again if there is nothing
+   * new, it may end as soon as the mark has probably grown.
+   */
+  readonly changed: (
+    after: Position,
+    options?: { readonly mayEndEarly?: boolean | undefined }
+  ) => Effect.Effect<void, EventStoreError>
 
   /** The driver of the snapshots that are stored beside these streams. */
   readonly snapshots: SnapshotDriver
