@@ -341,7 +341,7 @@ const decodeRead = <A>(
   encoded: EncodedEvent,
   { data, unannotated }: EventPersonalData.ReadableData
 ): Result.Result<A, Failure> => {
-  const decoded = decode({ ...encoded, data })
+  const decoded = decode(data === encoded.data ? encoded : { ...encoded, data })
   if (unannotated.length === 0) return decoded
   const fields = Array.from(new Set(unannotated), (field) => `"${field}"`).join(", ")
   const hint =

@@ -23,7 +23,7 @@ import * as Limits from "./Limits.ts"
 import { withinLog } from "./LogIdentity.ts"
 
 /**
- * How many events a page has unless an option says otherwise.
+ * How many events the first page has unless an option says otherwise. Later pages have twice as many.
  *
  * @since 0.1.0
  * @category constants
@@ -43,7 +43,7 @@ export interface ReadStreamOptions {
   readonly direction?: "forward" | "backward" | undefined
   /** How many events to read; all by default. */
   readonly limit?: number | undefined
-  /** How many events to fetch at a time; 500 by default. */
+  /** How many events to fetch at a time. By default 500, and 1,000 after the first page. */
   readonly pageSize?: number | undefined
 }
 
@@ -59,7 +59,7 @@ export interface ReadLogOptions<out Tag extends string = never> {
    * have that event fails the read with `LogDiverged`. Store the id beside a position.
    */
   readonly after?: Position.Position | LogPosition.LogPosition | undefined
-  /** How many events to fetch at a time; 500 by default. */
+  /** How many events to fetch at a time. By default 500, and 1,000 after the first page. */
   readonly pageSize?: number | undefined
   /** Only events that have these tags, or belong to these streams. */
   readonly where?: EventFilter<Tag> | undefined
@@ -138,13 +138,22 @@ export const readStream = (
       )
     }
     const first = from ?? Version.make(direction === "forward" ? 1 : Number.MAX_SAFE_INTEGER)
-    return streamPages(driver, { stream: name, direction, from: first, limit: pageSize }, limit)
+    return streamPages(
+      driver,
+      { stream: name, direction, from: first, limit: pageSize },
+      laterPageSize(limits, options),
+      limit
+    )
   })
 
-/** Reads the pages of one stream, up to `total` events. */
+const laterPageSize = (limits: Limits.Limits, options: { readonly pageSize?: number | undefined }): number =>
+  options.pageSize ?? Math.min(2 * defaultPageSize, limits.pageSize)
+
+/** Reads the pages of one stream, up to `total` events. Pages after the first have up to `later` events. */
 const streamPages = (
   driver: EventStoreDriver,
   first: StreamPage,
+  later: number,
   total: number
 ): Stream.Stream<EncodedEvent, EventStoreError> =>
   Stream.paginate(
@@ -159,7 +168,10 @@ const streamPages = (
           events,
           done
             ? Option.none()
-            : Option.some({ page: { ...page, from: Version.make(next), continues: true }, left: remaining })
+            : Option.some({
+              page: { ...page, from: Version.make(next), limit: later, continues: true },
+              left: remaining
+            })
         ] as const
       })
   )
@@ -302,7 +314,7 @@ export const logPages = (
         Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head)),
         ({ events, head, reached }) => ({ events, reached, isLast: reached.position >= head })
       )
-    const pageAt = ({ eventId, position }: LogPosition.LogPosition): LogPage => ({
+    const pageAt = ({ eventId, position }: LogPosition.LogPosition, limit: number): LogPage => ({
       after: position,
       afterEventId: eventId,
       limit,
@@ -318,11 +330,16 @@ export const logPages = (
     const wrongId = Limits.checkEventIds([start.eventId])
     if (wrongId !== undefined) return Stream.fail(wrongId)
     return Stream.paginate(
-      { after: start, wait: false },
-      Effect.fnUntraced(function*({ after, wait }) {
+      { after: start, limit, wait: false },
+      Effect.fnUntraced(function*({ after, limit, wait }) {
         if (wait) yield* driver.changed(after.position, { mayEndEarly: true })
-        const { events, isLast, reached } = yield* read(pageAt(after))
-        return [events, isLast && !follow ? Option.none() : Option.some({ after: reached, wait: isLast })] as const
+        const { events, isLast, reached } = yield* read(pageAt(after, limit))
+        return [
+          events,
+          isLast && !follow
+            ? Option.none()
+            : Option.some({ after: reached, limit: laterPageSize(limits, options), wait: isLast })
+        ] as const
       })
     )
   })

@@ -1,5 +1,5 @@
 import { assert, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Layer, Schema, Stream } from "effect"
 import { EventStore, Projection, ProjectionStore, Projector } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 
@@ -47,3 +47,29 @@ it.live("a projection does not read larger pages of large events", () =>
   Effect.gen(function*() {
     assert.strictEqual(Math.max(...yield* pagesOf(2_000, 20_000)), 500)
   }))
+
+it.live("reads of a stream and of the log ask for 500 events, then for 1,000, or for as many as an option says", () =>
+  Effect.gen(function*() {
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    const asked: Array<number> = []
+    const store = yield* EventStore.make({
+      ...driver,
+      readStream: (page) => {
+        asked.push(page.limit)
+        return driver.readStream(page)
+      },
+      readAll: (page) => {
+        asked.push(page.limit)
+        return driver.readAll(page)
+      }
+    })
+    const tick = Tick.cases.Ticked.make({ n: 1, text: "" })
+    yield* store.append(Tick, "long", Array.from({ length: 1_600 }, () => tick))
+    const count = (events: Stream.Stream<unknown, unknown>) =>
+      Effect.map(Stream.runCount(events), (count) => [count, asked.splice(0)])
+    assert.deepStrictEqual(yield* count(store.readStream(Tick, "long")), [1_600, [500, 1_000, 1_000]])
+    assert.deepStrictEqual(yield* count(store.readStream(Tick, "long", { limit: 1_500 })), [1_500, [500, 1_000]])
+    assert.deepStrictEqual(yield* count(store.readStream(Tick, "long", { pageSize: 900 })), [1_600, [900, 900]])
+    assert.deepStrictEqual(yield* count(store.readAll(Tick)), [1_600, [500, 1_000, 1_000]])
+    assert.deepStrictEqual(yield* count(store.readAll(Tick, { pageSize: 900 })), [1_600, [900, 900]])
+  }).pipe(Effect.provide(EventStore.layerMemory)))
