@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Option, Redacted, References, type Scope } from "effect"
+import { Config, ConfigProvider, Deferred, Effect, Fiber, Option, Redacted, References, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { Aggregate, EventStore, SnapshotPolicy } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
@@ -60,6 +60,24 @@ describe("snapshots on PostgreSQL", () => {
       yield* later
       assert.deepStrictEqual(yield* calls, ["read", "write"])
       assert.strictEqual((yield* storedSnapshot(decider, "a"))?.version, 12)
+    })))
+
+  it.live("a session that holds the table of snapshots holds up one command, for 2 seconds", () =>
+    onPostgres(Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const process = yield* startProcess()
+      const [held, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const holder = yield* Effect.forkScoped(sql.withTransaction(Effect.andThen(
+        sql`lock table evsrc.snapshots in access exclusive mode`,
+        Effect.andThen(Deferred.succeed(held, undefined), Deferred.await(mayEnd))
+      )))
+      yield* Deferred.await(held)
+      const ids = Array.from({ length: 20 }, (_, n) => `held-${n}`)
+      // Without a bound of its own, each read would wait for the statementTimeout of 10 seconds.
+      yield* Effect.timeout(Effect.forEach(ids, (id) => process.run(add(decider, id, 1))), "8 seconds")
+      yield* Deferred.succeed(mayEnd, undefined)
+      yield* Fiber.join(holder)
+      assert.deepStrictEqual(yield* process.calls, ["read"])
     })))
 
   it.live("a row that was written by hand is replaced once, or rejected by the table", () =>

@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Logger, Metric, References, Schema } from "effect"
+import { TestClock } from "effect/testing"
 import { Aggregate, Command, CommandBus, EventStore, SnapshotPolicy, StreamId, Version } from "evsrc"
+import * as Errors from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import { fakeSnapshot } from "./SnapshotFixtures.ts"
 
@@ -176,10 +178,56 @@ describe("snapshots", () => {
         ["WARN", "Counter-a", "A snapshot cannot be decoded; the state is folded from its events"],
         ["WARN", "Counter-a", "The last event of a snapshot is not in its stream; the state is folded from its events"],
         ["WARN", "Counter-a", "A state cannot be encoded, so no snapshot is written"],
-        ["WARN", "Counter-b", "A snapshot cannot be read"],
-        ["WARN", "Counter-b", "A snapshot cannot be written"]
+        ["WARN", "Counter-b", "A snapshot cannot be read; states are folded from their events: no read"],
+        ["WARN", "Counter-b", "A snapshot cannot be written: no write"]
       ])
     }))
+
+  it.effect("an outage writes one line and is tried at intervals, and its end writes one", () =>
+    Effect.gen(function*() {
+      const lines: Array<unknown> = []
+      let [isOut, tried] = [true, 0]
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      const down: Effect.Effect<never, Errors.EventStoreError> = Effect.fail(Errors.storeError(
+        new Errors.StoreUnavailable({ message: "connect ECONNREFUSED", cause: undefined })
+      ))
+      const { read, write } = driver.snapshots
+      const store = yield* EventStore.make({
+        ...driver,
+        snapshots: {
+          ...driver.snapshots,
+          read: (key) => {
+            tried++
+            return isOut ? down : read(key)
+          },
+          write: (...args) => isOut ? down : write(...args)
+        }
+      })
+      const decider = counter(SnapshotPolicy.every(1))
+      const addTo = (ids: string) =>
+        Effect.forEach(
+          Array.from({ length: 50 }, (_, n) => `${ids}${n}`),
+          (id) => Effect.andThen(add(decider, id, 1), store[internals].snapshots.settled)
+        ).pipe(
+          Effect.provideService(EventStore.EventStore, store),
+          Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(message))]))
+        )
+      yield* addTo("a")
+      assert.strictEqual(tried, 1, "reads in the first seconds of the outage")
+      yield* TestClock.adjust("6 seconds")
+      yield* addTo("b")
+      assert.strictEqual(tried, 2, "reads after 6 seconds")
+      yield* TestClock.adjust("6 seconds")
+      isOut = false
+      yield* addTo("c")
+      assert.strictEqual(tried, 52, "reads after the outage")
+      assert.deepStrictEqual(lines.flat(), [
+        "Snapshots cannot be read; states are folded from their events: connect ECONNREFUSED",
+        "Snapshots cannot be written: connect ECONNREFUSED",
+        "The read of snapshots has recovered after 12s",
+        "The write of snapshots has recovered after 12s"
+      ])
+    }).pipe(Effect.provide(EventStore.layerMemory)))
 
   it.effect("closing the store interrupts the write in progress and discards queued ones", () =>
     Effect.gen(function*() {

@@ -30,7 +30,7 @@ export const countStateRead = (caller: Context.Context<never>, isCached: boolean
 
 /** Counts a read of a snapshot. */
 export const countSnapshotRead = (
-  outcome: "hit" | "none" | "stale" | "undecodable" | "unsigned" | "failed"
+  outcome: "hit" | "none" | "stale" | "undecodable" | "unsigned" | "failed" | "skipped"
 ): Effect.Effect<void> => Metric.update(Metric.withAttributes(Metrics.snapshotReads, { outcome }), 1)
 
 /** Counts a snapshot that was due. */

@@ -8,11 +8,13 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
 import type { StreamId } from "../../core/StreamId.ts"
 import * as Version from "../../core/Version.ts"
 import type { Snapshot, SnapshotDriver, SnapshotKey } from "../../snapshot/SnapshotDriver.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
+import { inWords } from "../PgDeadlines.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as ReadBatcher from "./ReadBatcher.ts"
 
@@ -58,6 +60,21 @@ export const snapshotOf = (row: SnapshotRow): Snapshot => ({
   takenAt: DateTime.makeUnsafe(row.taken_at),
   ...(row.signature === null ? {} : { signature: row.signature })
 })
+
+/**
+ * How long a read waits, in milliseconds. Nothing needs a snapshot: when a session holds the table, the state is folded from the events instead.
+ */
+const timeout = 2_000
+
+const noAnswer = (): Effect.Effect<never, EventStoreError> =>
+  Effect.fail(storeError(
+    new StoreUnavailable({
+      message: `the database has not answered within ${
+        inWords(timeout)
+      }; a session may hold a lock on the table "snapshots"`,
+      cause: undefined
+    })
+  ))
 
 /** How many bytes the states of a statement have together, without the last one. */
 const maxBytes = 4 * 1024 * 1024
@@ -120,9 +137,13 @@ export const make = Effect.fnUntraced(function*(
   return (key) =>
     Effect.withFiber(({ context }) => {
       const isAlone = Context.getOrUndefined(context, sql.transactionService) !== undefined
+      // An interruption would end the transaction of the caller.
       const found = isAlone ?
         rowOf(key) :
-        Effect.flatMap(read(key), (row) => row === "cut" ? rowOf(key) : Effect.succeed(row))
+        Effect.timeoutOrElse(
+          Effect.flatMap(read(key), (row) => row === "cut" ? rowOf(key) : Effect.succeed(row)),
+          { duration: timeout, orElse: noAnswer }
+        )
       return Effect.map(
         found,
         (row) => row === undefined || row === "cut" ? Option.none() : Option.some(snapshotOf(row))
