@@ -587,6 +587,21 @@ begin
   end if;
 end $$;
 
+-- Takes the lock that an append takes on a stream, for a transaction that reads the stream and then appends to it. Returns whether it has the
+-- lock: without p_wait it does not wait for another transaction. p_limits are as for `limit_transaction`.
+create function evsrc.lock_stream(p_wait boolean, p_stream text, p_limits integer[]) returns boolean language plpgsql volatile
+security definer
+set search_path = pg_catalog, pg_temp, pg_catalog
+as $$
+begin
+  perform evsrc.limit_transaction(p_limits);
+  if not p_wait then
+    return pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream));
+  end if;
+  perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream));
+  return true;
+end $$;
+
 -- Appends one event without tags, on no condition other than its stream's version. It is a copy of `append` below without
 -- arrays, because the arrays would double the cost of this most frequent append. For the same reason it calls no helper.
 --
@@ -2066,6 +2081,6 @@ begin
 end $$;
 
 -- They run as the owner of the tables, so a role that calls them needs no right to write.
-revoke execute on function evsrc.append, evsrc.append_one, evsrc.archive, evsrc.restore from public;
+revoke execute on function evsrc.append, evsrc.append_one, evsrc.lock_stream, evsrc.archive, evsrc.restore from public;
 
 insert into evsrc.migrations (migration_id, name) values (1, '0001_event_store') on conflict do nothing;

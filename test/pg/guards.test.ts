@@ -293,7 +293,10 @@ describe("a role", () => {
         const reader = yield* createRole(sql, `${name}_reader`, url)
         yield* sql.unsafe(`grant usage on schema evsrc to ${name}_reader`)
         yield* sql.unsafe(`grant select on all tables in schema evsrc to ${name}_reader`)
-        for (const call of [appendOne, appendCall("'{s}'", "'{1}'"), "select evsrc.archive('closed', now())"]) {
+        assert.isUndefined(yield* rejection(app, lockStream))
+        for (
+          const call of [appendOne, appendCall("'{s}'", "'{1}'"), lockStream, "select evsrc.archive('closed', now())"]
+        ) {
           assert.strictEqual(yield* rejection(reader, call), "42501", call)
         }
         // The setting of an import does not switch the hash chain off.
@@ -306,6 +309,8 @@ describe("a role", () => {
       }).pipe(Effect.scoped, Effect.provide(layer))
     }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
 })
+
+const lockStream = "select evsrc.lock_stream(false, 's', '{1000}')"
 
 const appendOne = "select 1 from evsrc.append_one(true, 's', null, null, gen_random_uuid(), 'Ticked', 1, '{}', '{}')"
 

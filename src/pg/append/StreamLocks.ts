@@ -252,18 +252,13 @@ const runner = (dependencies: Dependencies, schema: string) => {
 /** Returns a function that takes the lock of a stream in the transaction, and returns whether it got it. */
 const taker = ({ deadlines, sql, statement }: PgConnections, schema: string) => {
   const { idleInTransactionTimeout, lockTimeout, statementTimeout, transactionTimeout } = deadlines
-  const key = `'${schema}.events'::regclass::oid::integer, hashtext($1)`
-  const limited = `with limited as materialized (select ${schema}.limit_transaction($2::integer[]))`
+  const text = `select ${schema}.lock_stream($1, $2, $3::integer[]) as is_held`
   return (stream: StreamId, wait: LockWait): Effect.Effect<boolean, SqlError> => {
     const limits = [wait === "now" ? lockTimeout : wait, statementTimeout, idleInTransactionTimeout, transactionTimeout]
     return Effect.map(
       statement(
-        sql.unsafe<{ readonly is_held: boolean }>(
-          wait === "now"
-            ? `${limited} select pg_try_advisory_xact_lock(${key}) as is_held from limited`
-            : `${limited} select pg_advisory_xact_lock(${key}) is not null as is_held from limited`,
-          [stream, limits.map(settingOf)]
-        ).withoutTransform
+        sql.unsafe<{ readonly is_held: boolean }>(text, [wait !== "now", stream, limits.map(settingOf)])
+          .withoutTransform
       ),
       ([row]) => row!.is_held
     )
