@@ -48,7 +48,7 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
         expected: loaded.version,
         ...(loaded.version === 0 ? {} : { lastEventId: loaded.eventId }),
         metadata: attempt.metadata,
-        content: yield* attempt.content
+        content: yield* Effect.fromResult(attempt.content())
       }
       const { events: written, receipt } = yield* boundary.append(events, stream, batch, options)
       if (written !== undefined) {

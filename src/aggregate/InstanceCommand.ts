@@ -9,6 +9,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import type * as CommandExecution from "../command/CommandExecution.ts"
 import { ConcurrencyConflict, type EventStoreError } from "../core/errors.ts"
@@ -252,6 +253,8 @@ const send = <State, Events extends Event.Any, C extends Command.Any>(
   { behind, from, isCurrent, lastErasure, lock }: Base<State>,
   batch: ReadonlyArray<Event.Of<Events>>
 ): Effect.Effect<Receipt, ConcurrencyConflict | EventStoreError | Outdated> => {
+  const made = content()
+  if (Result.isFailure(made)) return Effect.fail(made.failure)
   let sent: InstanceQueue.Sent<State> | undefined
   const observer: AppendObserver = {
     onSend: (request) => {
@@ -267,11 +270,10 @@ const send = <State, Events extends Event.Any, C extends Command.Any>(
     },
     lock
   }
-  const append = Effect.flatMap(content, (content) => {
-    const { eventId, version } = from
-    const options = { expected: version, lastEventId: version === 0 ? undefined : eventId, metadata, content }
-    return store[internals].appendObserved(decider.aggregate.events, stream, batch, options, observer)
-  })
+  const { eventId, version } = from
+  const lastEventId = version === 0 ? undefined : eventId
+  const options = { expected: version, lastEventId, metadata, content: made.success }
+  const append = store[internals].appendObserved(decider.aggregate.events, stream, batch, options, observer)
   let state: CachedState<State> | undefined
   const observed = Effect.onExit(append, (exit) => {
     // Without events the command id was appended before.

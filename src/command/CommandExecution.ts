@@ -25,7 +25,7 @@ import * as PayloadHash from "../eventStore/payload/PayloadHash.ts"
 import * as ErasedFields from "../personalData/ErasedFields.ts"
 import type * as Command from "./Command.ts"
 import { CommandContext, DefaultActor } from "./CommandContext.ts"
-import { isGiven, payloadSchema } from "./InProcessRpc.ts"
+import { givenFields, payloadSchema } from "./InProcessRpc.ts"
 import { traceparentOf } from "./TraceContext.ts"
 
 /**
@@ -54,8 +54,8 @@ export interface Attempt {
   readonly lastEventId: string | undefined
   /** The metadata of the events. */
   readonly metadata: Metadata
-  /** What the command id stands for. */
-  readonly content: Effect.Effect<PayloadHash.Content, EventStoreError>
+  /** Returns what the command id stands for. */
+  readonly content: () => Result.Result<PayloadHash.Content, EventStoreError>
   /** Fails with an error that is not retried, even if it is a conflict. */
   readonly failWithoutRetry: <E>(error: E) => Effect.Effect<never, E>
   /**
@@ -150,7 +150,7 @@ const attemptOf = (
       Effect.suspend((): Effect.Effect<A | Receipt, E | EventStoreError> => {
         if (isNewId) return otherwise
         const earlier = Effect.flatMap(
-          content,
+          Effect.fromResult(content()),
           (content) => store.firstReceipt({ command, commandId, content, stream })
         )
         return Effect.flatMap(
@@ -196,16 +196,13 @@ const contentOf = (
   rpc: Command.Any,
   payload: unknown,
   events: Event.Any
-): Effect.Effect<PayloadHash.Content, EventStoreError> => {
+): () => Result.Result<PayloadHash.Content, EventStoreError> => {
   let computed: Result.Result<PayloadHash.Content, EventStoreError> | undefined
-  return Effect.suspend(() =>
-    Effect.fromResult(
-      computed ??= Result.mapError(
-        PayloadHash.ofPayload(payloadSchema(rpc), payload, events, (field) => isGiven(payload, field)),
-        (problem) => invalidRequest(`the payload of command "${rpc._tag}": ${problem}`)
-      )
+  return () =>
+    computed ??= Result.mapError(
+      PayloadHash.ofPayload(payloadSchema(rpc), payload, events, givenFields(payload)),
+      (problem) => invalidRequest(`the payload of command "${rpc._tag}": ${problem}`)
     )
-  )
 }
 
 /** A client may send `Erased`, which the type of a personal field allows. It is true only of a subject that was erased. */

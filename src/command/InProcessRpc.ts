@@ -7,6 +7,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constTrue } from "effect/Function"
 import * as Headers from "effect/http/Headers"
 import * as Predicate from "effect/Predicate"
 import * as References from "effect/References"
@@ -99,13 +100,15 @@ const rememberDefaults = (given: unknown, made: unknown): void => {
 }
 
 /**
- * Returns whether the caller has given a field of a payload; otherwise a default has filled it in.
+ * Returns the guard of the fields of a payload that the caller has given; a default has filled in the others.
  *
  * @since 0.1.0
  * @category guards
  */
-export const isGiven = (payload: unknown, field: string): boolean =>
-  !(Predicate.isObject(payload) && defaulted.get(payload)?.has(field) === true)
+export const givenFields = (payload: unknown): (field: string) => boolean => {
+  const filledIn = Predicate.isObject(payload) ? defaulted.get(payload) : undefined
+  return filledIn === undefined ? constTrue : (field) => !filledIn.has(field)
+}
 
 const notDecoded =
   `would have another value once it is encoded and decoded, as in a call over HTTP; pass ${JsonCodec.remedy}`

@@ -6,7 +6,10 @@
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 
-/** The values of which every part is frozen already; a frozen object alone may have parts that are not. */
+/**
+ * The values of which every part is frozen already; a frozen object alone may have parts that are not. Small objects without parts are not among them: to
+ * visit one again costs less than the garbage collector's work for the payload of every command.
+ */
 const frozen = new WeakSet<object>()
 
 /** Plain objects, arrays, and instances of `Schema.Class`, whose constructor is a Schema. */
@@ -50,17 +53,21 @@ export const deepFreeze = <A>(value: A): A => {
     if (!Predicate.isObjectOrArray(next) || frozen.has(next)) continue
     const methods = mutators.get(Object.getPrototypeOf(next))
     if (methods === undefined && !isData(next)) continue
-    frozen.add(next)
     // An object that the user has frozen has no room for the methods.
     if (methods !== undefined && Object.isExtensible(next)) makeReadOnly(next, methods)
     if (next instanceof Map) waiting.push(...next.keys(), ...next.values())
     else if (next instanceof Set) waiting.push(...next)
     Object.freeze(next)
-    for (const key of Reflect.ownKeys(next)) {
+    const keys = Reflect.ownKeys(next)
+    let isSmall = methods === undefined && keys.length <= 16
+    for (const key of keys) {
       // Not by reading it: a getter is the user's code.
       const inner: unknown = Object.getOwnPropertyDescriptor(next, key)?.value
-      if (Predicate.isObjectOrArray(inner)) waiting.push(inner)
+      if (!Predicate.isObjectOrArray(inner)) continue
+      waiting.push(inner)
+      isSmall = false
     }
+    if (!isSmall) frozen.add(next)
   }
   return value
 }

@@ -151,7 +151,7 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
       )
     }
     if (outcome.success.length === 0) return yield* firstReceiptOr(withoutEvents(last))
-    const options = { expected, lastEventId, metadata, content: yield* content }
+    const options = { expected, lastEventId, metadata, content: yield* Effect.fromResult(content()) }
     const appending = condition === undefined
       ? store.append(events, stream, outcome.success, options)
       : store.appendIf(condition, events, stream, outcome.success, options)

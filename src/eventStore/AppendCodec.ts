@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Result from "effect/Result"
+import * as Struct from "effect/Struct"
 import * as JsonText from "../core/json/JsonText.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Position from "../core/Position.ts"
@@ -34,7 +35,9 @@ export const encodeMetadata = (metadata: Metadata): Result.Result<string, string
     return Result.fail(`the field "subjects" of the metadata is written by the store; leave it out`)
   }
   // A caller may pass the metadata of an event on. Its hashes belong to that event.
-  const { payloadHash: _hash, personalPayloadHash: _personalHash, ...given } = metadata
+  const given = metadata.payloadHash === undefined && metadata.personalPayloadHash === undefined
+    ? metadata
+    : Struct.omit(metadata, ["payloadHash", "personalPayloadHash"])
   // A caller without types may pass attributes that are not JSON.
   return Result.mapError(JsonText.encode(given), (detail) => `the metadata cannot be written as JSON: ${detail}`)
 }
