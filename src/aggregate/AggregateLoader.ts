@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Command from "../command/Command.ts"
@@ -111,36 +110,18 @@ const toLoaded = <State>({ position, state, version }: CachedState<State>): Load
 })
 
 /**
- * Loads the states of one aggregate on one store. Within a transaction of the caller it neither reads nor writes the cache, since what is
- * read there may be rolled back.
+ * Loads the states of one aggregate on one store.
  *
  * @since 0.1.0
  * @category models
  */
-export interface AggregateLoader<State> {
-  /** Returns the cached state of a stream. */
-  readonly cached: (stream: string) => Effect.Effect<CachedState<State> | undefined>
-  /** Returns the state with every event so far, and caches it. */
-  readonly current: (
-    stream: string,
-    cached: CachedState<State> | undefined
-  ) => Effect.Effect<CachedState<State>, EventStoreError>
+export interface AggregateLoader<State> extends CachedStates.CachedStates<State> {
   /** Returns a state within bounds. It is not cached, since it would evict a current one. */
   readonly past: (
     stream: string,
     cached: CachedState<State> | undefined,
     bounds: StateReader.Bounds
   ) => Effect.Effect<CachedState<State>, EventStoreError>
-  /**
-   * Caches the state after events that were just appended to `from`, unless a subject was erased since `lastErasure` was read. A state that
-   * is `undefined` could not be folded.
-   */
-  readonly appended: (
-    stream: string,
-    from: CachedState<State>,
-    state: CachedState<State> | undefined,
-    lastErasure: string | undefined
-  ) => Effect.Effect<void>
   /** Returns the id of the last erasure at the last look at the cache. */
   readonly checkedErasure: () => string | undefined
   /** Drops all cached states, because the log was set back. */
@@ -195,26 +176,12 @@ const make = Effect.fnUntraced(function*<State, Events extends Event.Any, C exte
   const hasPersonalData = EventPersonalData.hasPersonalData(decider.aggregate.events)
   const cache = yield* AggregateStateCache.make<State>(hasPersonalData ? store[internals].keys.lastErasure : undefined)
   const read = StateReader.make(store, decider, snapshotter)
-  const states = CachedStates.make(cache, read, snapshotter, decider.personalFields.size > 0)
   return {
-    cached: (stream) =>
-      Effect.contextWith((caller: Context.Context<never>) =>
-        inTransaction(caller) ? Effect.undefined : states.find(stream, caller)
-      ),
-    current: (stream, cached) =>
-      Effect.contextWith((caller: Context.Context<never>) =>
-        inTransaction(caller)
-          ? Effect.map(read(stream, cached, StateReader.unbounded), ({ loaded }) => loaded)
-          : states.current(stream, cached)
-      ),
+    ...CachedStates.make({ cache, read, snapshotter, inTransaction, isPersonal: decider.personalFields.size > 0 }),
     past: (stream, cached, bounds) =>
       Effect.map(
         read(stream, cached !== undefined && cached.version <= bounds.maxVersion ? cached : undefined, bounds),
         ({ loaded }) => loaded
-      ),
-    appended: (stream, from, state, lastErasure) =>
-      Effect.contextWith((caller: Context.Context<never>) =>
-        inTransaction(caller) ? Effect.void : states.appended(stream, { from, state, lastErasure }, caller)
       ),
     checkedErasure: cache.checkedErasure,
     drop: Effect.sync(cache.clear)

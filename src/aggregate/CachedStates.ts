@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { EventStoreError } from "../core/errors.ts"
 import { countStateRead } from "../core/telemetry/metricUpdates.ts"
+import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import type { AggregateSnapshotter } from "./AggregateSnapshotter.ts"
 import type { CachedState } from "./AggregateState.ts"
@@ -15,51 +16,52 @@ import type { AggregateStateCache } from "./AggregateStateCache.ts"
 import * as StateReader from "./StateReader.ts"
 
 /**
- * The states of an aggregate on a store, outside of transactions of the caller.
+ * The states of one aggregate on one store. Within a transaction of the caller the cache is neither read nor written, since what is read there may be
+ * rolled back.
  *
  * @since 0.1.0
  * @category models
  */
 export interface CachedStates<State> {
-  /** Returns the cached state of a stream. It looks at the erasures first, if the aggregate has personal data. */
-  readonly find: (stream: string, caller: Context.Context<never>) => Effect.Effect<CachedState<State> | undefined>
+  /** Returns the cached state of a stream. */
+  readonly cached: (stream: string) => Effect.Effect<CachedState<State> | undefined>
   /** Returns the state with every event so far, and caches it. */
   readonly current: (
     stream: string,
     cached: CachedState<State> | undefined
   ) => Effect.Effect<CachedState<State>, EventStoreError>
-  /** Caches the state after an append, and writes a snapshot when one is due. */
+  /**
+   * Caches the state after events that were just appended to `from`, unless a subject was erased since `lastErasure` was read, and writes a snapshot
+   * when one is due. A state that is `undefined` could not be folded.
+   */
   readonly appended: (
     stream: string,
-    appended: AppendedState<State>,
-    caller: Context.Context<never>
+    from: CachedState<State>,
+    state: CachedState<State> | undefined,
+    lastErasure: string | undefined
   ) => Effect.Effect<void>
 }
 
-/**
- * The state after an append, as `AggregateLoader.appended` takes it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface AppendedState<State> {
-  readonly from: CachedState<State>
-  readonly state: CachedState<State> | undefined
-  readonly lastErasure: string | undefined
+/** What the states are read from, and cached in. */
+interface Sources<State> {
+  readonly cache: AggregateStateCache<State>
+  readonly read: StateReader.StateReader<State>
+  readonly snapshotter: AggregateSnapshotter<State> | undefined
+  readonly inTransaction: EventStoreDriver["inTransaction"]
+  /** Whether the states may have personal data. */
+  readonly isPersonal: boolean
 }
 
 /**
- * Makes the states of an aggregate. `isPersonal` says whether they may have personal data.
+ * Makes the states of an aggregate.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = <State>(
-  cache: AggregateStateCache<State>,
-  read: StateReader.StateReader<State>,
-  snapshotter: AggregateSnapshotter<State> | undefined,
-  isPersonal: boolean
-): CachedStates<State> => {
+export const make = <State>(sources: Sources<State>): CachedStates<State> => {
+  const { cache, inTransaction, read, snapshotter } = sources
+  const find = lookup(sources)
+
   /** Reads the current state, and writes a snapshot when one is due. */
   const readCurrent = (stream: string, cached: CachedState<State> | undefined) =>
     Effect.suspend(() => {
@@ -89,7 +91,10 @@ export const make = <State>(
     return loaded
   })
 
-  const appended: CachedStates<State>["appended"] = (stream, { from, lastErasure, state }, caller) => {
+  const cacheAppended = (
+    [stream, from, state, lastErasure]: Parameters<CachedStates<State>["appended"]>,
+    caller: Context.Context<never>
+  ) => {
     if (state === undefined) {
       // The append has succeeded all the same; the next load of the stream fails with the reason.
       cache.remove(stream)
@@ -102,26 +107,40 @@ export const make = <State>(
       : snapshotter.afterAppend(stream, from.version, state, lastErasure)
   }
 
-  return { find: lookup(cache, isPersonal), current: readAndCache, appended }
+  return {
+    cached: (stream) =>
+      Effect.contextWith((caller: Context.Context<never>) =>
+        inTransaction(caller) ? Effect.undefined : find(stream, caller)
+      ),
+    current: (stream, cached) =>
+      Effect.contextWith((caller: Context.Context<never>) =>
+        inTransaction(caller)
+          ? Effect.map(read(stream, cached, StateReader.unbounded), ({ loaded }) => loaded)
+          : readAndCache(stream, cached)
+      ),
+    appended: (...state) =>
+      Effect.contextWith((caller: Context.Context<never>) =>
+        inTransaction(caller) ? Effect.void : cacheAppended(state, caller)
+      )
+  }
 }
 
 /** Returns the lookup of a cached state. It looks at the erasures first, if the aggregate has personal data. */
-const lookup = <State>(cache: AggregateStateCache<State>, isPersonal: boolean): CachedStates<State>["find"] => {
-  const find: CachedStates<State>["find"] = (stream, caller) => {
+const lookup = <State>({ cache, isPersonal }: Sources<State>) => {
+  const find = (stream: string, caller: Context.Context<never>): Effect.Effect<CachedState<State> | undefined> => {
     const found = cache.get(stream, millisOf(caller))
     countStateRead(caller, found !== undefined)
     // A handler that uses a cached state may quote it, and nothing was decrypted for it.
     return found !== undefined && isPersonal ? Effect.as(DecryptedValues.addUnknown, found) : Effect.succeed(found)
   }
   const { mayUse } = cache
-  return mayUse === undefined ?
-    find :
-    (stream: string, caller: Context.Context<never>) =>
-      Effect.flatMap(mayUse, (mayUse) => {
-        if (mayUse) return find(stream, caller)
-        countStateRead(caller, false)
-        return Effect.undefined
-      })
+  if (mayUse === undefined) return find
+  return (stream: string, caller: Context.Context<never>) =>
+    Effect.flatMap(mayUse, (mayUse) => {
+      if (mayUse) return find(stream, caller)
+      countStateRead(caller, false)
+      return Effect.undefined
+    })
 }
 
 const millisOf = (caller: Context.Context<never>): number => Context.get(caller, Clock.Clock).currentTimeMillisUnsafe()
