@@ -5,10 +5,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import { type EventStoreError, storeError, type UndecodableEvent } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import { parseJson } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
@@ -73,15 +73,12 @@ export const verifyAndCatchUp = <State, Events extends Event.Any, C extends Comm
   Effect.suspend(() => {
     if (from.version === 0) return catchUp(store, decider, stream, from, wanted)
     let isThere = false
-    const later = store.readStreamEncoded(stream, { from: from.version }).pipe(
-      Stream.filter((encoded) => {
-        if (encoded.version !== from.version) return true
-        isThere = encoded.position === from.position && encoded.id === from.eventId
-        return false
-      }),
-      Stream.takeWhile((encoded) => isThere && wanted(encoded))
-    )
-    return Effect.map(foldAll(decider, later, from), (loaded) => isThere ? loaded : undefined)
+    const loaded = fold(store, decider, stream, from, from.version, (encoded) => {
+      if (encoded.version !== from.version) return isThere && wanted(encoded) ? "fold" : "end"
+      isThere = encoded.position === from.position && encoded.id === from.eventId
+      return "skip"
+    })
+    return Effect.map(loaded, (loaded) => isThere ? loaded : undefined)
   })
 
 /**
@@ -96,10 +93,15 @@ export const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
   stream: string,
   from: CachedState<State>,
   wanted?: (encoded: EncodedEvent) => boolean
-): Effect.Effect<CachedState<State>, EventStoreError> => {
-  const events = store.readStreamEncoded(stream, { from: Version.make(from.version + 1) })
-  return foldAll(decider, wanted === undefined ? events : Stream.takeWhile(events, wanted), from)
-}
+): Effect.Effect<CachedState<State>, EventStoreError> =>
+  fold(
+    store,
+    decider,
+    stream,
+    from,
+    Version.make(from.version + 1),
+    wanted === undefined ? () => "fold" : (encoded) => wanted(encoded) ? "fold" : "end"
+  )
 
 /**
  * Folds events just written into the state before them, as if they had been read: an event may change when it is encoded, as a date loses
@@ -151,23 +153,29 @@ export const foldSent = <State, Events extends Event.Any, C extends Command.Any>
     return { state, version, position: from.position, eventId: events.at(-1)?.id ?? from.eventId }
   }))
 
-/** Folds the events that follow a state. Fails on an event that cannot be decoded. */
-const foldAll = <State, Events extends Event.Any, C extends Command.Any>(
+/** Folds the events of a stream from a version on, as `take` says for each. Fails on an event that cannot be decoded. */
+const fold = <State, Events extends Event.Any, C extends Command.Any>(
+  store: EventStore.EventStore["Service"],
   decider: AggregateDecider<State, Events, C>,
-  events: Stream.Stream<EncodedEvent, EventStoreError>,
-  from: CachedState<State>
+  stream: string,
+  state: CachedState<State>,
+  from: Version.Version,
+  take: (encoded: EncodedEvent) => "fold" | "skip" | "end"
 ): Effect.Effect<CachedState<State>, EventStoreError> =>
   Effect.suspend(() => {
-    let loaded = from
-    const fold = Stream.runForEachArray(events, (page) => {
-      for (const encoded of page) {
+    let loaded = state
+    const read = store[internals].forEachPage(stream, { from }, (events) => {
+      for (const encoded of events) {
+        const taken = take(encoded)
+        if (taken === "end") return "end"
+        if (taken === "skip") continue
         const next = foldOne(decider, loaded, encoded)
-        if (Result.isFailure(next)) return Effect.fail(storeError(next.failure))
+        if (Result.isFailure(next)) return storeError(next.failure)
         loaded = next.success
       }
-      return Effect.void
+      return "continue"
     })
-    return Effect.map(fold, () => loaded)
+    return Effect.map(read, () => loaded)
   })
 
 /** Folds one stored event, which may decode to several events or none; either way the state has its version and position. */

@@ -179,6 +179,7 @@ export const make = Effect.fnUntraced(function*(
         driver,
         keys,
         snapshots,
+        forEachPage: (stream, options, visit) => LogReader.forEachPage(driver, limits, stream, options, visit),
         firstReceipt: (use) =>
           Effect.flatMap(recordOf(use.commandId), (found) =>
             Option.isSome(found)

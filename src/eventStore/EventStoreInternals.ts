@@ -10,13 +10,14 @@ import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
+import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import type * as SnapshotStore from "../snapshot/SnapshotStore.ts"
 import type { AppendCondition, AppendRequest, EventStoreDriver } from "./driver/EventStoreDriver.ts"
 import type { AppendError, AppendObserver, AppendOptions, AppendOutcome } from "./EventAppender.ts"
 import type { Appended, EventStore } from "./EventStore.ts"
 import type { CommandUse } from "./FirstReceipt.ts"
-import type { QueryResult } from "./LogReader.ts"
+import type { QueryResult, ReadStreamOptions } from "./LogReader.ts"
 
 /**
  * The parts of an event store that users do not see.
@@ -31,6 +32,12 @@ export interface EventStoreInternals {
   readonly keys: KeyStoreLookup.Keys
   /** The snapshots of aggregate instances. */
   readonly snapshots: SnapshotStore.SnapshotStore
+  /** Reads the pages of one stream, as `EventStore.readStreamEncoded` does, until `visit` returns `"end"` or an error. */
+  readonly forEachPage: (
+    stream: string,
+    options: ReadStreamOptions,
+    visit: (events: ReadonlyArray<EncodedEvent>) => "continue" | "end" | EventStoreError
+  ) => Effect.Effect<void, EventStoreError>
   /** Returns the receipt of a command id that was appended before, or fails with `CommandIdReused` when it was used for something else. */
   readonly firstReceipt: (use: CommandUse) => Effect.Effect<Option.Option<Receipt>, EventStoreError>
   /** Appends like `EventStore.appendIf`, and also returns the events that it wrote. */

@@ -123,58 +123,92 @@ export const readStream = (
   options: ReadStreamOptions
 ): Stream.Stream<EncodedEvent, EventStoreError> =>
   Stream.suspend(() => {
-    const { direction = "forward", from, limit = Infinity } = options
-    const name = Limits.checkStream(stream)
-    if (name instanceof EventStoreError) return Stream.fail(name)
-    const pageSize = options.pageSize ?? Math.min(defaultPageSize, limits.pageSize)
-    const rejection = Limits.checkPageSize(limits, pageSize)
-    if (rejection !== undefined) return Stream.fail(rejection)
-    if (limit !== Infinity && !Version.isVersion(limit)) {
-      return Stream.fail(invalidRequest(`the limit of a read must be a whole number from 0, not ${String(limit)}`))
-    }
-    if (from !== undefined && !Version.isVersion(from)) {
-      return Stream.fail(
-        invalidRequest(`a stream is read from a version, a whole number from 0, not from ${String(from)}`)
-      )
-    }
-    const first = from ?? Version.make(direction === "forward" ? 1 : Number.MAX_SAFE_INTEGER)
-    return streamPages(
-      driver,
-      { stream: name, direction, from: first, limit: pageSize },
-      laterPageSize(limits, options),
-      limit
-    )
+    const first = firstPage(limits, stream, options)
+    return first instanceof EventStoreError ?
+      Stream.fail(first) :
+      Stream.paginate(first, (page) =>
+        Effect.map(
+          driver.readStream(page),
+          (events) => [events, Option.fromUndefinedOr(nextPage(page, events))] as const
+        ))
   })
+
+/**
+ * Reads one stream in pages, like `readStream`, until `visit` returns `"end"` or an error. It takes fewer steps than a Stream, for the short streams of
+ * commands.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const forEachPage = (
+  driver: EventStoreDriver,
+  limits: Limits.Limits,
+  stream: string,
+  options: ReadStreamOptions,
+  visit: (events: ReadonlyArray<EncodedEvent>) => "continue" | "end" | EventStoreError
+): Effect.Effect<void, EventStoreError> => {
+  const readFrom = (page: PageOfStream): Effect.Effect<void, EventStoreError> =>
+    Effect.flatMap(driver.readStream(page), (events) => {
+      const outcome = visit(events)
+      if (outcome instanceof EventStoreError) return Effect.fail(outcome)
+      const next = outcome === "end" ? undefined : nextPage(page, events)
+      return next === undefined ? Effect.void : readFrom(next)
+    })
+  return Effect.suspend(() => {
+    const first = firstPage(limits, stream, options)
+    return first instanceof EventStoreError ? Effect.fail(first) : readFrom(first)
+  })
+}
+
+/** A page of a read of one stream. */
+interface PageOfStream extends StreamPage {
+  /** How many events a later page has at most. */
+  readonly later: number
+  /** How many events the read still wants, from this page on. */
+  readonly left: number
+}
+
+/** Returns the first page of a read, or an `InvalidRequest` when an option is not valid. */
+const firstPage = (
+  limits: Limits.Limits,
+  stream: string,
+  options: ReadStreamOptions
+): PageOfStream | EventStoreError => {
+  const { direction = "forward", from, limit = Infinity } = options
+  const name = Limits.checkStream(stream)
+  if (name instanceof EventStoreError) return name
+  const pageSize = options.pageSize ?? Math.min(defaultPageSize, limits.pageSize)
+  const rejection = Limits.checkPageSize(limits, pageSize)
+  if (rejection !== undefined) return rejection
+  if (limit !== Infinity && !Version.isVersion(limit)) {
+    return invalidRequest(`the limit of a read must be a whole number from 0, not ${String(limit)}`)
+  }
+  if (from !== undefined && !Version.isVersion(from)) {
+    return invalidRequest(`a stream is read from a version, a whole number from 0, not from ${String(from)}`)
+  }
+  const first = from ?? Version.make(direction === "forward" ? 1 : Number.MAX_SAFE_INTEGER)
+  return {
+    stream: name,
+    direction,
+    from: first,
+    limit: Math.min(pageSize, limit),
+    later: laterPageSize(limits, options),
+    left: limit
+  }
+}
 
 const laterPageSize = (limits: Limits.Limits, options: { readonly pageSize?: number | undefined }): number =>
   options.pageSize ?? Math.min(2 * defaultPageSize, limits.pageSize)
 
-/** Reads the pages of one stream, up to `total` events. Pages after the first have up to `later` events. */
-const streamPages = (
-  driver: EventStoreDriver,
-  first: StreamPage,
-  later: number,
-  total: number
-): Stream.Stream<EncodedEvent, EventStoreError> =>
-  Stream.paginate(
-    { page: first, left: total },
-    ({ page, left }) =>
-      Effect.map(driver.readStream({ ...page, limit: Math.min(page.limit, left) }), (events) => {
-        const last = events[events.length - 1]
-        const remaining = left - events.length
-        const next = last === undefined ? 0 : last.version + (page.direction === "forward" ? 1 : -1)
-        const done = events.length < page.limit || remaining <= 0 || next < 1
-        return [
-          events,
-          done
-            ? Option.none()
-            : Option.some({
-              page: { ...page, from: Version.make(next), limit: later, continues: true },
-              left: remaining
-            })
-        ] as const
-      })
-  )
+/** Returns the page after one with these events, if the read goes on. */
+const nextPage = (page: PageOfStream, events: ReadonlyArray<EncodedEvent>): PageOfStream | undefined => {
+  const last = events[events.length - 1]
+  const left = page.left - events.length
+  const next = last === undefined ? 0 : last.version + (page.direction === "forward" ? 1 : -1)
+  return events.length < page.limit || left <= 0 || next < 1
+    ? undefined
+    : { ...page, from: Version.make(next), limit: Math.min(page.later, left), left, continues: true }
+}
 
 /**
  * The events that match a query, and the condition under which no other event has matched it since.
