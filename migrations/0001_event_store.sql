@@ -1725,9 +1725,9 @@ create table evsrc.event_types_counted (
 insert into evsrc.event_types_counted ("position") values (0);
 
 -- Counts the events by their types, schema versions and names of tags, up to the high-water mark or p_limit events further than before, and
--- returns the types. Appends do nothing for it. It runs as its owner, so that every role that may read the log can call it.
+-- returns the types, how far they are counted, and the mark. Appends do nothing for it. It runs as its owner, so that every role that may read the log can call it.
 create function evsrc.count_event_types(p_limit integer)
-returns table (counted_to bigint, category text, type text, first_position bigint, events bigint, versions jsonb)
+returns table (counted_to bigint, head bigint, category text, type text, first_position bigint, events bigint, versions jsonb)
 language plpgsql volatile security definer
 -- As in read_all.
 set plan_cache_mode = force_generic_plan
@@ -1746,7 +1746,7 @@ begin
   if not found then
     -- Another transaction is counting.
     return query
-      select counted."position", known.category, known.type, known.first_position, known.events, known.versions
+      select counted."position", high_water_mark, known.category, known.type, known.first_position, known.events, known.versions
         from evsrc.event_types_counted counted left join evsrc.event_types known on true;
     return;
   end if;
@@ -1811,7 +1811,7 @@ begin
     event_id = (select event.id from evsrc.log event where event."position" = last_position)
     where "position" <> last_position;
   return query
-    select last_position, known.category, known.type, known.first_position, known.events, known.versions
+    select last_position, high_water_mark, known.category, known.type, known.first_position, known.events, known.versions
       from (select) as always left join evsrc.event_types known on true;
 end $$;
 

@@ -4,9 +4,13 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { type EventStoreError, EventsUntagged, storeError, StoreUnavailable } from "../core/errors.ts"
+import type * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import { upcastersOf } from "../event/EventAnnotations.ts"
 import * as EventTags from "../event/EventTags.ts"
@@ -79,7 +83,7 @@ const counts = new WeakMap<EventStoreDriver, Count>()
 
 /**
  * Fails with `EventsUntagged` if the log has events that a selection does not find by its tags. It counts the log at the first call, and again every
- * 10 s.
+ * 10 s, up to the high-water mark. In a transaction of the caller it counts on another connection, and uses a count for up to 20 s.
  *
  * @since 0.1.0
  * @category combinators
@@ -101,32 +105,54 @@ export const reject = Effect.fnUntraced(function*(
 const countsOf = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventTypes, EventStoreError> {
   const now = yield* Clock.currentTimeMillis
   const before = counts.get(driver)
-  // Counting locks the counts until the transaction ends.
-  if (
-    before !== undefined && (Math.abs(now - before.at) < maxAge || driver.inTransaction(yield* Effect.context<never>()))
-  ) {
-    return before.counted
-  }
-  const found = yield* driver.eventTypes
-  // If the log was set back, its count began again.
-  const isWhole = before !== undefined && found.position >= before.counted.position
-  const counted = isWhole ? found : yield* countAll(driver)
-  counts.set(driver, { at: now, counted })
-  return counted
+  const age = before === undefined ? Infinity : Math.abs(now - before.at)
+  if (before !== undefined && age < maxAge) return before.counted
+  const { outsideTransaction } = driver
+  if (!driver.inTransaction(yield* Effect.context<never>())) return yield* Fiber.join(yield* countOnce(driver))
+  if (outsideTransaction === undefined) return yield* countAll(driver)
+  const fiber = yield* outsideTransaction(countOnce(driver))
+  if (before !== undefined && age < 2 * maxAge) return before.counted
+  // If transactions that wait for it have all connections, each counts by itself.
+  const counted = yield* Effect.timeoutOption(Fiber.join(fiber), maxWait)
+  return Option.isSome(counted) ? counted.value : yield* countAll(driver)
 })
 
-/** Counts up to the high-water mark of now: a large log in several calls, the first time. */
+/** How long a transaction waits for a count on another connection. A count in the transaction locks the counts until it ends. */
+const maxWait = Duration.seconds(2)
+
+const counting = new WeakMap<EventStoreDriver, Fiber.Fiber<EventTypes, EventStoreError>>()
+
+/** Returns the count that runs, or starts one, which outlives the caller. */
+const countOnce = (driver: EventStoreDriver): Effect.Effect<Fiber.Fiber<EventTypes, EventStoreError>> =>
+  Effect.suspend(() => {
+    const running = counting.get(driver)
+    if (running !== undefined) return Effect.succeed(running)
+    const count = Effect.ensuring(countAll(driver), Effect.sync(() => counting.delete(driver)))
+    return Effect.tap(Effect.forkDetach(count), (fiber) =>
+      Effect.sync(() => {
+        if (fiber.pollUnsafe() === undefined) counting.set(driver, fiber)
+      }))
+  })
+
+/** Counts up to the high-water mark of now: a large log in several calls. */
 const countAll = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventTypes, EventStoreError> {
-  const head = yield* driver.head
-  return yield* driver.eventTypes.pipe(
-    Effect.repeat({ until: ({ position }) => position >= head, schedule: Schedule.spaced("10 millis") }),
+  const at = yield* Clock.currentTimeMillis
+  let head: Position.Position | undefined
+  const counted = yield* driver.eventTypes.pipe(
+    // Another process may be counting at the moment.
+    Effect.repeat({
+      until: (counted) => counted.position >= (head ??= counted.head),
+      schedule: Schedule.spaced("10 millis")
+    }),
     Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted) })
   )
+  counts.set(driver, { at, counted })
+  return counted
 })
 
 const notCounted: EventStoreError = storeError(
   new StoreUnavailable({
-    message: "The tags of the events in the log were not counted within 30 s, which a decision needs once; try again",
+    message: "The tags of the events in the log were not counted within 30 s, which a decision needs; try again",
     cause: undefined
   })
 )

@@ -22,7 +22,7 @@ import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
 import * as PgWithoutAppends from "./append/PgWithoutAppends.ts"
 import * as StreamLocks from "./append/StreamLocks.ts"
-import { checkKeepAlive } from "./connections/ClientPool.ts"
+import { checkKeepAlive, isEmbedded } from "./connections/ClientPool.ts"
 import * as PgConnections from "./connections/PgConnections.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
 import * as PgDeadlines from "./PgDeadlines.ts"
@@ -102,9 +102,8 @@ export const makeDriver = Effect.fnUntraced(
     return {
       ...reader,
       readStream,
-      transactions: sql.transactionService.key,
       schema,
-      inTransaction: (caller) => Context.getOrUndefined(caller, sql.transactionService) !== undefined,
+      ...transactions(connections),
       append: (request) =>
         request.lock === undefined
           ? appendUnlocked(request)
@@ -124,6 +123,24 @@ export const makeDriver = Effect.fnUntraced(
     }
   }
 )
+
+const transactions = (
+  connections: PgConnections.PgConnections
+): Pick<EventStoreDriver, "transactions" | "inTransaction" | "outsideTransaction"> => {
+  const { transactionService } = connections.sql
+  return {
+    transactions: transactionService.key,
+    inTransaction: (caller) => Context.getOrUndefined(caller, transactionService) !== undefined,
+    outsideTransaction: connections.size === 1 || isEmbedded(connections.sql)
+      ? undefined
+      : <A, E, R>(self: Effect.Effect<A, E, R>) =>
+        // The transaction is no service that the effect requires.
+        Effect.updateContext(
+          self,
+          (context: Context.Context<R>) => Context.omit(transactionService)(context) as Context.Context<R>
+        )
+  }
+}
 
 /** The statements of group commit, each of which wakes the readers once if it has appended. */
 const wakingReaders = (statements: PgAppend.PgAppend, wakeReaders: Effect.Effect<void>) => {

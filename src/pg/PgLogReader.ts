@@ -321,6 +321,7 @@ const partitionLags = (query: PgStatement, schema: string): EventStoreDriver["pa
 
 interface EventTypeRow {
   readonly counted_to: bigint
+  readonly head: bigint
   /** Null in the single row of a log without events. */
   readonly category: string | null
   readonly type: string
@@ -349,13 +350,14 @@ const countedEvents = 25_000
 const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["eventTypes"] =>
   Effect.map(
     query<EventTypeRow>(
-      `select counted_to, category, type, first_position, events, versions::text as versions from ${schema}.count_event_types($1)`,
+      `select counted_to, head, category, type, first_position, events, versions::text as versions from ${schema}.count_event_types($1)`,
       [
         countedEvents
       ]
     ),
     (rows) => ({
       position: Position.make(rows[0]!.counted_to),
+      head: Position.make(rows[0]!.head),
       types: rows.flatMap(({ category, events, first_position, type, versions }) =>
         category === null
           ? []

@@ -46,6 +46,7 @@ export const make = Effect.fnUntraced(function*(dice: Dice, options: Options) {
     transactions: "simulation",
     withoutAppends: (_keptOut, effect) => effect,
     inTransaction: () => false,
+    outsideTransaction: undefined,
     append: (request) => append(state, request, watcher.wake),
     readStream: ({ from, limit, stream }) =>
       Effect.sync(() => log.filter((event) => event.stream === stream && event.version >= from).slice(0, limit)),

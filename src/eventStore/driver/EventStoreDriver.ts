@@ -121,6 +121,8 @@ export interface EventStoreDriver {
   readonly schema?: string | undefined
   /** Returns whether the caller, given by the context of its fiber, is in a transaction of its own, which may still be rolled back. */
   readonly inTransaction: (caller: Context.Context<never>) => boolean
+  /** Runs an effect whose statements are not part of the caller's transaction; undefined if the store has no other connection for them. */
+  readonly outsideTransaction: (<A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
 
   /** Appends events to a stream. */
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>

@@ -46,5 +46,7 @@ export interface EventTypeVersion {
  */
 export interface EventTypes {
   readonly position: Position
+  /** The high-water mark of the log at that moment. */
+  readonly head: Position
   readonly types: ReadonlyArray<EventType>
 }

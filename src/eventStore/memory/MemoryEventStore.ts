@@ -57,6 +57,7 @@ export const make = Effect.fnUntraced(function*(
     ...lookups(log),
     transactions: "memory",
     inTransaction: (caller) => Context.get(caller, Turns).includes(turn),
+    outsideTransaction: undefined,
     // An interruption must not come between what `inTransaction` has written and the events.
     append: (request) =>
       turn.withPermit(
@@ -110,7 +111,7 @@ export const make = Effect.fnUntraced(function*(
         watch.wake
       )),
     closedStreams: (page) => Effect.sync(() => MemoryLog.closedPage(log, page)),
-    eventTypes: Effect.sync(() => ({ position: MemoryLog.headOf(log), types: MemoryLog.eventTypes(log) })),
+    eventTypes: Effect.sync(() => MemoryLog.eventTypes(log)),
     // It searches the events themselves.
     unindexedTags: () => Effect.succeed([]),
     tagIndex: () => Effect.succeed({ extra: [], last: undefined }),

@@ -24,6 +24,7 @@ import type {
   CommandRecord,
   CorrelationPage,
   EventType,
+  EventTypes,
   Lag,
   LagRequest,
   LogFilter,
@@ -383,10 +384,10 @@ const maxCategories = 1000
  * @since 0.1.0
  * @category accessors
  */
-export const eventTypes = ({ rows }: MemoryLog): ReadonlyArray<EventType> => {
+export const eventTypes = (log: MemoryLog): EventTypes => {
   const categories = new Set<string>()
   const types = new Map<string, CountedType>()
-  for (const { position: first, schemaVersion, stream, tags, type } of rows) {
+  for (const { position: first, schemaVersion, stream, tags, type } of log.rows) {
     const ofStream = StreamId.category(stream)
     if (categories.size < maxCategories) categories.add(ofStream)
     const category = categories.has(ofStream) ? ofStream : ""
@@ -401,7 +402,12 @@ export const eventTypes = ({ rows }: MemoryLog): ReadonlyArray<EventType> => {
       if (name !== "") version.tagged.set(name, (version.tagged.get(name) ?? 0) + 1)
     }
   }
-  return Array.from(types.values(), (one) => ({ ...one, versions: Array.from(one.versions.values()) }))
+  const position = headOf(log)
+  return {
+    position,
+    head: position,
+    types: Array.from(types.values(), (one) => ({ ...one, versions: Array.from(one.versions.values()) }))
+  }
 }
 
 interface CountedType extends Omit<EventType, "events" | "versions"> {
