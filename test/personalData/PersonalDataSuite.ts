@@ -7,9 +7,12 @@ import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Predicate from "effect/Predicate"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -19,7 +22,7 @@ import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { readStored } from "../../src/conformance/StoredEventSuite.ts"
-import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "../../src/conformance/Suite.ts"
+import { type Case, equal, includes, isAbove, isAtLeast, ok, test, unique } from "../../src/conformance/Suite.ts"
 import { EventStoreError, KeyStoreUnavailable, storeError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Position from "../../src/core/Position.ts"
@@ -209,6 +212,52 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       equal(again.erasedAt, receipt.erasedAt, "the time of the first erasure")
       equal(again.found.plaintext, undefined, "the plaintext, which a second erasure cannot search")
     }).pipe(Effect.provide(people))
+  }),
+
+  test("a command that comes after an erasure is not decided on a state in flight from before it", function*() {
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    const [sent, mayEnd] = [Latch.makeUnsafe(), Latch.makeUnsafe()]
+    let holds = false
+    const store = yield* EventStore.make({
+      ...driver,
+      append: (request) => {
+        if (!holds) return driver.append(request)
+        holds = false
+        // The next command is decided beside this append, on every store.
+        request.onQueued?.()
+        return Effect.andThen(
+          Effect.andThen(sent.open, mayEnd.await),
+          driver.append({ ...request, onQueued: undefined })
+        )
+      }
+    })
+    const names: Array<unknown> = []
+    const noting = Aggregate.layer({
+      ...PersonDecider,
+      decide: {
+        ...PersonDecider.decide,
+        RenamePerson: (...input: Parameters<typeof PersonDecider.decide.RenamePerson>) => {
+          names.push(input[0].name)
+          return PersonDecider.decide.RenamePerson(...input)
+        }
+      }
+    })
+    yield* Effect.gen(function*() {
+      const { ann } = yield* twoPeople("g")
+      holds = true
+      const rename = (name: string) => CommandBus.dispatch(Rename, { personId: ann, name })
+      const first = yield* Effect.forkChild(rename("Ann Young"), { startImmediately: true })
+      yield* sent.await
+      yield* Erasure.erase(ann)
+      names.length = 0
+      const second = yield* Effect.forkChild(Effect.exit(rename("Ann Old")), { startImmediately: true })
+      yield* Effect.yieldNow
+      yield* mayEnd.open
+      equal((yield* Fiber.join(first)).events.length, 1, "what was encrypted before the erasure is written")
+      ok(Exit.isFailure(yield* Fiber.join(second)), "there is no key for a new name")
+      ok(names.length > 0, "the second command was decided")
+      equal(names.filter((name) => Predicate.isString(name)), [], "the names in plaintext on which it was decided")
+    }).pipe(Effect.provide(noting), Effect.provideService(EventStore.EventStore, store))
   }),
 
   test("rejects new data of an erased subject, and deduplicates an earlier command", function*() {
