@@ -832,10 +832,22 @@ begin
   -- The lookups below number the elements from 1, whatever the bounds of an array. With other bounds they would look up one stream and
   -- write another.
   if array_ndims(p_streams) <> 1 or array_lower(p_streams, 1) <> 1 or array_lower(p_command_ids, 1) <> 1
-    or array_lower(p_event_counts, 1) <> 1 or array_lower(p_event_ids, 1) <> 1 or array_lower(p_item_appends, 1) <> 1
+    or array_lower(p_event_counts, 1) <> 1 or array_lower(p_event_ids, 1) <> 1
     or cardinality(p_streams) <> 1 and (p_closes or p_documents is not null)
   then
     raise exception 'append takes arrays that begin at 1, and an end or documents only of a single stream'
+      using errcode = 'invalid_parameter_value';
+  end if;
+  -- A missing element would hold for every log.
+  if p_item_appends is not null and not coalesce(
+    array_lower(p_item_appends, 1) = 1 and array_lower(p_item_types, 1) = 1 and array_lower(p_item_tags, 1) = 1
+      and array_lower(p_item_afters, 1) = 1 and cardinality(p_item_types) = cardinality(p_item_appends)
+      and cardinality(p_item_tags) = cardinality(p_item_appends) and cardinality(p_item_afters) = cardinality(p_item_appends)
+      and array_position(p_item_afters, null) is null and coalesce(array_lower(p_item_seen, 1), 1) = 1
+      and coalesce(array_lower(p_item_sent, 1), 1) = 1 and array_ndims(p_item_appends) = 1,
+    false
+  ) then
+    raise exception 'append takes the arrays of conditions that begin at 1, with an element for each item'
       using errcode = 'invalid_parameter_value';
   end if;
   if p_limits is not null then
@@ -1818,9 +1830,10 @@ end $$;
 -- Returns the events after p_after that match a query (see query_items) and are visible now, with the high-water mark of just before.
 -- Below an event above that mark another event may still appear. A condition on what was read therefore names the mark, and the
 -- positions already seen above it. A page that examines only a part of the log (see scan_end) ends at or below the mark.
+--   p_basis_positions, p_basis_ids  null, or events that the log must have; otherwise the page has no high-water mark
 create function evsrc.read_query(
   p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[], p_after bigint, p_limit integer,
-  p_scan integer default 20000
+  p_scan integer default 20000, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- As in append_one: one generic plan of index lookups.
 set plan_cache_mode = force_generic_plan
@@ -1839,6 +1852,10 @@ declare
   scan_end_id uuid;
   last_position constant bigint := 9223372036854775807;
 begin
+  if p_basis_positions is not null and not evsrc.has_events(p_basis_positions, p_basis_ids) then
+    return next empty_page;
+    return;
+  end if;
   select event.id into high_water_mark_id from evsrc.log event where event.position = high_water_mark;
   if not exists (select from unnest(items) as item where cardinality(item.tags) = 0) then
     select array_agg(evsrc.most_selective_tag_hash(item.tags, p_after) order by item.ordinal) into selective_hashes

@@ -5,3 +5,4 @@
  */
 export * from "./DecisionDefinition.ts"
 export { type DecisionOptions, layer } from "./DecisionHandler.ts"
+export { ModelCacheLimits } from "./ModelCache.ts"

@@ -17,6 +17,7 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { QueryItem } from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
+import * as ModelParts from "./ModelParts.ts"
 
 /**
  * The outcome of a command: events, or an error that the command declares. Without events nothing is appended. The error comes first, so that the
@@ -151,7 +152,7 @@ export const model = <const Events extends Event.Any, State>(options: {
   const wrong = EventTags.validateNames(options.events, Object.keys(evolve), Object.keys(tags), "every")
   if (wrong !== undefined) throw new Error(`Decision.model: ${wrong}`)
   const isPersonal = EventPersonalData.hasPersonalData(options.events)
-  return {
+  const model: Model<State, Events> = {
     events: options.events,
     state: options.state,
     handles: Object.keys(evolve),
@@ -178,6 +179,8 @@ export const model = <const Events extends Event.Any, State>(options: {
       )
     }
   }
+  ModelParts.set(model, { evolve: { ...evolve }, initial: options.initial })
+  return model
 }
 
 /**

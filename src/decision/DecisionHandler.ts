@@ -24,9 +24,11 @@ import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
+import * as DecisionCommand from "./DecisionCommand.ts"
 import type * as Decision from "./DecisionDefinition.ts"
 import * as DecisionModels from "./DecisionModels.ts"
 import * as DecisionTurns from "./DecisionTurns.ts"
+import * as ModelCache from "./ModelCache.ts"
 
 /**
  * How a layer handles the command of a decision.
@@ -35,6 +37,13 @@ import * as DecisionTurns from "./DecisionTurns.ts"
  * @category options
  */
 export interface DecisionOptions extends CommandExecution.RunOptions {
+  /**
+   * The matches of the models on which a command is decided. `"verified"`, the default, takes the cached ones, which the condition of the append
+   * verifies, so a decision on tags that were seen takes one round trip; before a command fails or appends nothing, the models are read. `"assumeNew"`
+   * also takes a model without cached matches to have none, so the first decision on new tags takes one round trip; if there are some, a read and
+   * a second append follow. `"fresh"` reads the models before every decision.
+   */
+  readonly load?: "verified" | "assumeNew" | "fresh" | undefined
   /**
    * The maximum number of decisions with a tag in common that wait or are in flight in this process: a whole number from 1, 1,000 by default. One
    * more fails with `StoreUnavailable`, and can be sent again.
@@ -62,7 +71,7 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
     const context = yield* Effect.context<never>()
     const run = yield* CommandExecution.make(store[internals], options)
     const { command, events } = decision
-    const { maxWaiting = 1_000 } = options
+    const { load = "verified", maxWaiting = 1_000 } = options
     if (!Number.isSafeInteger(maxWaiting) || maxWaiting < 1) {
       return yield* Effect.die(
         new Error(
@@ -70,6 +79,8 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
         )
       )
     }
+    const cache = ModelCache.ofStore(store[internals].driver, yield* ModelCache.ModelCacheLimits)
+    const handling = { store, decision, cache, load, maxWaiting }
     const execute = (payload: Command.Payload<C>) =>
       run(
         {
@@ -78,7 +89,7 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
           events,
           streamOf: (commandId) => decision.stream?.(payload) ?? StreamId.nameOf(command._tag, commandId)
         },
-        (attempt) => handle(store, decision, payload, attempt, maxWaiting)
+        (attempt) => handle(handling, payload, attempt)
       )
     yield* HandlerRegistry.register(
       {
@@ -95,30 +106,77 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
     )
   })).pipe(Layer.provide(HandlerRegistry.layer))
 
+/** What the executions of a layer share. */
+interface Handling<C extends Command.Any, Events extends Event.Any> {
+  readonly store: EventStore.EventStore["Service"]
+  readonly decision: Decision.Decision<C, Events>
+  readonly cache: ModelCache.ModelCache
+  readonly load: "verified" | "assumeNew" | "fresh"
+  readonly maxWaiting: number
+}
+
 const handle = <C extends Command.Any, Events extends Event.Any>(
-  store: EventStore.EventStore["Service"],
-  decision: Decision.Decision<C, Events>,
+  handling: Handling<C, Events>,
   payload: Command.Payload<C>,
-  attempt: CommandExecution.Attempt,
-  maxWaiting: number
+  attempt: CommandExecution.Attempt
 ): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> => {
-  const { command, decide, events, expected: declared, stream: streamOf } = decision
-  const { content, failWithoutRetry, firstReceiptOr, lastEventId, metadata, stream } = attempt
-  const expected = attempt.expected ?? declared
-  if (streamOf === undefined && (expected !== undefined || lastEventId !== undefined)) {
+  const { decision, maxWaiting, store } = handling
+  const { command, stream } = decision
+  const expected = attempt.expected ?? decision.expected
+  if (stream === undefined && (expected !== undefined || attempt.lastEventId !== undefined)) {
     return invalidRequest(
       `Command "${command._tag}" is a decision whose events go to a stream of their own, so it cannot have an expected version; leave out `
         + "`expected`, or name the stream with the option `stream` of Decision.make"
     )
   }
   const models = decision.models(payload)
-  const reader = DecisionModels.reader(store, models)
+  const decide = decideOn(handling, payload, attempt, expected)
+  const read = readAndDecide(handling, models, decide, attempt, expected)
+  const { driver } = store[internals]
+  const items = Object.values(models).map(({ query }) => query)
+  if (items.length === 0) return read
+  const turns = DecisionTurns.ofStore(driver)
+  const options = { command: command._tag, maxWaiting }
+  // A subject may be erased at any time, so no personal data is cached.
+  const inTurn = EventPersonalData.modelsHavePersonalData(models)
+    ? turns.inTurn(items, options, () => read)
+    : decideOnCached(
+      handling,
+      models,
+      decide,
+      attempt,
+      expected,
+      (effect) =>
+        turns.inTurn(
+          items,
+          options,
+          (pass) => Effect.andThen(DecisionModels.rejectUntagged(driver, models), Effect.suspend(() => effect(pass)))
+        )
+    )
+  return Effect.contextWith((caller: Context.Context<never>) => driver.inTransaction(caller) ? read : inTurn)
+}
 
+type Failure<C extends Command.Any> = Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError
+
+type Outcome<C extends Command.Any, Events extends Event.Any> = DecisionCommand.Decided<
+  Receipt,
+  Event.Of<Events>,
+  Failure<C>
+>
+
+/** Returns the function that decides on states. */
+const decideOn = <C extends Command.Any, Events extends Event.Any>(
+  { decision, store }: Handling<C, Events>,
+  payload: Command.Payload<C>,
+  { failWithoutRetry, firstReceiptOr, lastEventId, stream }: CommandExecution.Attempt,
+  expected: Version.Expected | undefined
+) => {
   /** Fails when the stream is not at the expected version, and returns the receipt of no events. */
   const withoutEvents = Effect.fnUntraced(function*(lastMatch: LogPosition.LogPosition) {
-    if (streamOf === undefined) {
+    const command = decision.command._tag
+    if (decision.stream === undefined) {
       const { eventId, position } = lastMatch
-      return yield* CommandExecution.emptyReceipt(command._tag, stream, Version.zero, position, eventId)
+      return yield* CommandExecution.emptyReceipt(command, stream, Version.zero, position, eventId)
     }
     const found = yield* Stream.runHead(store.readStreamEncoded(stream, { direction: "backward", limit: 1 }))
     const last = Option.getOrUndefined(found)
@@ -134,38 +192,84 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
       )
     }
     const position = last?.position ?? Position.start
-    return yield* CommandExecution.emptyReceipt(command._tag, stream, version, position, last?.id)
+    return yield* CommandExecution.emptyReceipt(command, stream, version, position, last?.id)
   })
 
-  const execute = Effect.gen(function*() {
-    const { condition, last, states } = yield* reader.read
-    const attempted = Result.try(() => decide(states, payload))
+  return (states: DecisionModels.AnyStates): Outcome<C, Events> => {
+    const attempted = Result.try(() => decision.decide(states, payload))
     // The first receipt of a command id that comes again does not depend on what `decide` throws now.
-    if (Result.isFailure(attempted)) return yield* firstReceiptOr(Effect.die(attempted.failure))
+    if (Result.isFailure(attempted)) return { _tag: "End", end: () => firstReceiptOr(Effect.die(attempted.failure)) }
     const decided = attempted.success
     const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
     if (Result.isFailure(outcome)) {
       const rejected = Effect.fail(outcome.failure)
-      return yield* firstReceiptOr(
-        expected === undefined && lastEventId === undefined ? rejected : Effect.andThen(withoutEvents(last), rejected)
-      )
+      return {
+        _tag: "End",
+        end: (last) =>
+          firstReceiptOr(
+            expected === undefined && lastEventId === undefined
+              ? rejected
+              : Effect.andThen(withoutEvents(last), rejected)
+          )
+      }
     }
-    if (outcome.success.length === 0) return yield* firstReceiptOr(withoutEvents(last))
+    return outcome.success.length > 0
+      ? { _tag: "Append", events: outcome.success }
+      : { _tag: "End", end: (last) => firstReceiptOr(withoutEvents(last)) }
+  }
+}
+
+/** Decides on cached matches, and on those of appends in flight. */
+const decideOnCached = <C extends Command.Any, Events extends Event.Any>(
+  { cache, decision, load, store }: Handling<C, Events>,
+  models: Decision.Models,
+  decide: (states: DecisionModels.AnyStates) => Outcome<C, Events>,
+  { content, failWithoutRetry, lastEventId, metadata, stream }: CommandExecution.Attempt,
+  expected: Version.Expected | undefined,
+  inTurn: DecisionCommand.Parts<Receipt, Event.Of<Events>, Failure<C>>["inTurn"]
+): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> =>
+  DecisionCommand.make<Receipt, Event.Of<Events>, Failure<C>>({
+    store,
+    cache,
+    models,
+    load,
+    decide,
+    append: (condition, batch, observer) =>
+      Effect.flatMap(Effect.fromResult(content()), (content) =>
+        store[internals].appendIfObserved(
+          condition,
+          decision.events,
+          stream,
+          batch,
+          { expected, lastEventId, metadata, content },
+          observer
+        )),
+    receiptOf: ({ receipt }) => receipt,
+    conflict: failWithoutRetry,
+    inTurn
+  })
+
+/** Reads the models, decides, and appends. */
+const readAndDecide = <C extends Command.Any, Events extends Event.Any>(
+  { decision, store }: Handling<C, Events>,
+  models: Decision.Models,
+  decide: (states: DecisionModels.AnyStates) => Outcome<C, Events>,
+  { content, failWithoutRetry, lastEventId, metadata, stream }: CommandExecution.Attempt,
+  expected: Version.Expected | undefined
+): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> => {
+  const reader = DecisionModels.reader(store, models)
+  return Effect.gen(function*() {
+    const { condition, last, states } = yield* reader.read
+    const decided = decide(states)
+    if (decided._tag === "End") return yield* decided.end(last)
     const options = { expected, lastEventId, metadata, content: yield* Effect.fromResult(content()) }
     const appending = condition === undefined
-      ? store.append(events, stream, outcome.success, options)
-      : store.appendIf(condition, events, stream, outcome.success, options)
+      ? store.append(decision.events, stream, decided.events, options)
+      : store.appendIf(condition, decision.events, stream, decided.events, options)
     return yield* appending.pipe(
       Effect.tapError((error) => Effect.sync(() => reader.appendFailed(error))),
       Effect.catchTag("AppendConditionFailed", (conflict) => Effect.fail(storeError(conflict))),
       Effect.catchTag("ConcurrencyConflict", failWithoutRetry)
     )
   })
-  const { driver } = store[internals]
-  const items = Object.values(models).map(({ query }) => query)
-  return Effect.contextWith((caller: Context.Context<never>) =>
-    driver.inTransaction(caller) || items.length === 0
-      ? execute
-      : DecisionTurns.ofStore(driver).inTurn(items, { command: command._tag, maxWaiting }, () => execute)
-  )
 }

@@ -187,9 +187,11 @@ export const make = Effect.fnUntraced(function*(
               : Effect.succeedNone),
         appendIfReturningEvents: (condition, events, stream, batch, options) =>
           Effect.map(EventAppender.append(context, { events, stream, batch, options, condition }), appendedOf),
+        appendIfObserved: (condition, events, stream, batch, options, observer) =>
+          EventAppender.append(context, { events, stream, batch, options, condition, observer }),
         appendObserved: (events, stream, batch, options, observer) =>
           EventAppender.appendUnconditionally(context, { events, stream, batch, options, observer }),
-        readByQueryAfter: (query, after) => LogReader.readByQuery(driver, limits, query, after),
+        readByQueryAfter: (query, after, basis) => LogReader.readByQuery(driver, limits, query, after, basis),
         changeAppends: (change) => withSend((request) => send(change(request)))
       },
       append: (events, stream, batch, options = {}) =>

@@ -6,6 +6,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Event from "../event/Event.ts"
@@ -48,6 +49,15 @@ export interface EventStoreInternals {
     batch: ReadonlyArray<Event.Of<E>>,
     options: AppendOptions
   ) => Effect.Effect<Appended, AppendError>
+  /** Appends like `EventStore.appendIf`, and notifies an observer when it has sent the events. */
+  readonly appendIfObserved: <E extends Event.Any>(
+    condition: AppendCondition,
+    events: E,
+    stream: string,
+    batch: ReadonlyArray<Event.Of<E>>,
+    options: AppendOptions,
+    observer: AppendObserver
+  ) => Effect.Effect<AppendOutcome, AppendError>
   /** Appends like `EventStore.append`, and notifies an observer when it has sent the events. */
   readonly appendObserved: <E extends Event.Any>(
     events: E,
@@ -58,9 +68,13 @@ export interface EventStoreInternals {
   ) => Effect.Effect<AppendOutcome, ConcurrencyConflict | EventStoreError>
   /**
    * Reads the matches of a query after a position up to which an earlier read has returned every match. The condition is the one that
-   * `EventStore.readByQuery` would return.
+   * `EventStore.readByQuery` would return. Fails with `LogDiverged` if the log does not have an event of `basis`.
    */
-  readonly readByQueryAfter: (query: EventQuery, after: Position) => Effect.Effect<QueryResult, EventStoreError>
+  readonly readByQueryAfter: (
+    query: EventQuery,
+    after: Position,
+    basis?: ReadonlyArray<LogPosition>
+  ) => Effect.Effect<QueryResult, EventStoreError>
   /** Returns this event store, except that its appends send the changed request to the driver. Inline projections use it. */
   readonly changeAppends: (change: (request: AppendRequest) => AppendRequest) => EventStore["Service"]
 }

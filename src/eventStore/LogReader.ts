@@ -239,14 +239,15 @@ export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
   driver: EventStoreDriver,
   limits: Limits.Limits,
   query: EventQuery.EventQuery,
-  after: Position.Position
+  after: Position.Position,
+  earlierBasis?: ReadonlyArray<LogPosition.LogPosition>
 ): Effect.fn.Return<QueryResult, EventStoreError> {
   const wrong = EventQuery.isEventQuery(query)
     ? EventQuery.validate(query)
     : "a query must be made by EventQuery.make, which adds the stored types of past versions, or by EventQuery.ofStoredTypes"
   if (wrong !== undefined) return yield* invalidRequest(wrong)
   let limit = limits.pageSize
-  let page = yield* driver.readByQuery({ query, after, limit })
+  let page = yield* driver.readByQuery({ query, after, limit, basis: earlierBasis })
   const events: Array<EncodedEvent> = []
   let reached = after
   // The mark may be lower than it was at an earlier read, up to which all is known.

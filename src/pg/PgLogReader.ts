@@ -65,7 +65,7 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
   const columns = columnsOf("event")
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3, $4)`
   const queryPage =
-    `${selectPage} ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8) page`
+    `${selectPage} ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8, $9::bigint[], $10::uuid[]) page`
   // A scalar subquery per position: one index lookup each.
   const eventIds =
     `select (select event.id from ${schema}.log event where event.position = wanted.position limit 1) as id
@@ -83,11 +83,19 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
     readAll: readAll(query, schema),
     readStored: ({ after, extent, limit, links = false }) =>
       storedEventPage(storedPage, [after, limit, links, extent === "visible"]),
-    readByQuery: ({ after, limit, query: items }) =>
+    readByQuery: ({ after, basis = [], limit, query: items }) =>
       Effect.gen(function*() {
         const { scannedPositions } = yield* Limits
-        const rows = yield* query<PageRow>(queryPage, [...queryParameters(items), after, limit, scannedPositions])
-        return pageOf(rows, { after, limit })
+        const known = basis.filter(({ eventId }) => eventId !== undefined)
+        const rows = yield* query<PageRow>(queryPage, [
+          ...queryParameters(items),
+          after,
+          limit,
+          scannedPositions,
+          known.length === 0 ? null : known.map(({ position }) => position),
+          known.length === 0 ? null : known.map(({ eventId }) => eventId)
+        ])
+        return rows[0]!.head === null ? yield* divergedFrom(known) : pageOf(rows, { after, limit })
       }),
     readCorrelation: readCorrelation(query, schema),
     event: (id) =>
@@ -154,6 +162,12 @@ const selectPage = `select ${
 }, page.head, page.head_id, page.since_events, page.assigned, page.scanned_to, page.scanned_to_id from`
 
 /** Returns the page of these rows: rows with the high-water mark, or one row without an event. */
+/** Fails because the log does not have one of these events. */
+const divergedFrom = (basis: ReadonlyArray<LogPosition.LogPosition>): Effect.Effect<never, EventStoreError> => {
+  const { eventId = "", position } = basis.at(-1)!
+  return Effect.fail(storeError(new LogDiverged({ eventId, position })))
+}
+
 const pageOf = (
   rows: ReadonlyArray<PageRow>,
   { after, afterEventId, countSince: since, limit }: Pick<LogPage, "after" | "afterEventId" | "countSince" | "limit">

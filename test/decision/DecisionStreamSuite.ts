@@ -19,10 +19,11 @@ import { race } from "../../src/conformance/EventStoreFixtures.ts"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import * as AsOf from "../../src/core/AsOf.ts"
 import { ConcurrencyConflict, EventStoreError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Version from "../../src/core/Version.ts"
 import * as Decision from "../../src/decision/Decision.ts"
 import * as Event from "../../src/event/Event.ts"
-import { EventStore } from "../../src/eventStore/EventStore.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as SnapshotPolicy from "../../src/snapshot/SnapshotPolicy.ts"
 import * as TimeTravel from "../../src/timeTravel/TimeTravel.ts"
 
@@ -122,7 +123,10 @@ const plan = (capacity: number) => {
 }
 const stateOf = (course: string) => Effect.map(Aggregate.load(CourseDecider, course), ({ state }) => state)
 const eventsOf = (course: string) =>
-  Effect.flatMap(EventStore, (store) => Stream.runCollect(store.readStream(CourseEvent, Course.streamOf(course))))
+  Effect.flatMap(
+    EventStore.EventStore,
+    (store) => Stream.runCollect(store.readStream(CourseEvent, Course.streamOf(course)))
+  )
 
 /** Returns the tags of what became of a race. */
 const tagsOf = (exits: ReadonlyArray<Exit.Exit<unknown, unknown>>) =>
@@ -149,7 +153,7 @@ const upTo = (count: number) => Array.from({ length: count }, (_, index) => inde
  * @since 0.1.0
  * @category suites
  */
-export const decisionStreams: ReadonlyArray<Case<EventStore>> = [
+export const decisionStreams: ReadonlyArray<Case<EventStore.EventStore>> = [
   test("a decision writes to the stream that it names, and the aggregate sees its events", function*() {
     yield* Effect.gen(function*() {
       const course = yield* plan(2)
@@ -288,27 +292,24 @@ export const decisionStreams: ReadonlyArray<Case<EventStore>> = [
   }),
 
   test("decides again on what the models have become, and reads only that", function*() {
-    const store = yield* EventStore
+    const store = yield* EventStore.EventStore
     const student = unique("ann")
     yield* Effect.gen(function*() {
       const [first, second, third] = [yield* plan(9), yield* plan(9), yield* plan(9)]
       yield* CommandBus.dispatch(Enrol, { course: first, student })
       let interferes = true
       // Another process enrols the student between the read and the append.
-      const contested = Layer.succeed(
-        EventStore,
-        EventStore.of({
-          ...store,
-          appendIf: (condition, events, stream, batch, options) => {
-            const append = store.appendIf(condition, events, stream, batch, options)
-            if (!interferes) return append
-            interferes = false
-            return Effect.andThen(Effect.orDie(CommandBus.dispatch(Enrol, { course: second, student })), append).pipe(
-              Effect.provide(courses)
-            ) as typeof append
-          }
-        })
-      )
+      const contested = EventStore.layer(Effect.succeed({
+        ...store[internals].driver,
+        append: (request) => {
+          const append = store[internals].driver.append(request)
+          if (!interferes) return append
+          interferes = false
+          return Effect.andThen(Effect.orDie(CommandBus.dispatch(Enrol, { course: second, student })), append).pipe(
+            Effect.provide(Layer.provide(courses, Layer.succeed(EventStore.EventStore, store)))
+          )
+        }
+      }))
       const rejected = yield* Effect.flip(
         CommandBus.dispatch(EnrolByDecision, { course: third, student }).pipe(
           Effect.provide(Layer.provide(Decision.layer(enrolByDecision, { conflictRetry }), contested))

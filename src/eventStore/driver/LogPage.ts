@@ -107,6 +107,8 @@ export interface CorrelationPage {
 export interface QueryPage {
   readonly query: EventQuery
   readonly after: Position
+  /** Events that the log must have; otherwise the read fails with `LogDiverged`. Those without an id are not checked. */
+  readonly basis?: ReadonlyArray<LogPosition> | undefined
   readonly limit: number
 }
 

@@ -93,10 +93,17 @@ export const make = Effect.fnUntraced(function*(
     readStored: (page) => Effect.sync(() => ({ events: MemoryLog.storedPage(log, page), head: MemoryLog.headOf(log) })),
     ...readsOfHealth(log),
     readByQuery: (page) =>
-      Effect.map(Limits, ({ scannedPositions }) => ({
-        ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),
-        ...headOf()
-      })),
+      Effect.flatMap(Limits, ({ scannedPositions }) => {
+        const missing = page.basis?.find((event) => MemoryLog.isMissing(log, event))
+        if (missing !== undefined) {
+          const { eventId = "", position } = missing
+          return Effect.fail(storeError(new LogDiverged({ eventId, position })))
+        }
+        return Effect.succeed({
+          ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),
+          ...headOf()
+        })
+      }),
     head,
     last: head,
     inFlight: Effect.map(DateTime.now, (readAt) => ({ readAt, appends: [] })),

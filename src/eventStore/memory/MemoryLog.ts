@@ -110,9 +110,7 @@ export const rejectionOf = (
   if (!Version.meets(actual, expected)) return { _tag: "Conflict", actual }
   const lastEvent = streamOf(log, stream).at(-1)
   if (lastEventId !== undefined && lastEvent?.id !== lastEventId) return { _tag: "Diverged" }
-  const isMissing = ({ eventId, position }: LogPosition) =>
-    eventId !== undefined && eventIdAt(log, position) !== eventId
-  if (condition?.basis?.some(isMissing) === true) return { _tag: "Diverged" }
+  if (condition?.basis?.some((event) => isMissing(log, event)) === true) return { _tag: "Diverged" }
   const changed = condition === undefined ? undefined : newestMatch(log, condition)
   return changed === undefined ? undefined : { _tag: "Changed", position: changed }
 }
@@ -127,6 +125,15 @@ export const eventIdAt = (log: MemoryLog, position: Position.Position): string |
   const row = log.rows[indexAfter(log, position) - 1]
   return row?.position === position ? row.id : undefined
 }
+
+/**
+ * Returns whether the log does not have an event, of which the id is known.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isMissing = (log: MemoryLog, { eventId, position }: LogPosition): boolean =>
+  eventId !== undefined && eventIdAt(log, position) !== eventId
 
 /**
  * Returns the number of events after a position and up to another.

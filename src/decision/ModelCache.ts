@@ -1,0 +1,305 @@
+/**
+ * What the decisions on one store in this process know of its log: the matches of their models' queries, cached with the position that they reach,
+ * and the appends of decisions that were sent and have not ended.
+ *
+ * **Details**
+ *
+ * Cached are events, not states: `evolve` and `initial` may close over the payload of a command, so that two models with the same query have
+ * different states. Each decision folds the cached events by its own models. A state is used again only for a model of the very same functions.
+ *
+ * Cached matches may be old, and are never wrong: the condition of the append names what they rest on. The exception is a log that was set back by a
+ * restore or a failover: an append or a read that finds an event of their basis missing drops all of them.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import type * as Deferred from "effect/Deferred"
+import * as Result from "effect/Result"
+import { deepFreeze } from "../core/deepFreeze.ts"
+import type { UndecodableEvent } from "../core/errors.ts"
+import * as LogPosition from "../core/LogPosition.ts"
+import * as Position from "../core/Position.ts"
+import * as StreamId from "../core/StreamId.ts"
+import * as Version from "../core/Version.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
+import * as EventFilter from "../event/EventFilter.ts"
+import type { QueryItem } from "../event/EventQuery.ts"
+import { type EncodedEvent, type NewEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
+import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
+import type { Model } from "./DecisionDefinition.ts"
+import { type KnownMatches, type Match, type MatchList, nothing } from "./KnownMatches.ts"
+import * as ModelParts from "./ModelParts.ts"
+
+/**
+ * The limits of the cache of matches that a process has for each store.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ModelCacheLimits {
+  /** For how many queries of models the matches are cached at most, 1,000 by default; the least recently used are dropped first. 0 turns the cache off. */
+  readonly capacity: number
+  /** How many events are cached at most, 100,000 by default. */
+  readonly events: number
+  /** The maximum number of events of one query, 10,000 by default. A model with more is read for every decision. */
+  readonly modelEvents: number
+}
+
+/**
+ * The limits that apply when the first layer of a decision on a store is built. Provide another value to change them.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const ModelCacheLimits = Context.Reference<ModelCacheLimits>("evsrc/decision/ModelCacheLimits", {
+  defaultValue: () => ({ capacity: 1_000, events: 100_000, modelEvents: 10_000 })
+})
+
+/**
+ * An append of a decision that was sent and has not ended.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Sent {
+  readonly events: ReadonlyArray<NewEvent>
+  /** Whether it was written. */
+  readonly outcome: Deferred.Deferred<boolean>
+}
+
+/** A state that was folded from a list of matches by a model. */
+interface Folded {
+  readonly parts: ModelParts.ModelParts
+  readonly matches: MatchList
+  readonly state: unknown
+}
+
+interface Cached {
+  readonly item: QueryItem
+  readonly events: Event.Any
+  known: KnownMatches
+  /** When the known matches were all that the log had, by `ModelCache.now`. */
+  verifiedAt: number
+  folded: Folded | undefined
+}
+
+/**
+ * Makes the key of a model: models with the same key have the same matches.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const keyOf = ({ events, query }: Model<unknown>): string => {
+  let number = numbers.get(events)
+  if (number === undefined) numbers.set(events, number = ++lastNumber)
+  return JSON.stringify([number, query.types, query.tags])
+}
+
+const numbers = new WeakMap<Event.Any, number>()
+let lastNumber = 0
+
+/**
+ * The matches that are cached for one store, and the appends in flight.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export class ModelCache {
+  readonly #limits: ModelCacheLimits
+  /** The least recently used first. */
+  readonly #cached = new Map<string, Cached>()
+  readonly #byTag = new Map<string, Set<string>>()
+  readonly #sent = new Set<Sent>()
+  #events = 0
+  #now = 0
+  constructor(limits: ModelCacheLimits) {
+    this.#limits = limits
+  }
+  /** Returns a later moment than all before. */
+  tick(): number {
+    return ++this.#now
+  }
+  /** Returns the matches of a model that were all at a moment since `since`. */
+  get(key: string, since: number): KnownMatches | undefined {
+    const cached = this.#cached.get(key)
+    if (cached === undefined || cached.verifiedAt < since) return undefined
+    this.#cached.delete(key)
+    this.#cached.set(key, cached)
+    return cached.known
+  }
+  /** Returns the matches of a model with which a read may begin. */
+  earlier(key: string): KnownMatches {
+    return this.#cached.get(key)?.known ?? nothing
+  }
+  /** Caches the matches of a model, unless later ones are cached: a slow reader may come after a fast one. */
+  put(key: string, { events, query }: Model<unknown>, known: KnownMatches, verifiedAt: number): void {
+    const before = this.#cached.get(key)
+    if (before !== undefined && before.known.after > known.after) return
+    this.#remove(key)
+    if (known.matches.length > this.#limits.modelEvents || this.#limits.capacity <= 0) return
+    this.#cached.set(key, {
+      item: query,
+      events,
+      known,
+      verifiedAt: Math.max(verifiedAt, before?.verifiedAt ?? 0),
+      folded: before?.folded
+    })
+    this.#events += known.matches.length
+    const tag = query.tags?.[0]
+    if (tag !== undefined) {
+      const keys = this.#byTag.get(tag)
+      if (keys === undefined) this.#byTag.set(tag, new Set([key]))
+      else keys.add(key)
+    }
+    for (const oldest of this.#cached.keys()) {
+      if (this.#cached.size <= this.#limits.capacity && this.#events <= this.#limits.events) return
+      this.#remove(oldest)
+    }
+  }
+  clear(): void {
+    this.#cached.clear()
+    this.#byTag.clear()
+    this.#events = 0
+  }
+  size(): { readonly queries: number; readonly events: number; readonly sent: number; readonly tags: number } {
+    return { queries: this.#cached.size, events: this.#events, sent: this.#sent.size, tags: this.#byTag.size }
+  }
+  #remove(key: string): void {
+    const cached = this.#cached.get(key)
+    if (cached === undefined) return
+    this.#cached.delete(key)
+    this.#events -= cached.known.matches.length
+    const tag = cached.item.tags?.[0]
+    if (tag === undefined) return
+    const keys = this.#byTag.get(tag)
+    keys?.delete(key)
+    if (keys?.size === 0) this.#byTag.delete(tag)
+  }
+
+  sent(sent: Sent): void {
+    this.#sent.add(sent)
+  }
+  ended(sent: Sent): void {
+    this.#sent.delete(sent)
+  }
+  /** Returns the appends in flight with a match of a model that is not among those given, in the order in which they were sent. */
+  inFlight({ query }: Model<unknown>, matches: MatchList): ReadonlyArray<Sent> {
+    const found: Array<Sent> = []
+    for (const sent of this.#sent) {
+      if (sent.events.some((event) => isMatch(query, event) && !matches.has(event.id))) found.push(sent)
+    }
+    return found
+  }
+  /** Adds the events of an append that was written to the matches of models other than those with these keys. */
+  written(events: ReadonlyArray<EncodedEvent>, except: ReadonlySet<string>): void {
+    for (const event of events) {
+      for (const key of new Set(event.tags.flatMap((tag) => Array.from(this.#byTag.get(tag) ?? [])))) {
+        if (except.has(key)) continue
+        const cached = this.#cached.get(key)!
+        if (isMatch(cached.item, event)) this.#add(key, cached, event)
+      }
+    }
+  }
+  #add(key: string, cached: Cached, event: EncodedEvent): void {
+    const { known } = cached
+    if (known.matches.has(event.id)) return
+    const match = matchOf(cached.events, cached.item, event)
+    const isNext = event.position > (known.seen.at(-1) ?? known.after)
+    if (Result.isFailure(match) || !isNext || known.seen.length >= maxSeen) return this.#remove(key)
+    this.#events++
+    cached.known = {
+      ...known,
+      matches: known.matches.with([match.success]),
+      seen: [...known.seen, event.position],
+      basis: [...known.basis, LogPosition.ofEvent(event)],
+      last: LogPosition.ofEvent(event)
+    }
+  }
+
+  /** Returns the state of a model after matches. */
+  fold(key: string, model: Model<unknown>, matches: MatchList): unknown {
+    const parts = ModelParts.get(model)
+    const cached = this.#cached.get(key)
+    const folded = cached?.folded
+    const continues = folded !== undefined && parts !== undefined && matches.startsWith(folded.matches)
+      && ModelParts.areSame(folded.parts, parts)
+    let state = continues ? folded.state : model.initial
+    matches.forEach(continues ? folded.matches.length : 0, (event) => {
+      state = model.evolve(state, event)
+    })
+    // Later decisions share it, in production too.
+    if (cached !== undefined && parts !== undefined) cached.folded = { parts, matches, state: deepFreeze(state) }
+    return state
+  }
+}
+
+/** How many matches above the position up to which all are known are cached at most. */
+const maxSeen = 64
+
+/**
+ * Returns whether an event matches an item.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isMatch = (item: QueryItem, { tags = [], type }: Pick<NewEvent, "type" | "tags">): boolean =>
+  EventFilter.matchesItem(item, { tags, type })
+
+/**
+ * Decodes a match.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const matchOf = (
+  events: Event.Any,
+  item: QueryItem,
+  encoded: EncodedEvent
+): Result.Result<Match, UndecodableEvent> =>
+  Result.map(EventCodec.make(events).decode(encoded, item.tags), (recorded) => ({
+    id: encoded.id,
+    events: recorded.map(({ event }) => deepFreeze(event))
+  }))
+
+/** The matches in an append, by the set that decodes them. An event on its way has the current version, so it is never split. */
+const decodedSent = new WeakMap<NewEvent, WeakMap<Event.Any, Result.Result<Match, UndecodableEvent>>>()
+
+/**
+ * Decodes a match on its way to the log.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const sentMatchOf = (
+  events: Event.Any,
+  item: QueryItem,
+  event: NewEvent
+): Result.Result<Match, UndecodableEvent> => {
+  let bySet = decodedSent.get(event)
+  if (bySet === undefined) decodedSent.set(event, bySet = new WeakMap())
+  let match = bySet.get(events)
+  if (match === undefined) {
+    const placement = { position: Position.start, stream: unknownStream, version: Version.zero, recordedAt: epoch }
+    bySet.set(events, match = matchOf(events, item, toEncodedEvent(event, placement)))
+  }
+  return match
+}
+
+const unknownStream = StreamId.StreamId.make("unknown")
+const epoch = DateTime.makeUnsafe(0)
+
+const caches = new WeakMap<EventStoreDriver, ModelCache>()
+
+/**
+ * Returns the cache of a store, which all its decisions share.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const ofStore = (driver: EventStoreDriver, limits: ModelCacheLimits): ModelCache => {
+  let cache = caches.get(driver)
+  if (cache === undefined) caches.set(driver, cache = new ModelCache(limits))
+  return cache
+}
