@@ -26,6 +26,7 @@ import { repartitions } from "../consumer/RepartitionSuite.ts"
 import { unknownTypes } from "../consumer/UnknownTypesSuite.ts"
 import { jsonValues } from "../core/JsonValuesSuite.ts"
 import { roundTrips } from "../core/RoundTripSuite.ts"
+import { decisionCaches } from "../decision/DecisionCacheSuite.ts"
 import { decisionQueues } from "../decision/DecisionQueueSuite.ts"
 import { decisionStreams } from "../decision/DecisionStreamSuite.ts"
 import { pastTags } from "../decision/PastTagsSuite.ts"
@@ -111,6 +112,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
 export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   commands: [
     ...commands,
+    ...decisionCaches,
     ...decisionQueues,
     ...decisionStreams,
     ...untagged,
