@@ -47,7 +47,6 @@ export const make = Effect.fnUntraced(function*(
   const log = MemoryLog.make()
   const inlineProjections = MemoryInlineProjections.make()
   const head = Effect.sync(() => MemoryLog.headOf(log))
-  const headOf = () => ({ head: MemoryLog.headOf(log), headEventId: log.rows.at(-1)?.id })
   const watch = yield* ReaderWakeups.make({ head, endsBelow: true })
   // One append at a time, because `inTransaction` may suspend between the check and the write.
   const turn = Semaphore.makeUnsafe(1)
@@ -85,25 +84,14 @@ export const make = Effect.fnUntraced(function*(
         const head = MemoryLog.headOf(log)
         return Effect.map(Limits, ({ scannedPositions }) => ({
           ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, MemoryLog.partitionMatcher(page))),
-          ...headOf(),
+          ...headOf(log),
           ...(countSince === undefined ? {} : { headCount: MemoryLog.countBetween(log, countSince, head) }),
           assigned: head
         }))
       }),
     readStored: (page) => Effect.sync(() => ({ events: MemoryLog.storedPage(log, page), head: MemoryLog.headOf(log) })),
     ...readsOfHealth(log),
-    readByQuery: (page) =>
-      Effect.flatMap(Limits, ({ scannedPositions }) => {
-        const missing = page.basis?.find((event) => MemoryLog.isMissing(log, event))
-        if (missing !== undefined) {
-          const { eventId = "", position } = missing
-          return Effect.fail(storeError(new LogDiverged({ eventId, position })))
-        }
-        return Effect.succeed({
-          ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),
-          ...headOf()
-        })
-      }),
+    readByQuery: readByQuery(log),
     head,
     last: head,
     inFlight: Effect.map(DateTime.now, (readAt) => ({ readAt, appends: [] })),
@@ -126,6 +114,24 @@ export const make = Effect.fnUntraced(function*(
     snapshots: MemorySnapshotDriver.make(),
     inlineProjections
   }
+})
+
+const readByQuery = (log: MemoryLog.MemoryLog): EventStoreDriver["readByQuery"] => (page) =>
+  Effect.flatMap(Limits, ({ scannedPositions }) => {
+    const missing = page.basis?.find((event) => MemoryLog.isMissing(log, event))
+    if (missing !== undefined) {
+      const { eventId = "", position } = missing
+      return Effect.fail(storeError(new LogDiverged({ eventId, position })))
+    }
+    return Effect.succeed({
+      ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),
+      ...headOf(log)
+    })
+  })
+
+const headOf = (log: MemoryLog.MemoryLog) => ({
+  head: MemoryLog.headOf(log),
+  headEventId: log.rows.at(-1)?.id
 })
 
 const readsOfHealth = (
