@@ -59,6 +59,7 @@ const pureFiles = [
   "consumer/Consumer.ts",
   "consumer/ConsumerDefinition.ts",
   "decision/DecisionDefinition.ts",
+  "decision/ModelParts.ts",
   "domain/index.ts",
   "projection/list/IndexDefinition.ts",
   "projection/ProjectionDefinition.ts",
