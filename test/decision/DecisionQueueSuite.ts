@@ -176,7 +176,9 @@ export const decisionQueues: ReadonlyArray<Case<EventStore.EventStore>> = [
       yield* Deferred.await(sent)
       yield* Fiber.interrupt(waiting)
       yield* Fiber.interrupt(first)
-      equal(errorsOf([yield* Fiber.await(overdrawn)]), [new Overdrawn({ balance: 0 })], "the rejection")
+      const [rejected] = errorsOf([yield* Fiber.await(overdrawn)])
+      // A rejection is verified by a read, which may see the decision behind it.
+      ok(rejected instanceof Overdrawn && [0, 4].includes(rejected.balance), "the rejection")
       yield* Fiber.join(last)
       equal(yield* balances(account), [4], "the balance")
     })))
