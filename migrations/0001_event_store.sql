@@ -1827,6 +1827,26 @@ begin
       from (select) as always left join evsrc.event_types known on true;
 end $$;
 
+-- Counts the visible events after p_after, also above the high-water mark, as count_event_types does, and stores nothing.
+create function evsrc.count_visible_event_types(p_after bigint)
+returns table (category text, type text, first_position bigint, events bigint, versions jsonb) language sql stable
+-- As in read_all.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set search_path = pg_catalog, pg_temp
+as $$
+  with named as (
+    select split_part(event.stream, '-', 1) as category, event.type, event.schema_version || ':' || split_part(tag, ':', 1) as name,
+        min(event."position") as first_position, count(distinct event."position") as events
+      from evsrc.log event, unnest(coalesce(event.tags, '{}') || ':'::text) as tag
+      where event."position" > p_after and (position(':' in tag) > 1 or tag = ':')
+      group by 1, 2, 3
+  )
+  select named.category, named.type, min(named.first_position), (sum(named.events) filter (where named.name like '%:'))::bigint,
+      jsonb_object_agg(named.name, named.events)
+    from named group by 1, 2
+$$;
+
 -- Returns the events after p_after that match a query (see query_items) and are visible now, with the high-water mark of just before.
 -- Below an event above that mark another event may still appear. A condition on what was read therefore names the mark, and the
 -- positions already seen above it. A page that examines only a part of the log (see scan_end) ends at or below the mark.

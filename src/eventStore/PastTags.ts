@@ -7,13 +7,15 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { EventStoreError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
+import type * as Position from "../core/Position.ts"
 import { category } from "../core/StreamId.ts"
 import type * as Event from "../event/Event.ts"
 import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
 import * as EventCodec from "../event/EventCodec.ts"
+import * as EventQuery from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, EventTypes } from "./driver/EventStoreDriver.ts"
+import type { EventStoreDriver, EventType, EventTypes } from "./driver/EventStoreDriver.ts"
 
 /**
  * Events of one stored type and category of streams that lack a tag of the current events that they are upcast to.
@@ -39,6 +41,8 @@ interface Compared {
   /** How many past events it has found up to there. */
   readonly found: number
   readonly differences: ReadonlyMap<string, Difference>
+  /** The differences of the visible events above the count. They are compared again when they are counted. */
+  readonly above: ReadonlyMap<string, Difference>
 }
 
 const compared = new WeakMap<EventStoreDriver, WeakMap<Event.Any, Compared>>()
@@ -50,7 +54,8 @@ const pageSize = 500
 
 /**
  * Returns the events that lack tags, of those of earlier schema versions and of legacy types. The first comparison of a process reads up to 50,000 events
- * of these types, and each later one that is given another count up to 5,000. It reads nothing once it has found all that are counted.
+ * of these types, and each later one that is given another count up to 5,000. It reads nothing once it has found all that are counted. `above` are the
+ * types of the visible events after the count: if there are such events among them, it reads up to 50,000 of them each time.
  *
  * @since 0.1.0
  * @category accessors
@@ -58,15 +63,16 @@ const pageSize = 500
 export const compare = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   events: Event.Any,
-  counted: EventTypes
+  counted: EventTypes,
+  above: ReadonlyArray<EventType> = []
 ): Effect.fn.Return<ReadonlyArray<Difference>, EventStoreError> {
   const versions = pastVersionsOf(events)
   if (versions.size === 0) return []
   const ofDriver = compared.get(driver) ?? new WeakMap<Event.Any, Compared>()
   compared.set(driver, ofDriver)
   const before = ofDriver.get(events)
-  if (before?.counted === counted) return Array.from(before.differences.values())
-  const expected = countPast(versions, counted)
+  if (before?.counted === counted) return [...before.differences.values(), ...before.above.values()]
+  const expected = countPast(versions, counted.types)
   const positions = [counted.position, ...(before === undefined ? [] : [before.reached.position])]
   const [end, reached] = yield* driver.eventIds(positions)
   // If the log was set back, it has other events than those that were compared, also where it is longer by now.
@@ -75,7 +81,7 @@ export const compare = Effect.fnUntraced(function*(
     || expected < before.found || counted.position < before.reached.position
   )
   const known = isSetBack ? undefined : before
-  const after = yield* compareFrom(driver, events, {
+  const settled = yield* compareFrom(driver, events, {
     counted,
     end: LogPosition.make(counted.position, end),
     expected,
@@ -83,8 +89,14 @@ export const compare = Effect.fnUntraced(function*(
     from: known ?? { reached: LogPosition.start, found: 0, differences: new Map() },
     limit: known === undefined ? firstLimit : nextLimit
   })
+  const after = {
+    ...settled,
+    above: countPast(versions, above) === 0
+      ? new Map()
+      : yield* compareVisible(driver, events, versions, counted.position)
+  }
   if (ofDriver.get(events) === before) ofDriver.set(events, after)
-  return Array.from(after.differences.values())
+  return [...after.differences.values(), ...after.above.values()]
 })
 
 /** Returns the stored types with past versions, each with their number. */
@@ -97,7 +109,7 @@ const pastVersionsOf = (events: Event.Any): ReadonlyMap<string, number> => {
   return versions
 }
 
-const countPast = (versions: ReadonlyMap<string, number>, { types }: EventTypes): number => {
+const countPast = (versions: ReadonlyMap<string, number>, types: ReadonlyArray<EventType>): number => {
   let events = 0
   for (const one of types) {
     const past = versions.get(one.type) ?? 0
@@ -113,7 +125,7 @@ interface Comparison {
   /** How many past events are counted. */
   readonly expected: number
   readonly versions: ReadonlyMap<string, number>
-  readonly from: Omit<Compared, "counted">
+  readonly from: Omit<Compared, "above" | "counted">
   /** The largest number of events to read. */
   readonly limit: number
 }
@@ -122,7 +134,7 @@ const compareFrom = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
   events: Event.Any,
   { counted, end, expected, from, limit, versions }: Comparison
-): Effect.fn.Return<Compared, EventStoreError> {
+): Effect.fn.Return<Omit<Compared, "above">, EventStoreError> {
   const differences = new Map(from.differences)
   const types = Array.from(versions.keys())
   let { found, reached } = from
@@ -141,6 +153,29 @@ const compareFrom = Effect.fnUntraced(function*(
   }
   // All events up to the count are compared, so the next comparison begins there.
   return { counted, found, reached: found >= expected ? end : reached, differences }
+})
+
+/** Compares the visible events after a position, also above the high-water mark, as a read by query finds them. */
+const compareVisible = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  events: Event.Any,
+  versions: ReadonlyMap<string, number>,
+  from: Position.Position
+): Effect.fn.Return<ReadonlyMap<string, Difference>, EventStoreError> {
+  const differences = new Map<string, Difference>()
+  const query = EventQuery.ofStoredTypes([{ types: Array.from(versions.keys()) }])
+  let after = from
+  let left = firstLimit
+  while (left > 0) {
+    const page = yield* driver.readByQuery({ query, after, limit: pageSize })
+    for (const event of page.events) {
+      if (event.schemaVersion <= versions.get(event.type)!) addDifferences(differences, events, event)
+    }
+    if (page.events.length < pageSize && page.reached.position >= page.head) break
+    after = page.reached.position
+    left -= Math.max(page.events.length, pageSize / 10)
+  }
+  return differences
 })
 
 /** Adds what a past event lacks. An event that cannot be decoded has no tags; a reader that finds it fails. */

@@ -77,13 +77,15 @@ const maxAge = 10_000
 interface Count {
   readonly at: number
   readonly counted: EventTypes
+  /** The types of the visible events after those counted: while an append is in flight, a read by query finds them, too. */
+  readonly above: ReadonlyArray<EventType>
 }
 
 const counts = new WeakMap<EventStoreDriver, Count>()
 
 /**
  * Fails with `EventsUntagged` if the log has events that a selection does not find by its tags. It counts the log at the first call, and again every
- * 10 s, up to the high-water mark. In a transaction of the caller it counts on another connection, and uses a count for up to 20 s.
+ * 10 s, with the visible events above the high-water mark. In a transaction of the caller it counts on another connection, and uses a count for up to 20 s.
  *
  * @since 0.1.0
  * @category combinators
@@ -93,37 +95,38 @@ export const reject = Effect.fnUntraced(function*(
   selections: ReadonlyArray<Selection>
 ): Effect.fn.Return<void, EventStoreError> {
   if (selections.every(({ tagNames }) => tagNames.length === 0)) return
-  const counted = yield* countsOf(driver)
+  const { above, counted } = yield* countsOf(driver)
+  const types = [...counted.types, ...above]
   for (const selection of selections) {
     if (selection.tagNames.length === 0) continue
-    const past = yield* PastTags.compare(driver, selection.events, counted)
-    const [first] = find(selection, counted.types, past)
+    const past = yield* PastTags.compare(driver, selection.events, counted, above)
+    const [first] = find(selection, types, past)
     if (first !== undefined) return yield* Effect.fail(storeError(first))
   }
 })
 
-const countsOf = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventTypes, EventStoreError> {
+const countsOf = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<Count, EventStoreError> {
   const now = yield* Clock.currentTimeMillis
   const before = counts.get(driver)
   const age = before === undefined ? Infinity : Math.abs(now - before.at)
-  if (before !== undefined && age < maxAge) return before.counted
+  if (before !== undefined && age < maxAge) return before
   const { outsideTransaction } = driver
   if (!driver.inTransaction(yield* Effect.context<never>())) return yield* Fiber.join(yield* countOnce(driver))
   if (outsideTransaction === undefined) return yield* countAll(driver)
   const fiber = yield* outsideTransaction(countOnce(driver))
-  if (before !== undefined && age < 2 * maxAge) return before.counted
+  if (before !== undefined && age < 2 * maxAge) return before
   // If transactions that wait for it have all connections, each counts by itself.
-  const counted = yield* Effect.timeoutOption(Fiber.join(fiber), maxWait)
-  return Option.isSome(counted) ? counted.value : yield* countAll(driver)
+  const count = yield* Effect.timeoutOption(Fiber.join(fiber), maxWait)
+  return Option.isSome(count) ? count.value : yield* countAll(driver)
 })
 
 /** How long a transaction waits for a count on another connection. A count in the transaction locks the counts until it ends. */
 const maxWait = Duration.seconds(2)
 
-const counting = new WeakMap<EventStoreDriver, Fiber.Fiber<EventTypes, EventStoreError>>()
+const counting = new WeakMap<EventStoreDriver, Fiber.Fiber<Count, EventStoreError>>()
 
 /** Returns the count that runs, or starts one, which outlives the caller. */
-const countOnce = (driver: EventStoreDriver): Effect.Effect<Fiber.Fiber<EventTypes, EventStoreError>> =>
+const countOnce = (driver: EventStoreDriver): Effect.Effect<Fiber.Fiber<Count, EventStoreError>> =>
   Effect.suspend(() => {
     const running = counting.get(driver)
     if (running !== undefined) return Effect.succeed(running)
@@ -134,8 +137,8 @@ const countOnce = (driver: EventStoreDriver): Effect.Effect<Fiber.Fiber<EventTyp
       }))
   })
 
-/** Counts up to the high-water mark of now: a large log in several calls. */
-const countAll = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<EventTypes, EventStoreError> {
+/** Counts up to the high-water mark of now, a large log in several calls, and then the visible events above. */
+const countAll = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.fn.Return<Count, EventStoreError> {
   const at = yield* Clock.currentTimeMillis
   let head: Position.Position | undefined
   const counted = yield* driver.eventTypes.pipe(
@@ -146,8 +149,9 @@ const countAll = Effect.fnUntraced(function*(driver: EventStoreDriver): Effect.f
     }),
     Effect.timeoutOrElse({ duration: "30 seconds", orElse: () => Effect.fail(notCounted) })
   )
-  counts.set(driver, { at, counted })
-  return counted
+  const count = { at, counted, above: yield* driver.visibleEventTypes(counted.position) }
+  counts.set(driver, count)
+  return count
 })
 
 const notCounted: EventStoreError = storeError(

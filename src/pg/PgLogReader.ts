@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -14,6 +15,7 @@ import * as Receipt from "../core/Receipt.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type {
   EventStoreDriver,
+  EventType,
   EventTypeVersion,
   LogFilter,
   LogPage,
@@ -46,6 +48,7 @@ export type PgLogReader = Pick<
   | "eventsAt"
   | "eventCounts"
   | "eventTypes"
+  | "visibleEventTypes"
   | "unindexedTags"
   | "tagIndex"
   | "positionSince"
@@ -120,6 +123,14 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
         (rows) => rows.map(({ id }) => id ?? undefined)
       ),
     eventTypes: eventTypes(query, schema),
+    visibleEventTypes: (after) =>
+      Effect.map(
+        query<EventTypeRow>(
+          `select category, type, first_position, events, versions::text as versions from ${schema}.count_visible_event_types($1)`,
+          [after]
+        ),
+        Arr.map(eventTypeOf)
+      ),
     ...PgTagIndex.make(query, schema),
     positionSince: positionSince(query, schema),
     head: Effect.map(
@@ -334,10 +345,7 @@ const partitionLags = (query: PgStatement, schema: string): EventStoreDriver["pa
 }
 
 interface EventTypeRow {
-  readonly counted_to: bigint
-  readonly head: bigint
-  /** Null in the single row of a log without events. */
-  readonly category: string | null
+  readonly category: string
   readonly type: string
   readonly first_position: bigint
   readonly events: bigint
@@ -358,12 +366,27 @@ const versionsOf = (text: string): ReadonlyArray<EventTypeVersion> => {
   return Array.from(versions, ([schemaVersion, version]) => ({ schemaVersion: Number(schemaVersion), ...version }))
 }
 
+const eventTypeOf = ({ category, events, first_position, type, versions }: EventTypeRow): EventType => ({
+  category,
+  type,
+  first: Position.make(first_position),
+  events: Number(events),
+  versions: versionsOf(versions)
+})
+
+interface CountedTypeRow extends Omit<EventTypeRow, "category"> {
+  readonly counted_to: bigint
+  readonly head: bigint
+  /** Null in the single row of a log without events. */
+  readonly category: string | null
+}
+
 /** The maximum number of events that one statement counts, in some tens of milliseconds. */
 const countedEvents = 25_000
 
 const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["eventTypes"] =>
   Effect.map(
-    query<EventTypeRow>(
+    query<CountedTypeRow>(
       `select counted_to, head, category, type, first_position, events, versions::text as versions from ${schema}.count_event_types($1)`,
       [
         countedEvents
@@ -372,17 +395,7 @@ const eventTypes = (query: PgStatement, schema: string): EventStoreDriver["event
     (rows) => ({
       position: Position.make(rows[0]!.counted_to),
       head: Position.make(rows[0]!.head),
-      types: rows.flatMap(({ category, events, first_position, type, versions }) =>
-        category === null
-          ? []
-          : [{
-            category,
-            type,
-            first: Position.make(first_position),
-            events: Number(events),
-            versions: versionsOf(versions)
-          }]
-      )
+      types: rows.flatMap(({ category, ...row }) => category === null ? [] : [eventTypeOf({ category, ...row })])
     })
   )
 

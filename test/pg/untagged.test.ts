@@ -26,13 +26,28 @@ const decision = Decision.make(Take, {
   decide: ({ taken }, command) => taken ? Result.fail(new Taken()) : [{ _tag: "AddressTaken", ...command }]
 })
 
+/** A later release, which writes addresses in lower case, also in the tag. */
+const Lower = Schema.TaggedUnion({ AddressTaken: address }).pipe(
+  Event.tags({ email: "email" }),
+  Event.upcasters({
+    AddressTaken: Event.from(address).toCurrent((v1) => ({ ...v1, email: v1.email.toLowerCase() }))
+  })
+)
+const inLowerCase = Decision.make(Take, {
+  events: Lower,
+  models: ({ email }) => ({
+    taken: Decision.model({ events: Lower, tags: { email }, initial: false, evolve: { AddressTaken: () => true } })
+  }),
+  decide: ({ taken }, command) => taken ? Result.fail(new Taken()) : [{ _tag: "AddressTaken", ...command }]
+})
+
 const stores = (poolSize = 8) => PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres({ poolSize })))
 
 /** A process of its own: another has counted nothing for it. */
-const inProcess = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+const inProcess = <A, E, R>(effect: Effect.Effect<A, E, R>, by: typeof decision | typeof inLowerCase = decision) =>
   Effect.provide(
     effect,
-    Layer.fresh(Decision.layer(decision).pipe(Layer.provideMerge(Layer.fresh(PgEventStore.layer))))
+    Layer.fresh(Decision.layer(by).pipe(Layer.provideMerge(Layer.fresh(PgEventStore.layer))))
   )
 
 const take = (user: string, email = `${user}@x.com`) => CommandBus.dispatch(Take, { user, email })
@@ -50,7 +65,53 @@ const takeUntagged = EventStore.append(Earlier, "Address-ann", [
   { _tag: "AddressTaken", user: "ann", email: "ann@x.com" }
 ])
 
+/** Runs an effect while an append of another process is in flight, which holds back the high-water mark. */
+const duringAppend = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const sql = yield* SqlClient
+    const [hasAppended, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    const job = EventStore.append(Earlier, "Tick-job", [{ _tag: "Ticked", n: 1 }]).pipe(
+      Effect.andThen(Deferred.succeed(hasAppended, undefined)),
+      Effect.andThen(Deferred.await(mayEnd))
+    )
+    const running = yield* Effect.forkChild(sql.withTransaction(job))
+    yield* Deferred.await(hasAppended)
+    const result = yield* effect
+    yield* Deferred.succeed(mayEnd, undefined)
+    yield* Fiber.join(running)
+    return result
+  })
+
 describe("Events without a tag on PostgreSQL", () => {
+  it.live("are noticed above the high-water mark, while an append is in flight", () =>
+    Effect.gen(function*() {
+      const outcomes = yield* inProcess(Effect.gen(function*() {
+        const first = yield* outcome(take("bob"))
+        const during = yield* duringAppend(
+          Effect.andThen(takeUntagged, outcome(anHourLater(take("eve", "ann@x.com"))))
+        )
+        return [first, during, yield* outcome(anHourLater(take("eve", "ann@x.com")))]
+      }))
+      assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged", "EventsUntagged"])
+    }).pipe(Effect.provide(stores())), 30_000)
+
+  it.live("are noticed there, too, if an upcaster changes the value of the tag", () =>
+    Effect.gen(function*() {
+      const outcomes = yield* inProcess(
+        Effect.gen(function*() {
+          const first = yield* outcome(take("bob"))
+          const during = yield* duringAppend(Effect.gen(function*() {
+            const ann = { user: "ann", email: "Ann@x.com" }
+            yield* EventStore.append(Current, "Address-ann", [{ _tag: "AddressTaken", ...ann }])
+            return yield* outcome(anHourLater(take("eve", "ann@x.com")))
+          }))
+          return [first, during, yield* outcome(anHourLater(take("eve", "ann@x.com")))]
+        }),
+        inLowerCase
+      )
+      assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged", "EventsUntagged"])
+    }).pipe(Effect.provide(stores())), 30_000)
+
   it.live("are noticed by a process that decides in transactions", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient

@@ -94,6 +94,7 @@ const notSimulated = {
   streamStatus: () => Effect.die("the simulation closes no streams"),
   archive: () => Effect.die("the simulation closes no streams"),
   eventTypes: Effect.die("the simulation counts no types"),
+  visibleEventTypes: () => Effect.die("the simulation counts no types"),
   highWaterMarkOf: () => Effect.die("the simulation has no inline projections"),
   unindexedTags: () => Effect.die("the simulation has no index of tags"),
   tagIndex: () => Effect.die("the simulation has no index of tags"),

@@ -15,7 +15,7 @@ import type { Version } from "../../core/Version.ts"
 import type { EncodedEvent, StoredEvent } from "../../event/RecordedEvent.ts"
 import type { SnapshotDriver } from "../../snapshot/SnapshotDriver.ts"
 import type { AppendRequest, AppendResult, CommandRecord, KeptOut, StreamLock } from "./AppendRequest.ts"
-import type { EventTypes } from "./EventType.ts"
+import type { EventType, EventTypes } from "./EventType.ts"
 import type { InFlightAppend, LockHolder } from "./InFlightAppend.ts"
 import type { InlineProjectionsDriver } from "./InlineProjectionsDriver.ts"
 import type {
@@ -263,6 +263,12 @@ export interface EventStoreDriver {
    * calls: `position` is how far it has counted, at most the high-water mark.
    */
   readonly eventTypes: Effect.Effect<EventTypes, EventStoreError>
+
+  /**
+   * Returns the types of the visible events after a position, also above the high-water mark, and how many have which tags. It examines all of them in one
+   * statement, and stores nothing: call it with the position up to which `eventTypes` has counted.
+   */
+  readonly visibleEventTypes: (after: Position) => Effect.Effect<ReadonlyArray<EventType>, EventStoreError>
 
   /** Returns which of these tags of stored events the index of tags lacks, so that a read by the tag does not find the event. */
   readonly unindexedTags: (

@@ -107,6 +107,7 @@ export const make = Effect.fnUntraced(function*(
       )),
     closedStreams: (page) => Effect.sync(() => MemoryLog.closedPage(log, page)),
     eventTypes: Effect.sync(() => MemoryLog.eventTypes(log)),
+    visibleEventTypes: (after) => Effect.sync(() => MemoryLog.eventTypes(log, after).types),
     // It searches the events themselves.
     unindexedTags: () => Effect.succeed([]),
     tagIndex: () => Effect.succeed({ extra: [], last: undefined }),

@@ -386,15 +386,15 @@ export const correlationPage = (
 const maxCategories = 1000
 
 /**
- * Returns the types of the events, by the categories of their streams.
+ * Returns the types of the events after a position, by the categories of their streams.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const eventTypes = (log: MemoryLog): EventTypes => {
+export const eventTypes = (log: MemoryLog, after: Position.Position = Position.start): EventTypes => {
   const categories = new Set<string>()
   const types = new Map<string, CountedType>()
-  for (const { position: first, schemaVersion, stream, tags, type } of log.rows) {
+  for (const { position: first, schemaVersion, stream, tags, type } of rowsAfter(log, after)) {
     const ofStream = StreamId.category(stream)
     if (categories.size < maxCategories) categories.add(ofStream)
     const category = categories.has(ofStream) ? ofStream : ""
