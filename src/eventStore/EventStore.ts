@@ -111,7 +111,10 @@ export class EventStore extends Context.Service<EventStore, {
     options?: ReadStreamOptions
   ) => Stream.Stream<EncodedEvent, EventStoreError>
 
-  /** Reads the events of the set in the whole log, by position, up to the high-water mark; then the Stream ends. */
+  /**
+   * Reads the events of the set in the whole log, by position, up to the high-water mark; then the Stream ends. It fails with `StoreUnavailable` if an
+   * append in flight moves the mark back meanwhile, and holds it for 30 seconds.
+   */
   readonly readAll: <E extends Event.Any>(
     events: E,
     options?: ReadLogOptions<NoInfer<Event.TagText<E>>>

@@ -19,6 +19,7 @@ import type { EventFilter } from "../event/EventFilter.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { AppendCondition, EventStoreDriver, LogPage, PageOfEvents, StreamPage } from "./driver/EventStoreDriver.ts"
+import { awaitReached } from "./HighWaterMark.ts"
 import * as Limits from "./Limits.ts"
 import { withinLog } from "./LogIdentity.ts"
 
@@ -345,10 +346,7 @@ export const logPages = (
     const rejection = Limits.checkPageSize(limits, limit)
     if (rejection !== undefined) return Stream.fail(rejection)
     const read = (page: LogPage) =>
-      Effect.map(
-        Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head)),
-        ({ events, head, reached }) => ({ events, reached, isLast: reached.position >= head })
-      )
+      Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head))
     const pageAt = ({ eventId, position }: LogPosition.LogPosition, limit: number): LogPage => ({
       after: position,
       afterEventId: eventId,
@@ -365,15 +363,23 @@ export const logPages = (
     const wrongId = Limits.checkEventIds([start.eventId])
     if (wrongId !== undefined) return Stream.fail(wrongId)
     return Stream.paginate(
-      { after: start, limit, wait: false },
-      Effect.fnUntraced(function*({ after, limit, wait }) {
-        if (wait) yield* driver.changed(after.position, { mayEndEarly: true })
-        const { events, isLast, reached } = yield* read(pageAt(after, limit))
+      { after: start, end: LogPosition.make(Position.start, undefined), limit, wait: false },
+      Effect.fnUntraced(function*({ after, end, limit, wait }) {
+        if (wait && follow) yield* driver.changed(after.position, { mayEndEarly: true })
+        // What the mark had reached is final, although an append in flight may have moved the mark back since.
+        else if (wait) yield* awaitReached(driver, end, "A read of the log")
+        const { events, head, headEventId, reached } = yield* read(pageAt(after, limit))
+        const next = head > end.position ? LogPosition.make(head, headEventId) : end
         return [
           events,
-          isLast && !follow
+          !follow && reached.position >= next.position
             ? Option.none()
-            : Option.some({ after: reached, limit: laterPageSize(limits, options), wait: isLast })
+            : Option.some({
+              after: reached,
+              end: next,
+              limit: laterPageSize(limits, options),
+              wait: reached.position >= head
+            })
         ] as const
       })
     )

@@ -12,6 +12,7 @@ import * as Hex from "effect/encoding/Hex"
 import * as Schema from "effect/Schema"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { Version } from "../core/Version.ts"
@@ -19,7 +20,9 @@ import * as EventHash from "../event/EventHash.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, TagIndexRow } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
+import { awaitReached } from "../eventStore/HighWaterMark.ts"
 import { Limits } from "../eventStore/Limits.ts"
+import { requireEvents } from "../eventStore/LogIdentity.ts"
 
 /**
  * A fingerprint of the log up to a position. Store it where the database's administrator cannot change it: later it proves that no event up to
@@ -129,6 +132,9 @@ export interface Options {
  * however many streams there are. Every event is checked against the stored hash before it, and that hash against its own event; together
  * these checks cover the whole chain. Each tag of an event is looked up in the index; then each row of the index is compared with its event.
  *
+ * It fails with `LogDiverged` if the log is set back meanwhile, and with `StoreUnavailable` if an append in flight moves the high-water mark back, and
+ * holds it for 30 seconds.
+ *
  * **Gotchas**
  *
  * Without an anchor it finds changed and doubled events, and events removed from the beginning or the middle of a stream. Only an anchor shows
@@ -194,11 +200,11 @@ export const verify = Effect.fn("HashChain.verify")(
     })
 
     let after = Position.start
-    let end: Position.Position | undefined
-    while (true) {
+    // Events appended meanwhile are left out, so that the verification ends.
+    const end = yield* endOf(driver, against)
+    const to = end.position
+    while (after < to) {
       const page = yield* readPage(driver, after, limit)
-      // Events appended meanwhile are left out, so that the verification ends.
-      const to = end ??= page.head
       const events = page.events.filter(({ position }) => position <= to)
       const hashes = yield* Effect.forEach(
         events,
@@ -211,9 +217,11 @@ export const verify = Effect.fn("HashChain.verify")(
         yield* check(event, Hex.encode(hashes[index]!))
       }
       yield* compareTags(driver, events, faults)
-      if (page.last === undefined || page.last >= to) break
-      after = page.last
+      after = page.last ?? Position.max(after, page.head)
+      // An append in flight may move the high-water mark back for a moment.
+      if (page.last === undefined && after < to) yield* awaitReached(driver, end, "A verification")
     }
+    yield* requireEvents(driver, [end])
     yield* findExtraTags(driver, faults)
     if (pending !== undefined) yield* compare(pending)
     return {
@@ -222,10 +230,22 @@ export const verify = Effect.fn("HashChain.verify")(
       unchained,
       faults: faults.list.toSorted((one, other) => Number(one.position - other.position)),
       faultCount: faults.count(),
-      anchor: yield* log.anchor(end)
+      anchor: yield* log.anchor(to)
     }
   }
 )
+
+/** Returns the last event to verify: that at the high-water mark, or at the position of an anchor that an append in flight has moved the mark behind. */
+const endOf = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  against: Anchor | undefined
+): Effect.fn.Return<LogPosition.LogPosition, EventStoreError> {
+  const head = yield* driver.head
+  const isBehind = against !== undefined && against.position > head && against.position <= (yield* driver.last)
+  const position = isBehind ? against.position : head
+  const [eventId] = yield* driver.eventIds([position])
+  return LogPosition.make(position, eventId)
+})
 
 /**
  * Returns a page of the log, and its last position if it is full. A doubled event is never split between two pages,

@@ -12,10 +12,12 @@ import { digestOf } from "../consumer/DeliveryLog.ts"
 import * as FormerPartitions from "../consumer/FormerPartitions.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, LogFilter } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
+import { awaitReached } from "../eventStore/HighWaterMark.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
@@ -176,8 +178,10 @@ const forEachUpTo = Effect.fnUntraced(function*(
     const page = yield* log.readAll({ after: reached, limit, ...filter })
     for (const event of page.events) if (event.position <= upTo) visit(event)
     reached = page.reached.position
-    // The high-water mark may step back for a moment, to before an append in flight.
-    if (reached >= page.head && reached < upTo) yield* log.changed(reached)
+    // An append in flight may move the high-water mark back for a moment.
+    if (reached >= page.head && reached < upTo) {
+      yield* awaitReached(log, LogPosition.make(upTo, undefined), "A delivery audit")
+    }
   }
 })
 

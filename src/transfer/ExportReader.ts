@@ -29,6 +29,8 @@ export interface ExportState {
   readonly headEventId?: string | undefined
   /** The position of the last event so far. */
   readonly position: Position.Position
+  /** The id of that event. */
+  readonly eventId?: string | undefined
   /** The number of event lines so far. */
   readonly events: number
   /** The number of archived streams so far. */
@@ -297,7 +299,7 @@ const stateAfter = (state: ExportState, line: ExportFormat.Line): ExportState | 
       const { position } = line.event
       if (state.archived > 0) return "the line is an event after the archived streams"
       return position > state.position && position <= state.head
-        ? { ...state, position, events: state.events + 1 }
+        ? { ...state, position, eventId: line.event.id, events: state.events + 1 }
         : `the event's position ${position} must be greater than ${state.position}, that of the event before, and at most ${state.head}, that of the header`
     }
     case "archived":
@@ -305,9 +307,15 @@ const stateAfter = (state: ExportState, line: ExportFormat.Line): ExportState | 
         ? { ...state, archived: state.archived + 1, archivedTo: line.position }
         : `the archived stream's position ${line.position} must be greater than ${state.archivedTo}, that of the stream before, and at most ${state.position}, that of the last event`
     case "footer":
-      return line.events === state.events && line.archived === state.archived && state.position === state.head
-        ? { ...state, isComplete: true }
-        : `the footer counts ${line.events} events and ${line.archived} archived streams up to position ${state.head}; `
+      if (line.events !== state.events || line.archived !== state.archived || state.position !== state.head) {
+        return `the footer counts ${line.events} events and ${line.archived} archived streams up to position ${state.head}; `
           + `the export has ${state.events} and ${state.archived} up to position ${state.position}`
+      }
+      return state.headEventId?.toLowerCase() === state.eventId
+        ? { ...state, isComplete: true }
+        : `the header names event ${state.headEventId ?? "(none)"} at position ${state.head}, where the export has ${
+          state.eventId ?? "none"
+        }; `
+          + "the log was set back while it was exported. Export it again"
   }
 }

@@ -8,11 +8,14 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { type EventStoreError, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import { countExported } from "../core/telemetry/metricUpdates.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
+import { awaitReached } from "../eventStore/HighWaterMark.ts"
+import { requireEvents } from "../eventStore/LogIdentity.ts"
 import * as ExportChecksums from "./ExportChecksums.ts"
 import * as ExportFormat from "./ExportFormat.ts"
 import { type ExportState, initialState } from "./ExportReader.ts"
@@ -54,8 +57,10 @@ export interface ExportOptions {
 }
 
 /**
- * Returns the log up to its current high-water mark as NDJSON: a header, a line for each event, a line for each archived stream, a footer. Each
- * line ends with a checksum. Events appended meanwhile are not included. Only one page is in memory at a time; the consumer of the Stream sets
+ * Returns the log as NDJSON: a header, a line for each event, a line for each archived stream, a footer. Each line ends with a checksum. It has all
+ * events that were committed before it began. If an append in flight holds back the high-water mark below one of these for 30 seconds, the export fails
+ * with a `StoreUnavailable` that names the transaction. Events appended meanwhile are not included. If the log is set back meanwhile, the export
+ * fails with `LogDiverged`. Only one page is in memory at a time; the consumer of the Stream sets
  * the pace.
  *
  * @since 0.1.0
@@ -136,7 +141,10 @@ const nextLines = Effect.fnUntraced(function*(
 ): Effect.fn.Return<ExportStep, EventStoreError> {
   const { head } = before
   if (head === undefined) {
-    const head = yield* driver.head
+    // Events above the high-water mark were committed, too, and their callers rely on them.
+    const last = yield* driver.last
+    yield* awaitReached(driver, LogPosition.make(last, undefined), "An export")
+    const head = Position.max(last, yield* driver.head)
     const [headEventId] = yield* driver.eventIds([head])
     const id = headEventId === undefined ? {} : { headEventId }
     const retagged = retagging === undefined ? {} : { retagged: true }
@@ -153,13 +161,18 @@ const nextLines = Effect.fnUntraced(function*(
       if (page.head >= head) {
         return yield* storeError(new LogDiverged({ eventId: before.headEventId ?? "", position: head }))
       }
-      // An append in flight may briefly move the high-water mark back.
-      yield* driver.changed(before.position)
+      // An append in flight may move the high-water mark back for a moment.
+      yield* awaitReached(driver, LogPosition.make(head, before.headEventId), "An export")
     }
     const exported = retagging === undefined ? events : yield* retagging(events)
     return {
       lines: exported.map((event) => ({ kind: "event", event })),
-      next: { ...before, position: last?.position ?? before.position, events: before.events + events.length }
+      next: {
+        ...before,
+        position: last?.position ?? before.position,
+        eventId: last?.id ?? before.eventId,
+        events: before.events + events.length
+      }
     }
   }
   const ended = yield* driver.closedStreams({ after: before.archivedTo, limit })
@@ -172,6 +185,8 @@ const nextLines = Effect.fnUntraced(function*(
     const archived = before.archived + lines.length
     return { lines, next: { ...before, archived, archivedTo: lastClosed.position } }
   }
+  // A log is only set back at its end, and what it was set back to may have grown again.
+  yield* requireEvents(driver, [LogPosition.make(head, before.headEventId)])
   const { archived, events, checksum } = before
   return {
     lines: [{ kind: "footer", events, archived, digest: yield* checksummer.digest(checksum) }],

@@ -174,7 +174,11 @@ export const hasEvent = Effect.fnUntraced(function*(
   event: StoredEvent,
   change?: Retagging
 ): Effect.fn.Return<boolean, EventStoreError> {
-  const { events } = yield* driver.readStored({ after: Position.make(event.position - 1n), limit: 1 })
+  const { events } = yield* driver.readStored({
+    after: Position.make(event.position - 1n),
+    limit: 1,
+    extent: "visible"
+  })
   const [own] = change === undefined ? events : yield* change(events)
   return own !== undefined && encode({ kind: "event", event: own }) === encode({ kind: "event", event })
 })

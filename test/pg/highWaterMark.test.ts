@@ -2,7 +2,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, Schedule, Schema, Stream } from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Checkpoints, EventStore, Subscription } from "evsrc"
+import { Checkpoints, EventStore, HashChain, LogTransfer, Subscription } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -95,6 +95,52 @@ describe("high_water_mark", () => {
         Layer.merge(PgEventStore.layer, PgProjectionStore.layer).pipe(Layer.provideMerge(layerPostgres()))
       )
     ))
+
+  it.live("may step back between two pages, and no read in pages ends there", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const writer = yield* connection
+      for (let n = 1; n <= 10; n++) yield* store.append(Tick, `s-${n % 3}`, [tick(n)])
+      // What an append holds that read the last position before the others drew theirs.
+      const stepBack = Effect.gen(function*() {
+        yield* writer`begin`
+        yield* writer`select pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, 4)`
+        yield* Effect.forkChild(Effect.andThen(Effect.sleep("200 millis"), writer`commit`))
+        assert.strictEqual(yield* store.head, 4n)
+      })
+      const numbers: Array<number> = []
+      yield* Stream.runForEach(
+        store.readAll(Tick, { pageSize: 3 }),
+        ({ event }) => Effect.andThen(Effect.sync(() => numbers.push(event.n)), event.n === 6 ? stepBack : Effect.void)
+      )
+      assert.deepStrictEqual(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+      const { anchor } = yield* HashChain.verify()
+      assert.strictEqual(anchor.events, 10)
+      yield* stepBack
+      assert.deepStrictEqual(yield* HashChain.verify({ against: anchor }).pipe(Effect.map(({ faults }) => faults)), [])
+      yield* stepBack
+      const text = yield* Stream.mkString(LogTransfer.export({ pageSize: 3 }))
+      assert.deepStrictEqual(yield* LogTransfer.verify(Stream.make(text)), { events: 10, archived: 0, head: 10n })
+    }).pipe(Effect.scoped, Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
+
+  it.live("that a transaction holds back fails an export, which names the session", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* PgClient.PgClient
+      const writer = yield* connection
+      yield* writer`begin`
+      yield* writer`select 1 from evsrc.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1, '{"n":2}', '{}')`
+      const [session] = yield* writer<{ readonly pid: number }>`select pg_backend_pid() as pid`
+      yield* store.append(Tick, "s", [tick(1)])
+      // Within a transaction an export does not wait.
+      const error = yield* Effect.flip(sql.withTransaction(Stream.runDrain(LogTransfer.export())))
+      assert(error._tag === "EventStoreError" && error.reason._tag === "StoreUnavailable")
+      assert.include(error.message, "An export must read the log up to position 2")
+      assert.include(error.message, `SELECT pg_terminate_backend(${session!.pid})`)
+      yield* writer`rollback`
+      const text = yield* Stream.mkString(LogTransfer.export())
+      assert.deepStrictEqual(yield* LogTransfer.verify(Stream.make(text)), { events: 1, archived: 0, head: 2n })
+    }).pipe(Effect.scoped, Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
 
   for (
     const [what, jump] of [

@@ -236,6 +236,10 @@ describe("a damaged export", () => {
         assert.match(error.detail, /the footer counts/, member)
         assert.strictEqual(error.line, bodies.length, member)
       }
+      // Files of other programs, and of releases that did not look: the log was set back while it was exported.
+      const mixed = bodies.with(0, bodies[0]!.replace(/"headEventId":"\w/, `"headEventId":"x`))
+      const ofNoLog = yield* Effect.flip(LogTransfer.verify(Stream.make(yield* resealed(mixed))))
+      assert.match(ofNoLog.detail, /the header names event .* at position 10, where the export has/)
       // The last event is missing, and with it the closed stream.
       const shorter = bodies.toSpliced(10, 2).map((body) => body.replace(`"archived":1`, `"archived":0`))
       const error = yield* Effect.flip(LogTransfer.verify(Stream.make(yield* resealed(shorter))))

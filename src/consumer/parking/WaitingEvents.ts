@@ -9,11 +9,13 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as EventFilter from "../../event/EventFilter.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { LogFilter } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { EventStore } from "../../eventStore/EventStore.ts"
+import { awaitReached } from "../../eventStore/HighWaterMark.ts"
 import { defaultPageSize } from "../../eventStore/LogReader.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as UnknownTypes from "../UnknownTypes.ts"
@@ -48,7 +50,7 @@ export const of = (
       )
   ))
 
-/** Returns the events that a filter selects, from the parked one up to a position or further. */
+/** Returns the events that a filter selects, from the parked one up to a position or further, which the high-water mark has reached. */
 const readFrom = (
   store: EventStore["Service"],
   filter: LogFilter,
@@ -62,10 +64,16 @@ const readFrom = (
     ? Stream.filter(store.readStreamEncoded(parked.stream, { from: parked.version }), EventFilter.matcher(filter))
     : Stream.paginate(
       from,
-      (after: Position.Position) =>
-        Effect.map(driver.readAll({ ...filter, after, limit: defaultPageSize }), ({ events, head, reached }) => {
-          const isDone = reached.position >= head || reached.position >= upTo
-          return [events, isDone ? Option.none() : Option.some(reached.position)] as const
+      Effect.fnUntraced(function*(after: Position.Position) {
+        const { events, head, reached: { position } } = yield* driver.readAll({
+          ...filter,
+          after,
+          limit: defaultPageSize
         })
+        if (position >= upTo) return [events, Option.none()] as const
+        // The high-water mark may step back for a moment, to before an append in flight.
+        if (position >= head) yield* awaitReached(driver, LogPosition.make(upTo, undefined), "A list of waiting events")
+        return [events, Option.some(position)] as const
+      })
     )
 }
