@@ -204,8 +204,7 @@ export const verify = Effect.fn("HashChain.verify")(
     const end = yield* endOf(driver, against)
     const to = end.position
     while (after < to) {
-      const page = yield* readPage(driver, after, limit)
-      const events = page.events.filter(({ position }) => position <= to)
+      const { events, reached } = yield* readPage(driver, after, limit, end)
       const hashes = yield* Effect.forEach(
         events,
         (event) => sha256(EventHash.encode(event, event.previous?.hash)),
@@ -217,9 +216,7 @@ export const verify = Effect.fn("HashChain.verify")(
         yield* check(event, Hex.encode(hashes[index]!))
       }
       yield* compareTags(driver, events, faults)
-      after = page.last ?? Position.max(after, page.head)
-      // An append in flight may move the high-water mark back for a moment.
-      if (page.last === undefined && after < to) yield* awaitReached(driver, end, "A verification")
+      after = reached
     }
     yield* requireEvents(driver, [end])
     yield* findExtraTags(driver, faults)
@@ -248,14 +245,22 @@ const endOf = Effect.fnUntraced(function*(
 })
 
 /**
- * Returns a page of the log, and its last position if it is full. A doubled event is never split between two pages,
- * of which the second would begin behind it.
+ * Returns a page of the log up to an event, and the position that it has reached. A doubled event is never split between two pages, of which the second
+ * would begin behind it. After a page at whose end an append in flight has moved the high-water mark back, it waits.
  */
-const readPage = (driver: EventStoreDriver, after: Position.Position, limit: number) =>
-  Effect.map(driver.readStored({ after, limit: limit + 1, links: true }), ({ events, head }) => {
-    const last = events[limit - 1]?.position
-    return { events: events.filter(({ position }, index) => index < limit || position === last), head, last }
-  })
+const readPage = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  after: Position.Position,
+  limit: number,
+  end: LogPosition.LogPosition
+) {
+  const { events, head } = yield* driver.readStored({ after, limit: limit + 1, links: true })
+  const last = events[limit - 1]?.position
+  const reached = last ?? Position.max(after, head)
+  if (last === undefined && reached < end.position) yield* awaitReached(driver, end, "A verification")
+  const inPage = ({ position }: StoredEvent, index: number) => index < limit || position === last
+  return { events: events.filter((event, index) => inPage(event, index) && event.position <= end.position), reached }
+})
 
 /** Adds the tags of events that the index of tags lacks. */
 const compareTags = Effect.fnUntraced(function*(
