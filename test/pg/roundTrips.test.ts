@@ -23,7 +23,7 @@ const withProxy = <A, E, R>(
 ) => Effect.flatMap(freshDatabase, ({ url }) => Effect.flatMap(RoundTrips.make(url), test))
 
 /**
- * Asserts how many round trips an effect takes: the lowest number of some runs, because heartbeats and notifications take round trips too. Nothing is
+ * Asserts how many round trips an effect takes at most: the lowest number of some runs, because heartbeats and notifications take round trips too. Nothing is
  * measured in time.
  */
 const assertTrips = Effect.fnUntraced(function*<E, R>(
@@ -43,7 +43,7 @@ const assertTrips = Effect.fnUntraced(function*<E, R>(
     runs.push(proxy.sent().slice(from).map(({ sql, trip }) => `${trip - before}: ${sql.slice(0, 80)}`))
     if (lowest <= expected && run > 1) break
   }
-  assert.strictEqual(lowest, expected, JSON.stringify(runs.at(-1), undefined, 1))
+  assert.isAtMost(lowest, expected, JSON.stringify(runs.at(-1), undefined, 1))
 })
 
 describe("round trips", () => {
