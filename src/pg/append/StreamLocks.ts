@@ -19,6 +19,7 @@ import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import * as Tracer from "effect/Tracer"
 import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../../core/errors.ts"
 import type { StreamId } from "../../core/StreamId.ts"
 import { encodedEventsOf } from "../../eventStore/AppendCodec.ts"
@@ -215,7 +216,7 @@ const runner = (dependencies: Dependencies, schema: string) => {
         yield* lock.mayEnd
         pendings = lock.take()
         onSend()
-        return yield* write(pendings)
+        return yield* inCommitSpan(write(pendings), pendings)
       })
       return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
         Effect.onExit((exit) => {
@@ -248,6 +249,17 @@ const runner = (dependencies: Dependencies, schema: string) => {
     )
   }
 }
+
+/** The span of the statements that write the appends, as in group commit. */
+const inCommitSpan = <A, E>(write: Effect.Effect<A, E>, pendings: ReadonlyArray<Pending>): Effect.Effect<A, E> =>
+  Effect.withSpan("EventStore.commit", {
+    root: true,
+    links: pendings.flatMap(({ context }) => {
+      const span = Context.getOrUndefined(context, Tracer.ParentSpan)
+      return span === undefined ? [] : [{ span, attributes: {} }]
+    }),
+    attributes: { "evsrc.appends": pendings.length }
+  }, { captureStackTrace: false })(write)
 
 /** Returns a function that takes the lock of a stream in the transaction, and returns whether it got it. */
 const taker = ({ deadlines, sql, statement }: PgConnections, schema: string) => {
