@@ -64,7 +64,7 @@ export const layer = <State, Events extends Event.Any, C extends Command.Any>(
       {
         definition: decider,
         name: `the aggregate "${decider.aggregate.name}"`,
-        writes: { events: decider.aggregate.events, store: store[internals].driver }
+        writes: { events: decider.aggregate.events, store: store[internals].driver, aggregate: decider.aggregate.name }
       },
       commands
     )

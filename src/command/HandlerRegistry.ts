@@ -25,7 +25,14 @@ export interface Owner {
   /** Names it in the error, such as `the aggregate "Order"`. */
   readonly name: string
   /** The events that its commands write, and the store to which they write them. */
-  readonly writes?: { readonly events: Event.Any; readonly store: object } | undefined
+  readonly writes?: {
+    readonly events: Event.Any
+    readonly store: object
+    /** The name of the aggregate, with which the names of its streams begin. */
+    readonly aggregate?: string | undefined
+    /** The name of the command of a decision whose events go to a stream of their own, with which the names of these streams begin. */
+    readonly ownStreams?: string | undefined
+  } | undefined
 }
 
 /**
@@ -37,7 +44,7 @@ export interface Owner {
 export class HandlerRegistry extends Context.Service<HandlerRegistry, {
   /**
    * Registers the owner of the handlers of commands or queries for as long as the scope lives. Dies when another owner handles one of them, or writes
-   * other events of the same name to the same store, unless the context has the handlers of that owner: then the layer is provided within a
+   * other events of the same name, or to the same streams, in the same store, unless the context has the handlers of that owner: then the layer is provided within a
    * program that has them, and replaces them on purpose.
    */
   readonly register: (
@@ -55,11 +62,22 @@ const twoHandlers = (rpc: InProcessRpc.AnyRpc, one: Owner, other: Owner): string
   `evsrc: "${rpc._tag}" has two handlers, ${one.name} and ${other.name}, of which only one would be called; leave one out, or `
   + "rename one of the two definitions"
 
+/** An id of a command, which comes from outside, would select an instance of the aggregate. */
+const sharedStreams = (one: Owner, other: Owner): string | undefined => {
+  const [aggregate, own] = [one.writes?.aggregate, other.writes?.ownStreams]
+  return aggregate === undefined || own === undefined || !`${own}-`.startsWith(`${aggregate}-`)
+    ? undefined
+    : `evsrc: ${other.name} has no \`stream\`, so its events go to streams named "${own}-<command id>", which are instances of ${one.name}; `
+      + "rename one of the two, or name the stream with the option `stream` of Decision.make"
+}
+
 /** A consumer or a model that selects an event by its name reads the events of both owners. */
 const twoEvents = (one: Owner, other: Owner): string | undefined => {
   if (one.writes === undefined || other.writes === undefined || one.writes.store !== other.writes.store) {
     return undefined
   }
+  const shared = sharedStreams(one, other) ?? sharedStreams(other, one)
+  if (shared !== undefined) return shared
   const conflict = EventMerge.conflictOf(one.writes.events, other.writes.events)
   return conflict === undefined ? undefined : `evsrc: ${one.name} and ${other.name} write ${conflict}`
 }

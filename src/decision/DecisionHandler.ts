@@ -95,7 +95,11 @@ export const layer = <C extends Command.Any, Events extends Event.Any>(
       {
         definition: decision,
         name: `the decision of "${command._tag}"`,
-        writes: { events, store: store[internals].driver }
+        writes: {
+          events,
+          store: store[internals].driver,
+          ownStreams: decision.stream === undefined ? command._tag : undefined
+        }
       },
       [command]
     )

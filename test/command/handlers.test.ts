@@ -63,6 +63,35 @@ describe("two handlers of one command", () => {
     }).pipe(Effect.provide(EventStore.layerMemory)))
 })
 
+describe("a decision without a stream and an aggregate that is named like its command", () => {
+  const id = { id: Schema.String }
+  const aggregate = Aggregate.layer(
+    Aggregate.make("Transfer", {
+      id: "id",
+      state: Schema.Null,
+      events: Closed,
+      commands: [Command.make("Book", { payload: id })]
+    }).decider({ initial: null, evolve: { Closed: () => null }, decide: { Book: () => [] } })
+  )
+  const decisionOf = (stream?: () => string) =>
+    Decision.layer(Decision.make(Command.make("Transfer", { payload: id }), {
+      events: Closed,
+      ...(stream === undefined ? {} : { stream }),
+      models: () => ({ model }),
+      decide: (_, command) => [Closed.cases.Closed.make(command)]
+    }))
+
+  it.effect("are rejected, in either order", () =>
+    Effect.gen(function*() {
+      for (const layers of [Layer.merge(aggregate, decisionOf()), Layer.merge(decisionOf(), aggregate)]) {
+        const message = Cause.pretty(yield* Effect.flip(Effect.sandbox(Effect.scoped(Layer.build(layers)))))
+        assert.include(message, `the decision of "Transfer" has no \`stream\``)
+        assert.include(message, `instances of the aggregate "Transfer"`)
+      }
+      yield* Effect.scoped(Layer.build(Layer.merge(aggregate, decisionOf(() => "transfers"))))
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+})
+
 describe("two events of one name", () => {
   const id = { id: Schema.String }
   const UserEvent = Schema.TaggedUnion({ Renamed: id })
