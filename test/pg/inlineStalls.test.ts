@@ -1,8 +1,8 @@
 /** Programs that start, repair and retire inline projections while others stand still, and with many documents, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Schema } from "effect"
+import { Context, Effect, Fiber, Layer, Option, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore, Health, Limits, Projection, Projector } from "evsrc"
+import { EventStore, Health, Limits, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { layerPostgres } from "../support/Database.ts"
 
@@ -68,6 +68,42 @@ const outside = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   )
 
 describe("Inline projections on PostgreSQL", () => {
+  it.live(
+    "one whose repair waits for a client does not keep another from being repaired",
+    () =>
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const Other = Schema.TaggedUnion({ Noted: {} })
+        const notes = Projection.make("notes", {
+          events: Other,
+          lifecycle: "inline",
+          document: Schema.Int,
+          key: () => "all",
+          evolve: { Noted: (n) => (n ?? 0) + 1 }
+        })
+        yield* Layer.build(Projector.layerInline([counts, notes], { repairInterval: "20 millis" }))
+        const client = yield* Effect.forkScoped(sql.withTransaction(Effect.andThen(
+          sql`select outcome from evsrc.append_one(true, 'C-3', null, null, gen_random_uuid(), 'Counted', 1, '{"n":5}', '{}')`,
+          Effect.never
+        )))
+        yield* Effect.repeat(
+          sql`select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'`,
+          { until: (rows) => rows.length > 0 }
+        )
+        yield* appendWithoutIt(1)
+        yield* sql`select outcome from evsrc.append_one(true, 'N-1', null, null, gen_random_uuid(), 'Noted', 1, '{}', '{}')`
+        const read = ProjectionStore.get(notes, "all").pipe(
+          Effect.retry({ while: (error) => "reason" in error && error.reason._tag === "ProjectionIncomplete" }),
+          Effect.timeout("10 seconds")
+        )
+        assert.deepStrictEqual(yield* read, Option.some(1))
+        const { message } = yield* Effect.flip(ProjectionStore.get(counts, "k1"))
+        assert.include(message, "counts", "the first one still has a gap")
+        yield* Fiber.interrupt(client)
+      }).pipe(Effect.scoped, Effect.provide(Layer.fresh(stores()))),
+    30_000
+  )
+
   it.live(
     "are made and repaired when all their documents take longer than one statement may",
     () =>

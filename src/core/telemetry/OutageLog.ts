@@ -78,7 +78,8 @@ const withReason = (message: string, cause: Cause.Cause<unknown>): string =>
   [message, ...Cause.prettyErrors(cause).slice(0, 1).map((error) => error.message)].join(": ")
 
 /**
- * Logs the outages of a background loop, each with the message of its first error. Returns the effect without its failures.
+ * Logs the outages of a background loop, or of one of several with a `source` of its own, each with the message of its first error. Returns the effect
+ * without its failures.
  *
  * @since 0.1.0
  * @category combinators
@@ -86,10 +87,10 @@ const withReason = (message: string, cause: Cause.Cause<unknown>): string =>
 export const watch = <A, E, R>(
   outages: OutageLog,
   message: string,
-  effect: Effect.Effect<A, E, R>
+  effect: Effect.Effect<A, E, R>,
+  source = "loop"
 ): Effect.Effect<void, never, R> =>
   Effect.matchCauseEffect(effect, {
-    onFailure: (cause) =>
-      outages.failed({ source: "loop", kind: "failed", message: withReason(message, cause), cause }),
-    onSuccess: () => outages.succeeded("loop")
+    onFailure: (cause) => outages.failed({ source, kind: source, message: withReason(message, cause), cause }),
+    onSuccess: () => outages.succeeded(source)
   })

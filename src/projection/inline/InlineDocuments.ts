@@ -5,7 +5,10 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as FiberMap from "effect/FiberMap"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Background from "../../core/telemetry/background.ts"
@@ -190,50 +193,98 @@ const readsAllOf = (registered: RegisteredInlineProjection, projection: Projecti
 /** The longest pause between two repairs of a projection whose gaps return. */
 const maxPause = Duration.minutes(5)
 
+/** How many projections are made again at a time. Each occupies a connection, and others of the program need some too. */
+const maxRepairs = 2
+
+/** A projection that is checked for gaps. */
+interface Checked {
+  readonly projection: Projection.Any
+  skipped: number
+  skips: number
+}
+
 /**
  * Looks for gaps at intervals, forever, and makes the documents again. While programs without the projection keep appending, the pauses between
- * repairs grow. It does not make the documents of a projection that was retired.
+ * repairs grow. It does not make the documents of a projection that was retired. A projection whose repair waits or fails does not hold up the others.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const repairForever = (
-  stores: InlineRegistration.Stores,
-  projections: ReadonlyArray<Projection.Any>,
-  interval: Duration.Duration
-): Effect.Effect<never> => {
-  const pauses = projections.map((projection) => ({ projection, skipped: 0, skips: 0 }))
-  const check = Effect.gen(function*() {
-    const registered = yield* stores.log.inlineProjections.registered
-    for (const pause of pauses) {
-      const { projection } = pause
-      const found = registered.find((one) => one.projection === projection.id)
-      // Without a registration it was retired. If the registered definition reads more than this one, programs with that one repair.
-      if (found === undefined || !readsAllOf(found, projection) || InlineCompleteness.isComplete(projection, found)) {
-        pause.skips = Math.max(0, pause.skips - 1)
-        continue
+export const repairForever = Effect.fnUntraced(
+  function*(
+    stores: InlineRegistration.Stores,
+    projections: ReadonlyArray<Projection.Any>,
+    interval: Duration.Duration
+  ): Effect.fn.Return<never, never, Scope.Scope> {
+    const allChecked = projections.map((projection): Checked => ({ projection, skipped: 0, skips: 0 }))
+    const maxSkips = Math.ceil(Duration.toMillis(maxPause) / Math.max(1, Duration.toMillis(interval)))
+    const outages = OutageLog.make("The check of inline projections for gaps")
+    const turn = yield* Semaphore.make(maxRepairs)
+    const repairs = yield* FiberMap.make<string>()
+    const check = Effect.gen(function*() {
+      const registered = yield* stores.log.inlineProjections.registered
+      for (const checked of allChecked) {
+        const { projection } = checked
+        if (FiberMap.hasUnsafe(repairs, projection.id)) continue
+        const found = registered.find((one) => one.projection === projection.id)
+        if (!needsRepair(projection, found)) {
+          checked.skips = Math.max(0, checked.skips - 1)
+          yield* outages.succeeded(projection.id)
+          continue
+        }
+        if (checked.skipped++ < checked.skips) continue
+        checked.skipped = 0
+        checked.skips = Math.min(checked.skips * 2 + 1, maxSkips)
+        yield* Effect.logWarning(repairLine(projection, found))
+        yield* FiberMap.run(
+          repairs,
+          projection.id,
+          OutageLog.watch(
+            outages,
+            `Inline projection "${projection.id}" could not be repaired`,
+            Background.withSpans(repair(stores, projection, turn)),
+            projection.id
+          )
+        )
       }
-      if (pause.skipped++ < pause.skips) continue
-      pause.skipped = 0
-      pause.skips = Math.min(
-        pause.skips * 2 + 1,
-        Math.ceil(Duration.toMillis(maxPause) / Math.max(1, Duration.toMillis(interval)))
-      )
-      const reason = found.missedFrom === undefined
-        ? "were made by a program whose definition reads other events"
-        : `lack the event at position ${found.missedFrom}, or should not contain it: a program without the projection, or with another `
-          + "definition of it, appended it"
-      yield* Effect.logWarning(
-        `The documents of inline projection "${projection.id}" ${reason}; they are made again from the log`
-      )
-      // Another process that does it must not make this one hold a connection.
-      yield* Background.withSpans(complete(stores, projection, undefined, { waits: false }))
-    }
-  })
-  const outages = OutageLog.make("The check of inline projections for gaps")
-  return OutageLog.watch(outages, "Inline projections could not be checked for gaps", check).pipe(
-    Effect.delay(interval),
-    Effect.forever,
-    Background.withoutSpans
+    })
+    return yield* OutageLog.watch(outages, "Inline projections could not be checked for gaps", check).pipe(
+      Effect.delay(interval),
+      Effect.forever
+    )
+  },
+  Effect.scoped,
+  Background.withoutSpans
+)
+
+/** Returns whether a program with this definition makes the documents again. */
+const needsRepair = (
+  projection: Projection.Any,
+  found: RegisteredInlineProjection | undefined
+): found is RegisteredInlineProjection =>
+  // Without a registration it was retired. If the registered definition reads more than this one, programs with that one repair.
+  found !== undefined && readsAllOf(found, projection) && !InlineCompleteness.isComplete(projection, found)
+
+const repairLine = ({ id }: Projection.Any, { missedFrom }: RegisteredInlineProjection): string =>
+  `The documents of inline projection "${id}" ${
+    missedFrom === undefined
+      ? "were made by a program whose definition reads other events"
+      : `lack the event at position ${missedFrom}, or should not contain it: a program without the projection, or with another `
+        + "definition of it, appended it"
+  }; they are made again from the log`
+
+const repair = Effect.fnUntraced(function*(
+  stores: InlineRegistration.Stores,
+  projection: Projection.Any,
+  turn: Semaphore.Semaphore
+): Effect.fn.Return<void, EventStoreError> {
+  const { inlineProjections } = stores.log
+  // It waits here for the appends in flight, where it occupies no connection and has no turn.
+  yield* stores.log.highWaterMarkOf({ types: projection.reads, projection: projection.id })
+  const repaired = Effect.flatMap(
+    inlineProjections.find(projection.id),
+    // Another process that does it must not make this one hold a connection.
+    (found) => needsRepair(projection, found) ? complete(stores, projection, undefined, { waits: false }) : Effect.void
   )
-}
+  yield* turn.withPermit(repaired)
+})
