@@ -28,6 +28,7 @@ import type { AppendError, AppendOptions } from "./EventAppender.ts"
 import * as EventEncryption from "./EventEncryption.ts"
 import type { EventStoreInternals } from "./EventStoreInternals.ts"
 import * as FirstReceipt from "./FirstReceipt.ts"
+import * as FollowerReads from "./FollowerReads.ts"
 import * as Limits from "./Limits.ts"
 import * as LogIdentity from "./LogIdentity.ts"
 import * as LogReader from "./LogReader.ts"
@@ -165,10 +166,12 @@ export const make = Effect.fnUntraced(function*(
   const newId = yield* IdGenerator
   const snapshots = yield* SnapshotStore.make(driver.snapshots)
 
+  const followed = yield* FollowerReads.make(driver, driver.readAll)
+
   const readStreamEncoded = (stream: string, options: ReadStreamOptions = {}) =>
     LogReader.readStream(driver, limits, stream, options)
-  const readAllEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options, false)
-  const subscribeEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options, true)
+  const readAllEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options)
+  const subscribeEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options, followed)
 
   const recordOf = (commandId: string) => {
     const wrong = Limits.validateCommandId(commandId)

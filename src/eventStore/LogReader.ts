@@ -330,7 +330,7 @@ export const queryPages = (
   )
 
 /**
- * Reads the whole log in pages, up to the high-water mark, or with `follow` also every event that is committed afterwards.
+ * Reads the whole log in pages, up to the high-water mark, or with `followed` also every event that is committed afterwards.
  *
  * @since 0.1.0
  * @category constructors
@@ -339,14 +339,15 @@ export const logPages = (
   driver: EventStoreDriver,
   limits: Limits.Limits,
   options: ReadEncodedOptions,
-  follow: boolean
+  /** Reads the pages of a caller that follows the log. */
+  followed?: EventStoreDriver["readAll"]
 ): Stream.Stream<EncodedEvent, EventStoreError> =>
   Stream.suspend(() => {
     const limit = options.pageSize ?? Math.min(defaultPageSize, limits.pageSize)
     const rejection = Limits.checkPageSize(limits, limit)
     if (rejection !== undefined) return Stream.fail(rejection)
     const read = (page: LogPage) =>
-      Effect.tap(driver.readAll(page), ({ events, head }) => withinLog(driver, page.after, events, head))
+      Effect.tap((followed ?? driver.readAll)(page), ({ events, head }) => withinLog(driver, page.after, events, head))
     const pageAt = ({ eventId, position }: LogPosition.LogPosition, limit: number): LogPage => ({
       after: position,
       afterEventId: eventId,
@@ -365,14 +366,14 @@ export const logPages = (
     return Stream.paginate(
       { after: start, end: LogPosition.make(Position.start, undefined), limit, wait: false },
       Effect.fnUntraced(function*({ after, end, limit, wait }) {
-        if (wait && follow) yield* driver.changed(after.position, { mayEndEarly: true })
+        if (wait && followed !== undefined) yield* driver.changed(after.position, { mayEndEarly: true })
         // What the mark had reached is final, although an append in flight may have moved the mark back since.
         else if (wait) yield* awaitReached(driver, end, "A read of the log")
         const { events, head, headEventId, reached } = yield* read(pageAt(after, limit))
         const next = head > end.position ? LogPosition.make(head, headEventId) : end
         return [
           events,
-          !follow && reached.position >= next.position
+          followed === undefined && reached.position >= next.position
             ? Option.none()
             : Option.some({
               after: reached,

@@ -23,6 +23,7 @@ import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
 import * as PgWithoutAppends from "./append/PgWithoutAppends.ts"
 import * as StreamLocks from "./append/StreamLocks.ts"
 import { checkKeepAlive, isEmbedded } from "./connections/ClientPool.ts"
+import * as FollowerTurns from "./connections/FollowerTurns.ts"
 import * as PgConnections from "./connections/PgConnections.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
 import * as PgDeadlines from "./PgDeadlines.ts"
@@ -104,6 +105,7 @@ export const makeDriver = Effect.fnUntraced(
       readStream,
       schema,
       ...transactions(connections),
+      asFollower: FollowerTurns.make(connections),
       append: (request) =>
         request.lock === undefined
           ? appendUnlocked(request)

@@ -149,6 +149,13 @@ export interface DocumentChanges {
  * @category models
  */
 export interface DocumentsDriver {
+  /**
+   * Runs a read of a caller that reads whenever something has changed. However many such callers there are, their reads leave connections to
+   * others. Without it, they need no turn.
+   */
+  readonly asFollower?:
+    | (<A, E, R>(read: Effect.Effect<A, E, R>) => Effect.Effect<A, E | EventStoreError, R>)
+    | undefined
   /** Returns the documents of a generation that have these keys. */
   readonly load: (
     generation: string,

@@ -173,7 +173,7 @@ const readsOf = (reader: Reader) => ({
         return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
       }
       const read = Effect.map(
-        firstAfter(reader, projection, storedOne(reader, projection, key)),
+        firstAfter(reader, projection, asFollower(reader, storedOne(reader, projection, key))),
         ({ document }) => ({ text: textOf(Option.toArray(document)), value: document })
       )
       const found = ChangeFeed.watch(yield* signalOf(reader, projection), read)
@@ -184,7 +184,7 @@ const readsOf = (reader: Reader) => ({
     Stream.unwrap(Effect.gen(function*() {
       const list = yield* Effect.fromResult(listOf(reader, projection, options))
       const read = Effect.map(
-        firstAfter(reader, projection, storedPage(reader, projection, list)),
+        firstAfter(reader, projection, asFollower(reader, storedPage(reader, projection, list))),
         (found) => ({ text: textOf(found.documents), value: found })
       )
       return Stream.mapEffect(
@@ -193,6 +193,12 @@ const readsOf = (reader: Reader) => ({
       )
     }))
 })
+
+/** Returns a read of a caller that watches documents. */
+const asFollower = <A>(
+  { driver }: Reader,
+  read: Effect.Effect<A, EventStoreError>
+): Effect.Effect<A, EventStoreError> => driver.asFollower === undefined ? read : driver.asFollower(read)
 
 /** Returns a read that waits for the position of `ReadAfter` only the first time. */
 const firstAfter = <A extends { readonly generation: string | undefined }>(

@@ -123,6 +123,13 @@ export interface EventStoreDriver {
   readonly inTransaction: (caller: Context.Context<never>) => boolean
   /** Runs an effect whose statements are not part of the caller's transaction; undefined if the store has no other connection for them. */
   readonly outsideTransaction: (<A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) | undefined
+  /**
+   * Runs a read of a caller that reads whenever something has changed. However many such callers there are, their reads leave connections to
+   * others. Without it, they need no turn.
+   */
+  readonly asFollower?:
+    | (<A, E, R>(read: Effect.Effect<A, E, R>) => Effect.Effect<A, E | EventStoreError, R>)
+    | undefined
 
   /** Appends events to a stream. */
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>

@@ -47,6 +47,22 @@ export const sizeOf = (sql: SqlClient): number =>
     ? sql.config.maxConnections
     : defaultSize
 
+const followers = new WeakMap<SqlClient, Semaphore.Semaphore>()
+
+/**
+ * Returns the permits for reads of those that follow the log or a document, for half of the pool: the same for all stores on the client.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const followersOf = (sql: SqlClient): Semaphore.Semaphore => {
+  const found = followers.get(sql)
+  if (found !== undefined) return found
+  const made = Semaphore.makeUnsafe(Math.max(1, Math.floor(sizeOf(sql) / 2)))
+  followers.set(sql, made)
+  return made
+}
+
 const occupations = new WeakMap<SqlClient, Semaphore.Semaphore>()
 
 /**

@@ -14,6 +14,7 @@ import * as Position from "../../core/Position.ts"
 import * as ProjectionStore from "../../projection/ProjectionStore.ts"
 import type { ProjectionStoreDriver } from "../../projection/ProjectionStoreDriver.ts"
 import { isEmbedded } from "../connections/ClientPool.ts"
+import * as FollowerTurns from "../connections/FollowerTurns.ts"
 import * as PgConnections from "../connections/PgConnections.ts"
 import * as PgLockObserver from "../locks/PgLockObserver.ts"
 import * as PgMigrations from "../migrations/PgMigrations.ts"
@@ -52,6 +53,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgPersonalDataScan.make(query, quoted),
       transactions: sql.transactionService.key,
       schema: name,
+      asFollower: FollowerTurns.make(connections),
       uncommittedAbove: Effect.flatMap(
         Effect.serviceOption(sql.transactionService),
         (transaction) =>
