@@ -16,6 +16,7 @@ import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { EncodedEvent, NewEvent } from "../event/RecordedEvent.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
+import { ofOneLog } from "../eventStore/LogIdentity.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 
 /**
@@ -58,7 +59,7 @@ export const empty = <State>(decider: { readonly initial: State }): CachedState<
 
 /**
  * Reads the events after `from` and folds them into it, up to the first event that is not `wanted`. The same read verifies that the log
- * still has the last event of `from`. Returns `undefined` when it has not, because an older backup was restored.
+ * still has the last event of `from`. Returns `undefined` when it has not, because an older backup was restored, or when the log was set back meanwhile.
  *
  * @since 0.1.0
  * @category combinators
@@ -78,11 +79,17 @@ export const verifyAndCatchUp = <State, Events extends Event.Any, C extends Comm
       isThere = encoded.position === from.position && encoded.id === from.eventId
       return "skip"
     })
-    return Effect.map(loaded, (loaded) => isThere ? loaded : undefined)
+    return Effect.catchReason(
+      Effect.map(loaded, (loaded) => isThere ? loaded : undefined),
+      "EventStoreError",
+      "LogDiverged",
+      () => Effect.succeed(undefined)
+    )
   })
 
 /**
- * Reads the events after `from` and folds them into it, up to the first event that is not `wanted`.
+ * Reads the events after `from` and folds them into it, up to the first event that is not `wanted`. If the log is set back between two pages, it begins
+ * again.
  *
  * @since 0.1.0
  * @category combinators
@@ -94,14 +101,14 @@ export const catchUp = <State, Events extends Event.Any, C extends Command.Any>(
   from: CachedState<State>,
   wanted?: (encoded: EncodedEvent) => boolean
 ): Effect.Effect<CachedState<State>, EventStoreError> =>
-  fold(
+  ofOneLog(fold(
     store,
     decider,
     stream,
     from,
     Version.make(from.version + 1),
     wanted === undefined ? () => "fold" : (encoded) => wanted(encoded) ? "fold" : "end"
-  )
+  ))
 
 /**
  * Folds events just written into the state before them, as if they had been read: an event may change when it is encoded, as a date loses

@@ -134,7 +134,7 @@ export const reader = (store: EventStore.EventStore["Service"], models: Decision
   const read = Effect.gen(function*() {
     if (query.length === 0) return { states: nothing.states, condition: undefined, last: nothing.last }
     yield* rejectUntagged(store[internals].driver, models)
-    const { condition, events } = yield* store[internals].readByQueryAfter(query, final.after)
+    const { condition, events } = yield* store[internals].readByQueryAfter(query, final.after, marks)
     const { after } = condition
     // Another event may still appear between those above the mark, so they are folded again at the next read.
     const settled = events.filter(({ position }) => position <= after)
@@ -149,12 +149,18 @@ export const reader = (store: EventStore.EventStore["Service"], models: Decision
     marks = [...marks, ...(condition.basis ?? []).slice(0, 1)]
     return { states, condition: { ...condition, basis }, last: lastOf(events, final.last) }
   })
+  const forget = () => {
+    final = nothing
+    marks = []
+  }
   return {
-    read,
+    read: Effect.catchReason(read, "EventStoreError", "LogDiverged", () =>
+      Effect.suspend(() => {
+        forget()
+        return read
+      })),
     appendFailed: (error) => {
-      if (error._tag !== "EventStoreError" || error.reason._tag !== "LogDiverged") return
-      final = nothing
-      marks = []
+      if (error._tag === "EventStoreError" && error.reason._tag === "LogDiverged") forget()
     }
   }
 }

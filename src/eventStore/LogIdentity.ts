@@ -55,6 +55,20 @@ export const requireEvents = (
 }
 
 /**
+ * Runs a read of several pages again, at most twice, if the log was set back between two of them.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const ofOneLog = <A, R>(
+  read: Effect.Effect<A, EventStoreError, R>,
+  times = 2
+): Effect.Effect<A, EventStoreError, R> =>
+  times === 0
+    ? read
+    : Effect.catchReason(read, "EventStoreError", "LogDiverged", () => ofOneLog(read, times - 1))
+
+/**
  * Returns the high-water mark with the id of the event there.
  *
  * @since 0.1.0

@@ -9,7 +9,7 @@ import * as Option from "effect/Option"
 import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
-import { EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import { EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as Version from "../core/Version.ts"
@@ -21,7 +21,7 @@ import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { AppendCondition, EventStoreDriver, LogPage, PageOfEvents, StreamPage } from "./driver/EventStoreDriver.ts"
 import { awaitReached } from "./HighWaterMark.ts"
 import * as Limits from "./Limits.ts"
-import { withinLog } from "./LogIdentity.ts"
+import { ofOneLog, withinLog } from "./LogIdentity.ts"
 
 /**
  * How many events the first page has unless an option says otherwise. Later pages have twice as many.
@@ -112,7 +112,8 @@ export const decode = <E extends Event.Tagged>(
     }))
 
 /**
- * Reads one stream, in pages. Fails with an `InvalidRequest` when an option is not valid.
+ * Reads one stream, in pages. Fails with an `InvalidRequest` when an option is not valid, and with `LogDiverged` when the log was set back between two
+ * pages.
  *
  * @since 0.1.0
  * @category constructors
@@ -129,7 +130,7 @@ export const readStream = (
       Stream.fail(first) :
       Stream.paginate(first, (page) =>
         Effect.map(
-          driver.readStream(page),
+          readPage(driver, page),
           (events) => [events, Option.fromUndefinedOr(nextPage(page, events))] as const
         ))
   })
@@ -149,7 +150,7 @@ export const forEachPage = (
   visit: (events: ReadonlyArray<EncodedEvent>) => "continue" | "end" | EventStoreError
 ): Effect.Effect<void, EventStoreError> => {
   const readFrom = (page: PageOfStream): Effect.Effect<void, EventStoreError> =>
-    Effect.flatMap(driver.readStream(page), (events) => {
+    Effect.flatMap(readPage(driver, page), (events) => {
       const outcome = visit(events)
       if (outcome instanceof EventStoreError) return Effect.fail(outcome)
       const next = outcome === "end" ? undefined : nextPage(page, events)
@@ -167,6 +168,24 @@ interface PageOfStream extends StreamPage {
   readonly later: number
   /** How many events the read still wants, from this page on. */
   readonly left: number
+  /** The last event of the page before. The page begins with it, which shows that both are of one log. */
+  readonly before?: EncodedEvent
+}
+
+const readPage = (
+  driver: EventStoreDriver,
+  page: PageOfStream
+): Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError> => {
+  const { before } = page
+  if (before === undefined) return driver.readStream(page)
+  return Effect.flatMap(
+    driver.readStream({ ...page, from: before.version, limit: page.limit + 1 }),
+    ([first, ...events]) => {
+      if (first?.id === before.id) return Effect.succeed(events)
+      const { id: eventId, position, stream, version } = before
+      return Effect.fail(storeError(new LogDiverged({ eventId, position, stream, version })))
+    }
+  )
 }
 
 /** Returns the first page of a read, or an `InvalidRequest` when an option is not valid. */
@@ -205,10 +224,10 @@ const laterPageSize = (limits: Limits.Limits, options: { readonly pageSize?: num
 const nextPage = (page: PageOfStream, events: ReadonlyArray<EncodedEvent>): PageOfStream | undefined => {
   const last = events[events.length - 1]
   const left = page.left - events.length
-  const next = last === undefined ? 0 : last.version + (page.direction === "forward" ? 1 : -1)
-  return events.length < page.limit || left <= 0 || next < 1
+  const next = (last?.version ?? 0) + (page.direction === "forward" ? 1 : -1)
+  return last === undefined || events.length < page.limit || left <= 0 || next < 1
     ? undefined
-    : { ...page, from: Version.make(next), limit: Math.min(page.later, left), left, continues: true }
+    : { ...page, from: Version.make(next), limit: Math.min(page.later, left), left, before: last, continues: true }
 }
 
 /**
@@ -231,7 +250,8 @@ const isPartial = ({ events, head, reached }: PageOfEvents, limit: number): bool
 const maxBasis = 16
 
 /**
- * Reads all events that match a query, as of one moment: that of the last page.
+ * Reads all events that match a query, as of one moment: that of the last page. If the log was set back between two pages, it begins again; with
+ * `earlierBasis` it fails with `LogDiverged`, as when the log does not have an event of it.
  *
  * @since 0.1.0
  * @category constructors
@@ -247,20 +267,36 @@ export const readByQuery = Effect.fn("EventStore.readByQuery")(function*(
     ? EventQuery.validate(query)
     : "a query must be made by EventQuery.make, which adds the stored types of past versions, or by EventQuery.ofStoredTypes"
   if (wrong !== undefined) return yield* invalidRequest(wrong)
+  const read = readMatches(driver, limits, query, after, earlierBasis)
+  return yield* (earlierBasis === undefined || earlierBasis.length === 0 ? ofOneLog(read) : read)
+})
+
+const readMatches = Effect.fnUntraced(function*(
+  driver: EventStoreDriver,
+  limits: Limits.Limits,
+  query: EventQuery.EventQuery,
+  after: Position.Position,
+  earlierBasis: ReadonlyArray<LogPosition.LogPosition> = []
+): Effect.fn.Return<QueryResult, EventStoreError> {
   let limit = limits.pageSize
   let page = yield* driver.readByQuery({ query, after, limit, basis: earlierBasis })
   const events: Array<EncodedEvent> = []
-  let reached = after
+  let reached = LogPosition.make(after, undefined)
   // The mark may be lower than it was at an earlier read, up to which all is known.
   let final = Position.max(page.head, after)
   while (isPartial(page, limit)) {
     // Above the mark, events may still appear between those of a page. They are read again, with the next page, in one statement.
     const settled = page.events.filter(({ position }) => position <= final)
     events.push(...settled)
-    const next = page.reached.position <= final ? page.reached.position : settled.at(-1)?.position ?? reached
-    if (next === reached) limit *= 2
+    const last = settled.at(-1)
+    const next = page.reached.position <= final
+      ? page.reached
+      : last === undefined
+      ? reached
+      : LogPosition.ofEvent(last)
+    if (next.position === reached.position) limit *= 2
     reached = next
-    page = yield* driver.readByQuery({ query, after: reached, limit })
+    page = yield* driver.readByQuery({ query, after: reached.position, limit, basis: [...earlierBasis, reached] })
     final = Position.max(page.head, final)
   }
   events.push(...page.events)
@@ -289,7 +325,7 @@ export interface Matches {
 
 /**
  * Reads the matches of a query in pages, in position order and without gaps. The extent `"final"` stops at the high-water mark; `"visible"`
- * also includes the visible events above it.
+ * also includes the visible events above it. Fails with `LogDiverged` when the log was set back between two pages, or since the start.
  *
  * @since 0.1.0
  * @category constructors
@@ -298,13 +334,13 @@ export const queryPages = (
   driver: EventStoreDriver,
   query: EventQuery.EventQuery,
   extent: "final" | "visible",
-  start: Position.Position,
+  start: LogPosition.LogPosition,
   pageSize: number
 ): Stream.Stream<Matches, EventStoreError> =>
   Stream.paginate(
     { after: start, limit: pageSize },
     Effect.fnUntraced(function*({ after, limit }) {
-      const page = yield* driver.readByQuery({ query, after, limit })
+      const page = yield* driver.readByQuery({ query, after: after.position, limit, basis: [after] })
       const partial = isPartial(page, limit)
       // Above the high-water mark events may still appear between those of this page, and the next page would miss them.
       const events = partial || extent === "final"
@@ -313,7 +349,7 @@ export const queryPages = (
       const lastEvent = events[events.length - 1]
       const beyond = events.length < page.events.length
       const done = !partial || (extent === "final" && beyond)
-      const last = lastEvent === undefined ? LogPosition.make(after, undefined) : LogPosition.ofEvent(lastEvent)
+      const last = lastEvent === undefined ? after : LogPosition.ofEvent(lastEvent)
       const reached = done
         ? extent === "final" && page.head >= last.position ? LogPosition.make(page.head, page.headEventId) : last
         : page.reached.position <= page.head
@@ -324,7 +360,7 @@ export const queryPages = (
         // One statement reads one snapshot: a page with everything above the high-water mark has no gaps.
         done
           ? Option.none()
-          : Option.some({ after: reached.position, limit: reached.position === after ? limit * 2 : limit })
+          : Option.some({ after: reached, limit: reached.position === after.position ? limit * 2 : limit })
       ] as const
     })
   )

@@ -15,7 +15,6 @@ import * as EventQuery from "../event/EventQuery.ts"
 import * as EventTags from "../event/EventTags.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type { Limits } from "../eventStore/Limits.ts"
-import { requireEvents } from "../eventStore/LogIdentity.ts"
 import { queryPages } from "../eventStore/LogReader.ts"
 import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
 import * as DocumentFold from "./DocumentFold.ts"
@@ -127,8 +126,8 @@ export const make = (
       if (invalid !== undefined) return yield* invalidRequest(invalid)
       yield* rejectUntagged(driver, projection, query)
       // A log that was set back has other events there, which must not be folded into these documents.
-      yield* requireEvents(driver, [LogPosition.make(reached, reachedEventId)])
-      yield* Stream.runForEach(queryPages(driver, query, extent, reached, pageSize), (page) => {
+      const start = LogPosition.make(reached, reachedEventId)
+      yield* Stream.runForEach(queryPages(driver, query, extent, start, pageSize), (page) => {
         for (const event of page.events) {
           const folded = fold(event)
           if (Result.isFailure(folded)) return Effect.fail(folded.failure)

@@ -21,6 +21,7 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
+import { ofOneLog } from "../eventStore/LogIdentity.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
@@ -259,10 +260,10 @@ const storedPage = (
 ): Effect.Effect<FoundPage, EventStoreError> => {
   const read = projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.list(page)) :
-    Effect.flatMap(logFor(projection), (log) => {
+    ofOneLog(Effect.flatMap(logFor(projection), (log) => {
       const documents = LiveProjection.make(log, projection, limitsOf(reader))
       return Effect.andThen(documents.read("visible"), documents.list(page))
-    })
+    }))
   return Effect.gen(function*() {
     const found = yield* read
     const expired = PageCursor.expired(projection.id, cursor, found.generation)
@@ -282,13 +283,13 @@ const storedOne = (
 ): Effect.Effect<FoundDocument, EventStoreError> =>
   projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.get(projection.id, key)) :
-    Effect.flatMap(logFor(projection), (log) => {
+    ofOneLog(Effect.flatMap(logFor(projection), (log) => {
       const documents = LiveProjection.make(log, projection, limitsOf(reader), key)
       return Effect.map(
         Effect.andThen(documents.read("visible"), documents.get(key)),
         (found) => ({ generation: projection.id, document: Option.fromUndefinedOr(found) })
       )
-    })
+    }))
 
 /** Returns what was read, unless the projection is inline and may lack events. */
 const ofComplete = <A>(

@@ -183,7 +183,7 @@ export const matchesAsOf = (
     if (problem !== undefined) return yield* invalidRequest(problem)
     const { pageSize } = yield* Limits
     yield* awaitReached(driver, asOf)
-    const pages = queryPages(driver, query, "visible", Position.start, Math.min(defaultPageSize, pageSize))
+    const pages = queryPages(driver, query, "visible", LogPosition.start, Math.min(defaultPageSize, pageSize))
     return takeAsOf(asOf)(Stream.flatMap(pages, ({ events }) => Stream.fromIterable(events)))
   }))
 

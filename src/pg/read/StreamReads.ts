@@ -6,7 +6,8 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { EventStoreError } from "../../core/errors.ts"
+import { type EventStoreError, LogDiverged, storeError } from "../../core/errors.ts"
+import * as Position from "../../core/Position.ts"
 import * as Version from "../../core/Version.ts"
 import type { EventStoreDriver, StreamPage } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
@@ -94,8 +95,22 @@ export const make = Effect.fnUntraced(function*(
     Effect.flatMap(read(page), ({ isComplete, rows }) => {
       const last = rows.at(-1)
       if (isComplete || last === undefined) return Effect.succeed(rows)
-      const from = Version.make(Number(last.version) + 1)
-      return Effect.map(rowsOf({ ...page, from, limit: page.limit - rows.length }), (rest) => [...rows, ...rest])
+      // The rest begins with the last of these rows, which shows that both are of one log.
+      const from = Version.make(Number(last.version))
+      return Effect.flatMap(
+        rowsOf({ ...page, from, limit: page.limit - rows.length + 1 }),
+        ([first, ...rest]) =>
+          first?.id === last.id
+            ? Effect.succeed([...rows, ...rest])
+            : Effect.fail(storeError(
+              new LogDiverged({
+                eventId: last.id,
+                position: Position.make(last.position ?? 0n),
+                stream: page.stream,
+                version: from
+              })
+            ))
+      )
     })
 
   return (page) =>

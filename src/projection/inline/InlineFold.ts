@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import type { EncodedDocument } from "../../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import type { EventStoreError } from "../../core/errors.ts"
+import type * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as EventFilter from "../../event/EventFilter.ts"
 import * as EventQuery from "../../event/EventQuery.ts"
@@ -130,15 +131,17 @@ export const foldVisible = Effect.fnUntraced(function*(
   const query = EventQuery.ofStoredTypes([{ types: projection.reads, tags: projection.where.tags }])
   const isWithin = ({ position }: EncodedEvent) => range.upTo === undefined || position <= range.upTo
   let { after } = range
+  let basis: ReadonlyArray<LogPosition.LogPosition> = []
   const keys = new Set<string>()
   let count = 0
   while (projection.reads.length > 0 && (range.upTo === undefined || after < range.upTo)) {
     // Not readAll: the high-water mark may be below an event of these types while an append of another type is in flight.
-    const { events, head, reached } = yield* stores.log.readByQuery({ query, after, limit })
+    const { events, head, reached } = yield* stores.log.readByQuery({ query, after, limit, basis })
     const selected = events.filter((event) => follows(event) && isWithin(event))
     for (const key of yield* foldPage(stores, projection, aside, selected)) keys.add(key)
     count += selected.length
     after = Position.max(after, reached.position)
+    basis = [reached]
     if (events.length < limit && reached.position >= head) break
   }
   return { reached: range.upTo ?? after, keys, count }

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
 import type { EventStoreError } from "../../core/errors.ts"
+import type * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as EventFilter from "../../event/EventFilter.ts"
 import * as EventQuery from "../../event/EventQuery.ts"
@@ -108,12 +109,14 @@ export const findBeyond = Effect.fnUntraced(function*(
   const isReadByOther = EventFilter.matcher(other)
   const query = EventQuery.ofStoredTypes([{ types, tags: reads.tags }])
   let after = from
+  let basis: ReadonlyArray<LogPosition.LogPosition> = []
   for (let read = 0; read < maxEvents;) {
-    const { events, head, reached } = yield* log.readByQuery({ query, after, limit: pageSize })
+    const { events, head, reached } = yield* log.readByQuery({ query, after, limit: pageSize, basis })
     const found = events.find((event) => isRead(event) && (beyond.includes(event.type) || !isReadByOther(event)))
     if (found !== undefined) return found
     if (events.length < pageSize && reached.position >= head) return undefined
     after = reached.position
+    basis = [reached]
     read += events.length
   }
   return "undecided"
