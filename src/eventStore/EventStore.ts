@@ -99,7 +99,10 @@ export class EventStore extends Context.Service<EventStore, {
     options?: AppendOptions
   ) => Effect.Effect<Receipt.Receipt, ConcurrencyConflict | EventStoreError>
 
-  /** Reads the events of one stream, by version. A stream that does not exist is empty. */
+  /**
+   * Reads the events of one stream, by version. A stream that does not exist is empty. The Stream fails with `LogDiverged` if the log is set back between
+   * two pages.
+   */
   readonly readStream: <E extends Event.Any>(
     events: E,
     stream: string,
