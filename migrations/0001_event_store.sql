@@ -632,7 +632,7 @@ end $$;
 --   'diverged'   the log does not have an event that the caller has read
 --   'duplicate'  the command id was used before
 --   'closed'     the stream takes no more events; with its version
---   'busy'       another transaction holds a lock
+--   'busy'       another transaction holds a lock; the version is -1 if it is that of the stream
 create function evsrc.append_one(
   p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
   p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
@@ -672,8 +672,11 @@ begin
     if previous_lock_timeout is not null then
       perform set_config('lock_timeout', previous_lock_timeout, true);
     end if;
-  elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream))
-    or p_command_id is not null
+  elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream)) then
+    outcome := 'busy';
+    version := -1;
+    return;
+  elsif p_command_id is not null
       and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id))
     or not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type))
     or p_documents is not null and not evsrc.lock_documents(p_documents, false)
@@ -1065,6 +1068,13 @@ begin
     raise exception 'append takes the items of conditions in the order of the appends' using errcode = 'invalid_parameter_value';
   end if;
   event_number := 0;
+  if held_streams is not null then
+    for append_number in 1 .. cardinality(p_streams) loop
+      if outcomes[append_number] = 'busy' and held_streams[append_number] then
+        versions[append_number] := -1;
+      end if;
+    end loop;
+  end if;
   if not 'appended' = any (outcomes) then
     if changed_positions is not null then
       positions := array_fill(null::bigint, array[cardinality(p_event_ids)]);

@@ -219,7 +219,7 @@ const lastOf = (items: ReadonlyArray<Item>): LogPosition.LogPosition =>
 const awaitInFlight = (cache: ModelCache.ModelCache, models: Models): Effect.Effect<void> =>
   Effect.suspend(() =>
     Effect.forEach(
-      Object.values(models).flatMap((model) => cache.inFlight(model, KnownMatches.MatchList.empty)),
+      Object.values(models).flatMap((model) => cache.inFlight(model, KnownMatches.emptyList)),
       ({ outcome }) => Deferred.await(outcome),
       { discard: true }
     )

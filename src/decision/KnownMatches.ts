@@ -25,12 +25,11 @@ export interface Match {
  * @category models
  */
 export class MatchList {
-  static readonly empty: MatchList = new MatchList([], new Map(), 0)
   readonly #all: Array<Match>
   /** The index of each stored event. */
   readonly #indexes: Map<string, number>
   readonly length: number
-  private constructor(all: Array<Match>, indexes: Map<string, number>, length: number) {
+  constructor(all: Array<Match>, indexes: Map<string, number>, length: number) {
     this.#all = all
     this.#indexes = indexes
     this.length = length
@@ -44,7 +43,7 @@ export class MatchList {
     // Decisions that follow each other add the same matches again, and one more.
     while (shared < matches.length && this.#all[this.length + shared]?.id === matches[shared]!.id) shared++
     const isAtEnd = this.length + shared === this.#all.length
-    if (!isAtEnd && shared < matches.length || this === MatchList.empty) return this.first(this.length).#push(matches)
+    if (!isAtEnd && shared < matches.length || this === emptyList) return this.first(this.length).#push(matches)
     return this.#push(matches.slice(shared), this.length + matches.length)
   }
   #push(matches: ReadonlyArray<Match>, length: number = this.length + matches.length): MatchList {
@@ -70,6 +69,14 @@ export class MatchList {
     }
   }
 }
+
+/**
+ * The list without matches.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const emptyList: MatchList = new MatchList([], new Map(), 0)
 
 /**
  * The matches of an item that are in the log.
@@ -110,7 +117,7 @@ export const distinctBasis = (events: ReadonlyArray<LogPosition>): ReadonlyArray
  * @category constructors
  */
 export const nothing: KnownMatches = {
-  matches: MatchList.empty,
+  matches: emptyList,
   after: Position.start,
   seen: [],
   basis: [],

@@ -118,7 +118,9 @@ export const make = Effect.fnUntraced(function*(
       )
     }).pipe(Effect.onInterrupt(() => abandon(batch)))
 
-  const startWaiting = (pending: Pending, followers: ReadonlyArray<Pending>): void => {
+  const startWaiting = (pending: Pending, followers: ReadonlyArray<Pending>, needsStreamOnly: boolean): void => {
+    // The followers are appends to the same stream.
+    if (needsStreamOnly) { for (const entry of [pending, ...followers]) queue.freeNames(entry) }
     const ended = (exit: Exit.Exit<Exit.Exit<AppendRow, unknown>>) =>
       Effect.sync(() => {
         putBack(queue, followers)
@@ -204,10 +206,15 @@ const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.
 
 const answersOf = (
   end: (pending: Pending, isFollowed: boolean) => void,
-  startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>) => void
+  startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>, needsStreamOnly: boolean) => void
 ): Answers => {
   const groups: Array<
-    { readonly first: Pending; readonly followers: Array<Pending>; readonly held: AppendQueue.Held }
+    {
+      readonly first: Pending
+      readonly followers: Array<Pending>
+      readonly held: AppendQueue.Held
+      readonly needsStreamOnly: boolean
+    }
   > = []
   const groupOf = (pending: Pending) => groups.find(({ held }) => held.has(pending))
   return {
@@ -216,11 +223,14 @@ const answersOf = (
         const group = groupOf(pending)
         if (group === undefined) {
           const held = new AppendQueue.Held()
+          const needsStreamOnly = isStreamHeld(exit)
           held.add(pending)
-          groups.push({ first: pending, followers: [], held })
+          if (needsStreamOnly) held.removeNames(pending)
+          groups.push({ first: pending, followers: [], held, needsStreamOnly })
         } else {
           group.followers.push(pending)
           group.held.add(pending)
+          if (group.needsStreamOnly) group.held.removeNames(pending)
         }
       } else {
         finish(pending, storeExit(pending, exit))
@@ -229,7 +239,7 @@ const answersOf = (
     },
     isHeld: (pending) => groupOf(pending) !== undefined,
     end: () => {
-      for (const { first, followers } of groups) startWaiting(first, followers)
+      for (const { first, followers, needsStreamOnly } of groups) startWaiting(first, followers, needsStreamOnly)
     }
   }
 }
@@ -257,6 +267,9 @@ const mayBeFollowed = (exit: Exit.Exit<AppendRow, unknown>): boolean =>
   Exit.isFailure(exit) || exit.value.outcome === "appended" || exit.value.outcome === "duplicate"
 
 const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): boolean => Exit.isSuccess(exit) && exit.value.outcome === "busy"
+
+const isStreamHeld = (exit: Exit.Exit<AppendRow, SqlError>): boolean =>
+  Exit.isSuccess(exit) && exit.value.outcome === "busy" && exit.value.version < 0n
 
 const sendOne = (statements: Statements, pending: Pending): Effect.Effect<Exit.Exit<AppendRow, SqlError>> =>
   Effect.exit(Effect.suspend(() => statements.single(pending.request, "now")))

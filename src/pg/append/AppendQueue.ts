@@ -91,6 +91,8 @@ export interface AppendQueue<in out E extends Entry> {
   readonly statementStalled: (batch: ReadonlyArray<E>) => void
   /** Frees the slot of a batch's statement. */
   readonly statementEnded: (batch: ReadonlyArray<E>) => void
+  /** Frees the names of an append that waits for its stream in no statement in flight, so that only appends to its stream wait for it. */
+  readonly freeNames: (entry: E) => void
   /** Frees the stream and the command id of an append. */
   readonly end: (entry: E) => void
   /** Puts appends of a batch that were not written back before all others. */
@@ -156,6 +158,7 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       statementsInFlight--
       appendsInFlight -= batch.length
     },
+    freeNames: (entry) => held.removeNames(entry),
     end: (entry) => held.remove(entry),
     putBack: (entries) => {
       for (const entry of entries) held.remove(entry)
@@ -179,7 +182,10 @@ const take = <E extends Entry>(
   for (const entry of waiting) {
     const { commandId } = entry
     if (held.has(entry) || passed.has(entry) || commandId !== undefined && takenIds.has(commandId)) {
+      const waitsForStream = held.hasStreamOf(entry) || passed.hasStreamOf(entry)
       passed.add(entry)
+      // Appends to other streams need not wait until its stream is free.
+      if (waitsForStream) passed.removeNames(entry)
       continue
     }
     if (taken.length > 0 && bytes + entry.bytes > maxBytes) break
@@ -235,6 +241,7 @@ export class Held {
   readonly #commandIds = new Map<string, number>()
   readonly #conditionNames = new Map<string, number>()
   readonly #names = new Map<string, number>()
+  readonly #withoutNames = new WeakSet<Entry>()
   has({ commandId, conditionNames, names, stream }: Entry): boolean {
     return this.#streams.has(stream)
       || commandId !== undefined && this.#commandIds.has(commandId)
@@ -242,15 +249,27 @@ export class Held {
         (hasOne(this.#conditionNames, conditionNames) || hasOne(this.#conditionNames, names))
       || conditionNames.length > 0 && hasOne(this.#names, conditionNames)
   }
+  hasStreamOf({ stream }: Entry): boolean {
+    return this.#streams.has(stream)
+  }
   add(entry: Entry): void {
+    this.#changeNames(entry, 1)
     this.#change(entry, 1)
   }
   remove(entry: Entry): void {
+    if (!this.#withoutNames.delete(entry)) this.#changeNames(entry, -1)
     this.#change(entry, -1)
   }
-  #change({ commandId, conditionNames, names, stream }: Entry, change: number): void {
+  removeNames(entry: Entry): void {
+    if (this.#withoutNames.has(entry)) return
+    this.#changeNames(entry, -1)
+    this.#withoutNames.add(entry)
+  }
+  #change({ commandId, stream }: Entry, change: number): void {
     count(this.#streams, stream, change)
     if (commandId !== undefined) count(this.#commandIds, commandId, change)
+  }
+  #changeNames({ conditionNames, names }: Entry, change: number): void {
     for (const name of conditionNames) count(this.#conditionNames, name, change)
     for (const name of names) count(this.#names, name, change)
   }

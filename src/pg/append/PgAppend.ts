@@ -35,6 +35,7 @@ import type { LockWait } from "./LockWaits.ts"
 export interface AppendRow {
   readonly outcome: "appended" | "closed" | "conflict" | "diverged" | "changed" | "duplicate" | "busy"
   readonly stream: string
+  /** The version of the stream. Of a `busy` append it is -1 if another transaction holds the lock of the stream. */
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
   readonly recorded_at: Date | null
