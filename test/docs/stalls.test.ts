@@ -181,7 +181,12 @@ describe("docs/stalls.md", () => {
         PgErrors.fromAppendError(silent, "s").message,
         PgErrors.fromSqlError(yield* responseOf(undefined)).message,
         ...texts("src/pg/PgNotify.ts", /Cannot listen for events of other processes; they are seen at the next poll: /)
-          .map((text) => `${text}connect ECONNREFUSED`)
+          .map((text) => `${text}connect ECONNREFUSED`),
+        [
+          ...texts("src/snapshot/SnapshotStore.ts", /cannot be read; states are folded from their events/),
+          ...texts("src/pg/read/SnapshotReads.ts", /the database has not answered within /),
+          ...texts("src/pg/read/SnapshotReads.ts", /; a session may hold a lock on the table "snapshots"/)
+        ].reduce((text, part, index) => text + (index === 1 ? ": " : index === 2 ? "2s" : "") + part, "Snapshots ")
       ])
       assert.include(guide, "`users@1 has recovered after 6s`")
     }).pipe(Effect.scoped, Effect.provide(memory)))

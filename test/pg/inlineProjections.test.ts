@@ -56,10 +56,12 @@ describe("Inline projections on PostgreSQL", () => {
       ))
       yield* Deferred.await(began)
       const starting = yield* Effect.forkChild(start)
-      yield* sql`select 1 from pg_locks where locktype = 'advisory' and not granted`.pipe(
+      yield* sql`select 1 from pg_stat_activity where datname = current_database() and query like '%in_flight_appends_of%'
+        and pid <> pg_backend_pid()`.pipe(
         Effect.repeat({ until: (rows) => rows.length > 0 }),
         Effect.timeout("30 seconds")
       )
+      assert.isUndefined(starting.pollUnsafe())
       yield* Deferred.succeed(ended, undefined)
       yield* Fiber.join(inFlight)
       yield* Fiber.join(starting)
