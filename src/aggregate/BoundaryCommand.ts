@@ -67,10 +67,11 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
   /** Decides on a state, and ensures that a decision without events rests on a state and models of one moment: no append verifies it. */
   const decideCurrent = Effect.fnUntraced(function*(current: CachedState<State>) {
     const read = yield* boundary.read
-    const [decided, after] = [decide(current, read?.states), read?.condition?.after]
+    const [decided, after] = [restingOn(read, decide(current, read?.states)), read?.condition?.after]
     if (decided.events.length > 0 || after === undefined || current.position <= after) return decided
     boundary.clear()
-    const decidedAgain = decide(current, (yield* boundary.read)?.states)
+    const readAgain = yield* boundary.read
+    const decidedAgain = restingOn(readAgain, decide(current, readAgain?.states))
     if (decidedAgain.events.length > 0) return decidedAgain
     const { version } = decidedOn = yield* loader.current(stream, current)
     if (version === current.version) return decidedAgain
@@ -104,6 +105,20 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
     store[internals].driver.inTransaction(caller) ? execute : queue.inTurn(stream, inTurn)
   )
 }
+
+/** The answer rests on the models, too: who reads after the receipt of no events sees all that it rests on. */
+const restingOn = <E, F>(
+  read: DecisionModels.ReadModels | undefined,
+  decided: Decided<E, F>
+): Decided<E, F> => ({
+  events: decided.events,
+  withoutEvents: Effect.map(decided.withoutEvents, (receipt) => {
+    const last = read?.last
+    return last === undefined || last.position <= receipt.position || last.eventId === undefined
+      ? receipt
+      : { ...receipt, position: last.position, eventId: last.eventId }
+  })
+})
 
 /**
  * Runs an append on a cached state. A conflict means only that the state was old, so the command is decided again at once and not after a delay. The

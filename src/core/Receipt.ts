@@ -19,11 +19,14 @@ export const Receipt = Schema.Struct({
   /** The name of the command, if it had one. */
   command: Schema.optionalKey(Schema.String),
   stream: StreamId,
-  /** The version of the last event; of the stream as it was decided on, when the command wrote none. */
+  /**
+   * The version of the last event. When the command wrote none, that of the stream as it was decided on; for a decision with `stream`, whose answer rests
+   * on its models, that of the stream when it had decided, so that another append may have come between.
+   */
   version: Version,
-  /** The position of that event; 0 for a stream without events. */
+  /** The position of that event; when the command wrote none, of the last event on which the answer rests, also of its models; 0 without events. */
   position: Position,
-  /** When the command wrote no events, the id of the event at that position; absent for a stream without events. */
+  /** When the command wrote no events, the id of the event at that position; absent without events. */
   eventId: Schema.optionalKey(Schema.String),
   /** The events that the command wrote, in order. */
   events: Schema.Array(Schema.Struct({ id: Schema.String, type: Schema.String, version: Version, position: Position }))

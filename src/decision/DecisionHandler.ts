@@ -16,8 +16,7 @@ import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import type * as LogPosition from "../core/LogPosition.ts"
-import * as Position from "../core/Position.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import * as StreamId from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
@@ -195,8 +194,11 @@ const decideOn = <C extends Command.Any, Events extends Event.Any>(
           : invalidRequest("`lastEventId` needs the exact version of that event; pass it as `expected`")
       )
     }
-    const position = last?.position ?? Position.start
-    return yield* CommandExecution.emptyReceipt(command, stream, version, position, last?.id)
+    // The answer rests on the models, too: who reads after the receipt sees all that it rests on.
+    const { eventId, position } = last !== undefined && last.position > lastMatch.position
+      ? LogPosition.ofEvent(last)
+      : lastMatch
+    return yield* CommandExecution.emptyReceipt(command, stream, version, position, eventId)
   })
 
   return (states: DecisionModels.AnyStates): Outcome<C, Events> => {
