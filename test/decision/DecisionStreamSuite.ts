@@ -207,6 +207,43 @@ export const decisionStreams: ReadonlyArray<Case<EventStore.EventStore>> = [
     equal((yield* eventsOf(course)).length, 1, "events")
   }),
 
+  test("the receipt of a command that writes nothing covers the events of its models", function*() {
+    const payload = { course: text, student: text }
+    const Once = Command.make("EnrolOnce", { payload })
+    const OnceByDecision = Command.make("EnrolOnceByDecision", { payload })
+    const enrolOnce = ({ courses }: { readonly courses: number }, command: Command.Payload<typeof Once>) =>
+      courses > 0 ? [] : [Enrolled.make(command)]
+    const modelsOf = ({ student }: Command.Payload<typeof Once>) => ({ courses: coursesOf(student) })
+    const aggregate = Aggregate.make("Course", {
+      id: "course",
+      state: Course.state,
+      events: CourseEvent,
+      commands: [Once]
+    }).withModels({ EnrolOnce: modelsOf }).decider({
+      initial: { capacity: 0, enrolled: 0 },
+      ...behaviourOf(),
+      decide: { EnrolOnce: (_, command, models) => enrolOnce(models, command) }
+    })
+    const decision = Decision.make(OnceByDecision, {
+      events: CourseEvent,
+      stream: ({ course }) => Course.streamOf(course),
+      models: modelsOf,
+      decide: enrolOnce
+    })
+    const handlers = Layer.merge(Aggregate.layer(aggregate), Decision.layer(decision))
+    const [first, second] = yield* Effect.provide(Effect.all([plan(1), plan(1)]), courses)
+    const student = unique("ann")
+    const enrolled = yield* Effect.provide(CommandBus.dispatch(Enrol, { course: second, student }), courses)
+    for (const command of [Once, OnceByDecision]) {
+      const nothing = yield* Effect.provide(CommandBus.dispatch(command, { course: first, student }), handlers)
+      equal<unknown>(
+        [nothing.stream, nothing.version, nothing.events, nothing.position, nothing.eventId],
+        [`Course-${first}`, 1, [], enrolled.position, enrolled.events[0]?.id],
+        command._tag
+      )
+    }
+  }),
+
   test("commands and decisions with an empty record of models decide without models", function*() {
     const payload = { course: text, student: text, limited: Schema.Boolean }
     const Join = Command.make("JoinCourse", { payload, error: TooMany })
