@@ -12,7 +12,6 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
-import * as Predicate from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../../core/errors.ts"
 import { IdGenerator } from "../../core/IdGenerator.ts"
@@ -40,6 +39,7 @@ import * as EventInHand from "./EventInHand.ts"
 import type { PartitionLease } from "./PartitionLease.ts"
 import { reconcile } from "./Reconciliation.ts"
 import { attributesOf, type Running, statusOf, type Worker } from "./Worker.ts"
+import * as WorkerFailure from "./WorkerFailure.ts"
 import { isLong, logFailure, logHandOver, logHeldBack, logInHand, logReport, publish } from "./WorkerLog.ts"
 import * as WorkerOptions from "./WorkerOptions.ts"
 import * as WorkerState from "./WorkerState.ts"
@@ -147,7 +147,7 @@ const run = (worker: Worker): Effect.Effect<never> =>
         yield* Effect.timeoutOption(worker.wakeUp.await, exit.value)
         continue
       }
-      const failure = failureOf(exit.cause)
+      const failure = WorkerFailure.make(exit.cause, worker.state.generation !== undefined)
       const state = yield* dispatch(worker, { _tag: "ClaimFailed", ...failure })
       yield* publish(worker)
       yield* logFailure(worker, "claim", failure, exit.cause)
@@ -407,7 +407,7 @@ const runPartition = (
       return
     }
     widenBatch(worker, partition, exit.cause)
-    const failure = failureOf(exit.cause)
+    const failure = WorkerFailure.make(exit.cause, true)
     const { retryDelays } = yield* dispatch(worker, { _tag: "PartitionFailed", assignment, ...failure })
     yield* publish(worker)
     yield* logFailure(worker, partition, failure, exit.cause)
@@ -455,12 +455,3 @@ const yieldToNewerCode = Effect.fnUntraced(
   },
   Effect.catchCause((cause) => Effect.logWarning("A partition could not be released; its lease will end", cause))
 )
-
-const failureOf = (cause: Cause.Cause<unknown>): WorkerState.Failure => {
-  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
-  const isRetryable = Predicate.hasProperty(error, "isRetryable") && error.isRetryable === true
-  return {
-    state: isRetryable ? "retrying" : "stuck",
-    detail: Cause.prettyErrors(cause).map((error) => error.message).join("; ")
-  }
-}
