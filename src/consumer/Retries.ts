@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type { EventStoreError } from "../core/errors.ts"
+import { monotonicMillis } from "../core/monotonic.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 
 /**
@@ -104,11 +105,11 @@ export const make = Effect.fnUntraced(function*({ retry, retryTimeout }: RetryPo
   let firstFailure: number | undefined
   return {
     failed: Effect.fnUntraced(function*(error) {
-      const now = yield* Clock.currentTimeMillis
+      const now = yield* monotonicMillis
       attempts++
       firstFailure ??= now
       if (!mayRetry(error)) return { attempts, delay: undefined }
-      const next = yield* Effect.result(step(now, error))
+      const next = yield* Effect.result(step(yield* Clock.currentTimeMillis, error))
       if (Result.isFailure(next)) return { attempts, delay: undefined }
       const [, delay] = next.success
       const isDue = now - firstFailure + Duration.toMillis(delay) <= Duration.toMillis(retryTimeout)

@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -12,6 +11,7 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../core/errors.ts"
+import { monotonicMillis } from "../core/monotonic.ts"
 import type { Position } from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 
@@ -90,7 +90,7 @@ export const make = Effect.fnUntraced(function*(options: {
     if (waiting.size === 0) return
     const waiters = Array.from(waiting)
     const head = yield* Effect.exit(options.head)
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     for (const waiter of waiters) {
       if (Exit.isSuccess(head) && head.value <= waiter.after) {
         if (options.endsBelow !== true) continue

@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
@@ -17,6 +16,7 @@ import * as HandledEvent from "../core/HandledEvent.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
+import { monotonicMillis } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
@@ -211,7 +211,7 @@ const resetWhenFree = Effect.fnUntraced(function*(
   const { store } = stores
   const generation = yield* store.activeGeneration(consumer.id)
   const owner = `reset ${(yield* IdGenerator)()}`
-  const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeout)
+  const deadline = (yield* monotonicMillis) + Duration.toMillis(timeout)
   const wake = ParkingRequestWakeups.wake(store, consumer.id)
   const wait = Effect.gen(function*() {
     while (true) {
@@ -220,7 +220,7 @@ const resetWhenFree = Effect.fnUntraced(function*(
         : undefined
       if (done !== undefined) return done
       // No statement is interrupted at the timeout: it may have moved the checkpoints.
-      if ((yield* Clock.currentTimeMillis) >= deadline) return yield* rejected(stores, consumer, "Leased")
+      if ((yield* monotonicMillis) >= deadline) return yield* rejected(stores, consumer, "Leased")
       yield* wake
       yield* Effect.sleep(pause)
     }

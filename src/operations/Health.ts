@@ -16,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import type * as Consumer from "../consumer/Consumer.ts"
 import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import { monotonicMillisUnsafe } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
@@ -215,9 +216,9 @@ const countTypes = Effect.fnUntraced(function*(
   timeout: Duration.Duration
 ): Effect.fn.Return<EventTypes, EventStoreError> {
   const clock = yield* Clock.Clock
-  const end = clock.currentTimeMillisUnsafe() + Duration.toMillis(timeout) * maxCounting
+  const end = monotonicMillisUnsafe(clock) + Duration.toMillis(timeout) * maxCounting
   let counted = yield* log.eventTypes
-  for (let last = Position.start; counted.position < head && clock.currentTimeMillisUnsafe() < end;) {
+  for (let last = Position.start; counted.position < head && monotonicMillisUnsafe(clock) < end;) {
     // An append in flight may hold the high-water mark back.
     if (counted.position === last) break
     last = counted.position

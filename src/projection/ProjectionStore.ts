@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,6 +23,7 @@ import {
 import * as HandledEvent from "../core/HandledEvent.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
+import { monotonicMillis } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
@@ -166,7 +166,7 @@ export const make = Effect.fnUntraced(function*(
     const after = yield* ReadAfter
     if (after === undefined) return yield* read
     const check = checkLog(driver, log, projection, LogPosition.make(after.position, after.eventId))
-    const began = yield* Clock.currentTimeMillis
+    const began = yield* monotonicMillis
     for (let timeout = Duration.toMillis(after.timeout);;) {
       yield* awaitPosition(projection, after.position, Duration.millis(timeout)).pipe(
         // A position that was lost with the end of the log is not reached, or by other events.
@@ -179,7 +179,7 @@ export const make = Effect.fnUntraced(function*(
       const reached = positions.get(found.generation) ?? Position.start
       if (reached >= after.position) return found
       // Another generation has become the active one since. It may be an older one.
-      timeout = began + Duration.toMillis(after.timeout) - (yield* Clock.currentTimeMillis)
+      timeout = began + Duration.toMillis(after.timeout) - (yield* monotonicMillis)
       if (timeout <= 0) {
         return yield* new ProjectionBehind({ projection: projection.id, wanted: after.position, reached })
       }

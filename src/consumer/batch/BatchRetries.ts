@@ -3,10 +3,10 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { EventStoreError } from "../../core/errors.ts"
+import { monotonicMillis } from "../../core/monotonic.ts"
 import type { Position } from "../../core/Position.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import * as Retries from "../Retries.ts"
@@ -63,14 +63,14 @@ export const make = (
           attempts.set(event.position, ofEvent = { retries: yield* Retries.make(policy), last: undefined })
         }
         const { attempts: count, delay } = yield* ofEvent.retries.failed(error)
-        const now = yield* Clock.currentTimeMillis
+        const now = yield* monotonicMillis
         ofEvent.last = delay && { event, error, attempts: count, delay, dueAt: now + Duration.toMillis(delay) }
         return { attempts: count, mayRetry: delay !== undefined }
       }),
       awaitNext: Effect.fnUntraced(function*(position) {
         const last = position === undefined ? undefined : attempts.get(position)?.last
         if (last === undefined) return
-        const delay = Duration.millis(Math.max(0, last.dueAt - (yield* Clock.currentTimeMillis)))
+        const delay = Duration.millis(Math.max(0, last.dueAt - (yield* monotonicMillis)))
         if (onRetry !== undefined) yield* onRetry({ ...last, delay })
         yield* Effect.sleep(delay)
       }),

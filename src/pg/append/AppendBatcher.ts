@@ -16,6 +16,7 @@ import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../../core/errors.ts"
+import { monotonicMillisUnsafe } from "../../core/monotonic.ts"
 import type { AppendRequest } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgDeadlines } from "../PgDeadlines.ts"
 import { fromAppendError, isOfOneAppend } from "../PgErrors.ts"
@@ -137,7 +138,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.withFiber((fiber) => {
       if (isClosed) return Effect.fail(closedError)
       const span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
-      const pending = pendingOf(request, span, clock.currentTimeMillisUnsafe())
+      const pending = pendingOf(request, span, monotonicMillisUnsafe(clock))
       queue.add(pending)
       request.onQueued?.()
       sendNext()
@@ -182,7 +183,7 @@ const makeSweep = (
   const interval = Math.min(Math.max(Math.min(connectionTimeout, lockTimeout) / 8, 10), 1_000)
   let timer: Timer.Timer
   const now = (): void => {
-    const millis = clock.currentTimeMillisUnsafe()
+    const millis = monotonicMillisUnsafe(clock)
     const overdue = queue.removeOverdue(millis - connectionTimeout, millis - lockTimeout)
     for (const pendings of byStream(overdue)) fork(failOverdue(statements, pendings))
   }
@@ -225,12 +226,12 @@ const answersOf = (
           const held = new AppendQueue.Held()
           const needsStreamOnly = isStreamHeld(exit)
           held.add(pending)
-          if (needsStreamOnly) held.removeNames(pending)
+          if (needsStreamOnly) held.freeNames(pending)
           groups.push({ first: pending, followers: [], held, needsStreamOnly })
         } else {
           group.followers.push(pending)
           group.held.add(pending)
-          if (group.needsStreamOnly) group.held.removeNames(pending)
+          if (group.needsStreamOnly) group.held.freeNames(pending)
         }
       } else {
         finish(pending, storeExit(pending, exit))
@@ -385,6 +386,7 @@ const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined, sin
   lastEventId: request.lastEventId,
   bytes: bytesOf(request),
   ...namesOf(request),
+  restsOnOthers: request.condition?.known?.some(({ sent }) => sent.length > 0) ?? false,
   span,
   done: Deferred.makeUnsafe(),
   isInterrupted: false

@@ -27,6 +27,8 @@ export interface Entry {
   readonly conditionNames: ReadonlyArray<string>
   /** The names that its events have, and that a condition of another append may lock. */
   readonly names: ReadonlyArray<string>
+  /** Whether its condition rests on appends that have not ended. Those have a name in common with it. */
+  readonly restsOnOthers: boolean
 }
 
 /**
@@ -84,14 +86,17 @@ export interface AppendQueue<in out E extends Entry> {
   /**
    * Takes the appends of the next statement, in the order of their arrival; if none of them has a condition, those of one stream stand one after the
    * other. No two share a command id, and none has the stream, the command id, or a name of the condition of an append that has not ended or that was
-   * passed over. Empty if no append can go, or no statement more is allowed in flight.
+   * passed over; except the names of one that waits for its stream. Empty if no append can go, or no statement more is allowed in flight.
    */
   readonly nextBatch: () => ReadonlyArray<E>
   /** Lets another statement take the place of a batch's statement, which has not ended for long. */
   readonly statementStalled: (batch: ReadonlyArray<E>) => void
   /** Frees the slot of a batch's statement. */
   readonly statementEnded: (batch: ReadonlyArray<E>) => void
-  /** Frees the names of an append that waits for its stream in no statement in flight, so that only appends to its stream wait for it. */
+  /**
+   * Frees the names of an append that waits for its stream in no statement in flight, so that only appends to its stream wait for it, and those that
+   * rest on others.
+   */
   readonly freeNames: (entry: E) => void
   /** Frees the stream and the command id of an append. */
   readonly end: (entry: E) => void
@@ -158,7 +163,7 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       statementsInFlight--
       appendsInFlight -= batch.length
     },
-    freeNames: (entry) => held.removeNames(entry),
+    freeNames: (entry) => held.freeNames(entry),
     end: (entry) => held.remove(entry),
     putBack: (entries) => {
       for (const entry of entries) held.remove(entry)
@@ -182,10 +187,10 @@ const take = <E extends Entry>(
   for (const entry of waiting) {
     const { commandId } = entry
     if (held.has(entry) || passed.has(entry) || commandId !== undefined && takenIds.has(commandId)) {
-      const waitsForStream = held.hasStreamOf(entry) || passed.hasStreamOf(entry)
+      const waitsForStream = held.hasStreamFor(entry) || passed.hasStreamFor(entry)
       passed.add(entry)
       // Appends to other streams need not wait until its stream is free.
-      if (waitsForStream) passed.removeNames(entry)
+      if (waitsForStream) passed.freeNames(entry)
       continue
     }
     if (taken.length > 0 && bytes + entry.bytes > maxBytes) break
@@ -239,41 +244,55 @@ const overdue = <E extends Entry>(
 export class Held {
   readonly #streams = new Map<string, number>()
   readonly #commandIds = new Map<string, number>()
-  readonly #conditionNames = new Map<string, number>()
-  readonly #names = new Map<string, number>()
-  readonly #withoutNames = new WeakSet<Entry>()
-  has({ commandId, conditionNames, names, stream }: Entry): boolean {
-    return this.#streams.has(stream)
-      || commandId !== undefined && this.#commandIds.has(commandId)
-      || this.#conditionNames.size > 0 &&
-        (hasOne(this.#conditionNames, conditionNames) || hasOne(this.#conditionNames, names))
-      || conditionNames.length > 0 && hasOne(this.#names, conditionNames)
+  readonly #names = makeNames()
+  /** The names of those that wait for their stream. */
+  readonly #freedNames = makeNames()
+  readonly #freed = new WeakSet<Entry>()
+  has(entry: Entry): boolean {
+    return this.hasStreamFor(entry)
+      || entry.commandId !== undefined && this.#commandIds.has(entry.commandId)
+      || excludes(this.#names, entry)
   }
-  hasStreamOf({ stream }: Entry): boolean {
-    return this.#streams.has(stream)
+  /** Whether an append must wait until its stream is free, or that of another on which it rests. */
+  hasStreamFor(entry: Entry): boolean {
+    return this.#streams.has(entry.stream) || entry.restsOnOthers && excludes(this.#freedNames, entry)
   }
   add(entry: Entry): void {
-    this.#changeNames(entry, 1)
+    countNames(this.#names, entry, 1)
     this.#change(entry, 1)
   }
   remove(entry: Entry): void {
-    if (!this.#withoutNames.delete(entry)) this.#changeNames(entry, -1)
+    countNames(this.#freed.delete(entry) ? this.#freedNames : this.#names, entry, -1)
     this.#change(entry, -1)
   }
-  removeNames(entry: Entry): void {
-    if (this.#withoutNames.has(entry)) return
-    this.#changeNames(entry, -1)
-    this.#withoutNames.add(entry)
+  freeNames(entry: Entry): void {
+    if (this.#freed.has(entry)) return
+    this.#freed.add(entry)
+    countNames(this.#names, entry, -1)
+    countNames(this.#freedNames, entry, 1)
   }
   #change({ commandId, stream }: Entry, change: number): void {
     count(this.#streams, stream, change)
     if (commandId !== undefined) count(this.#commandIds, commandId, change)
   }
-  #changeNames({ conditionNames, names }: Entry, change: number): void {
-    for (const name of conditionNames) count(this.#conditionNames, name, change)
-    for (const name of names) count(this.#names, name, change)
-  }
 }
+
+/** How many appends have each name. */
+interface Names {
+  readonly ofConditions: Map<string, number>
+  readonly ofEvents: Map<string, number>
+}
+
+const makeNames = (): Names => ({ ofConditions: new Map(), ofEvents: new Map() })
+
+const countNames = ({ ofConditions, ofEvents }: Names, { conditionNames, names }: Entry, change: number): void => {
+  for (const name of conditionNames) count(ofConditions, name, change)
+  for (const name of names) count(ofEvents, name, change)
+}
+
+const excludes = ({ ofConditions, ofEvents }: Names, { conditionNames, names }: Entry): boolean =>
+  ofConditions.size > 0 && (hasOne(ofConditions, conditionNames) || hasOne(ofConditions, names))
+  || conditionNames.length > 0 && hasOne(ofEvents, conditionNames)
 
 const hasOne = (counts: ReadonlyMap<string, number>, names: ReadonlyArray<string>): boolean => {
   for (const name of names) if (counts.has(name)) return true

@@ -4,13 +4,13 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { EventStoreError } from "../../core/errors.ts"
 import { isOfKey } from "../../core/lockWait.ts"
+import { monotonicMillis } from "../../core/monotonic.ts"
 import { sqlState } from "../../core/sqlState.ts"
 import { maxOccupations } from "../connections/ClientPool.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
@@ -38,7 +38,7 @@ export interface LockWaits {
    */
   readonly attempt: <A, E, R>(
     attempt: (wait: LockWait) => Effect.Effect<Option.Option<A>, E, R>,
-    /** When the wait has begun, in milliseconds; by default now. */
+    /** When the wait has begun, in milliseconds of the monotonic clock; by default now. */
     since?: number,
     /** Whether each attempt runs in `transaction`, which occupies a connection by itself. `false` by default. */
     isTransaction?: boolean
@@ -73,9 +73,9 @@ export const make = (
     attempt: Effect.fnUntraced(function*(unchecked, since, isTransaction = false) {
       const attempt = (wait: LockWait) =>
         Effect.catchIf(Effect.suspend(() => unchecked(wait)), isLockConflict, () => Effect.succeedNone)
-      const start = since ?? (yield* Clock.currentTimeMillis)
+      const start = since ?? (yield* monotonicMillis)
       for (let delay = firstDelay;; delay = Math.min(delay * 2, maxDelay)) {
-        const left = start + lockTimeout - (yield* Clock.currentTimeMillis)
+        const left = start + lockTimeout - (yield* monotonicMillis)
         if (left <= 0) return Option.none()
         const inDatabase = Effect.map(waits.withPermitsIfAvailable(1)(attempt(Math.ceil(left))), Option.flatten)
         const waited = yield* (isTransaction

@@ -3,10 +3,10 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type { EventStoreError } from "../../core/errors.ts"
+import { monotonicMillis } from "../../core/monotonic.ts"
 import * as Position from "../../core/Position.ts"
 import type { EventStoreDriver, KeptOut } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
@@ -97,13 +97,13 @@ const retrying = Effect.fnUntraced(function*(
   words: LockTimeoutError.WaitWords,
   patience: KeptOut["patience"]
 ) {
-  const began = yield* Clock.currentTimeMillis
+  const began = yield* monotonicMillis
   const timeout = patience === "long" ? "maintenanceTimeout" : "lockTimeout"
   const limit = timeout === "maintenanceTimeout" ? maintenanceTimeout : lockTimeout
   let pause = firstPause
   let isLogged = false
   const pauseOnce = Effect.fnUntraced(function*(): Effect.fn.Return<void, EventStoreError> {
-    const waited = (yield* Clock.currentTimeMillis) - began
+    const waited = (yield* monotonicMillis) - began
     if (waited >= limit) return yield* Effect.flatMap(words.failed(timeout), Effect.fail)
     if (!isLogged && waited >= lockTimeout) {
       isLogged = true

@@ -4,12 +4,12 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as ConsumerReads from "../../consumer/ConsumerReads.ts"
 import { type EventStoreError, storeError, StoreMisconfigured, StoreUnavailable } from "../../core/errors.ts"
+import { monotonicMillis } from "../../core/monotonic.ts"
 import type { EventStoreDriver } from "../../eventStore/driver/EventStoreDriver.ts"
 import { describeMaker, type RegisteredInlineProjection } from "../../eventStore/driver/InlineProjectionsDriver.ts"
 import type * as Projection from "../Projection.ts"
@@ -143,13 +143,13 @@ export const inTurn = Effect.fnUntraced(function*<A>(
   edition?: bigint
 ): Effect.fn.Return<A, EventStoreError> {
   const { inlineProjections } = stores.log
-  const began = yield* Clock.currentTimeMillis
+  const began = yield* monotonicMillis
   for (let attempts = 1; true; attempts++) {
     const result = yield* ifFree(stores, projection, true, effect, edition)
     if (Option.isSome(result)) return result.value
     const maker = yield* inlineProjections.maker(projection)
     const byWhom = maker === undefined ? "another program" : describeMaker(maker)
-    if ((yield* Clock.currentTimeMillis) - began >= inlineProjections.maxWait) {
+    if ((yield* monotonicMillis) - began >= inlineProjections.maxWait) {
       return yield* Effect.fail(storeError(
         new StoreUnavailable({
           message: `Inline projection "${projection}" is being made by ${byWhom}, and this program has waited ${

@@ -3,12 +3,12 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as FormerPartitions from "../../consumer/FormerPartitions.ts"
 import type { EventStoreError } from "../../core/errors.ts"
+import { monotonicMillis } from "../../core/monotonic.ts"
 import type { EventStoreDriver } from "../../eventStore/driver/EventStoreDriver.ts"
 import * as LogIdentity from "../../eventStore/LogIdentity.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
@@ -41,20 +41,20 @@ export const whenCaughtUp = Effect.fnUntraced(function*(
   to: string,
   { evenIfParked, timeout }: { readonly evenIfParked: boolean; readonly timeout: Duration.Duration }
 ): Effect.fn.Return<void, RebuildRejected | EventStoreError> {
-  const deadline = (yield* Clock.currentTimeMillis) + Duration.toMillis(timeout)
+  const deadline = (yield* monotonicMillis) + Duration.toMillis(timeout)
   const serving = yield* store.progress(yield* store.activeGeneration(projection.id))
   const isLost = yield* LogIdentity.hasDiverged(log, serving.flatMap(FormerPartitions.checkpointsOf))
   const head = isLost ? yield* log.head : undefined
   const holding = makeHolds()
   let last: bigint | undefined
   while (true) {
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const holds: boolean = last !== undefined && now < deadline && holding.begin(now, last)
     const missing: bigint = head === undefined
       ? yield* once(store, projection, { to, evenIfParked, ifBehind: holds ? { hold } : "reject" })
       : yield* onceAt(store, projection, { to, evenIfParked }, head)
     if (missing === 0n) return
-    if ((yield* Clock.currentTimeMillis) >= deadline) {
+    if ((yield* monotonicMillis) >= deadline) {
       const detail = `generation "${to}" is ${missing} positions behind the active one; run it until it has caught up`
       return yield* new RebuildRejected({ projection: projection.id, reason: "Behind", detail })
     }

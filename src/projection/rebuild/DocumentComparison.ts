@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -11,6 +10,7 @@ import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../../core/errors.ts"
+import { monotonicMillis } from "../../core/monotonic.ts"
 import * as Position from "../../core/Position.ts"
 import type { GenerationView, ProjectionStoreDriver } from "../ProjectionStoreDriver.ts"
 import { RebuildRejected } from "./RebuildError.ts"
@@ -182,14 +182,14 @@ const viewAfter = Effect.fnUntraced(function*(
   keys: Keys
 ): Effect.fn.Return<Pair, RebuildRejected | EventStoreError> {
   const wanted = before.map(({ reached }) => reached).reduce(Position.max, Position.start)
-  const deadline = (yield* Clock.currentTimeMillis) + timeout
+  const deadline = (yield* monotonicMillis) + timeout
   while (true) {
     const now = yield* store.views(generations, keys)
     const behind = now.findIndex(({ positions }) =>
       positions.length === 0 || positions.some((position) => position < wanted)
     )
     if (behind < 0 || isEven(now)) return now
-    if ((yield* Clock.currentTimeMillis) >= deadline) {
+    if ((yield* monotonicMillis) >= deadline) {
       return yield* new RebuildRejected({
         projection,
         reason: "Stalled",

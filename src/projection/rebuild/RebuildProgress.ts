@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -11,6 +10,7 @@ import type { Progress as Partition } from "../../consumer/CheckpointDriver.ts"
 import { filterOf } from "../../consumer/PartitionProcessor.ts"
 import type { ConsumerWorker } from "../../consumer/worker/ConsumerWorker.ts"
 import type { EventStoreError } from "../../core/errors.ts"
+import { monotonicMillis } from "../../core/monotonic.ts"
 import * as Position from "../../core/Position.ts"
 import type { EventStoreDriver } from "../../eventStore/driver/EventStoreDriver.ts"
 import type * as Projection from "../ProjectionDefinition.ts"
@@ -92,7 +92,7 @@ export const make = Effect.fnUntraced(function*(options: {
   readonly worker: ConsumerWorker
 }): Effect.fn.Return<{ readonly read: Effect.Effect<Progress, EventStoreError> }, EventStoreError, Scope.Scope> {
   const { events, generation, projection, store, worker } = options
-  const began = yield* Clock.currentTimeMillis
+  const began = yield* monotonicMillis
   const samples: Array<Sample> = []
   let lastHead: Position.Position | undefined
   let total: number | undefined
@@ -107,7 +107,7 @@ export const make = Effect.fnUntraced(function*(options: {
   const read = Effect.gen(function*(): Effect.fn.Return<Progress, EventStoreError> {
     const head = yield* events.head
     const partitions = yield* store.progress(generation)
-    const now = yield* Clock.currentTimeMillis
+    const now = yield* monotonicMillis
     const position = reachedBy(partitions)
     const applied = appliedBy(partitions)
     const isCaughtUp = partitions.length > 0 && position >= (lastHead ?? head)

@@ -17,7 +17,8 @@ const append = (stream: string, command?: string, bytes = 1, since = 0): Append 
   bytes,
   since,
   conditionNames: [],
-  names: []
+  names: [],
+  restsOnOthers: false
 })
 
 const behind = (stream: string, { eventId }: Append): Append => ({ ...append(stream), lastEventId: eventId })
@@ -55,6 +56,29 @@ describe("AppendQueue", () => {
     queue.end(first)
     assert.deepStrictEqual(queue.nextBatch(), [second])
     assert.deepStrictEqual(queueOf({}, first, tagged, second, plain).nextBatch(), [first, tagged, second, plain])
+  })
+
+  it("lets appends on conditions pass those that wait for their stream, unless they rest on others", () => {
+    const on = (stream: string, restsOnOthers = false) => ({
+      ...append(stream),
+      conditionNames: ["x"],
+      names: ["x"],
+      restsOnOthers
+    })
+    const [first, behindIt, other, resting] = [on("held"), on("held"), on("a"), on("b", true)]
+    const queue = queueOf({ inFlight: 3, statementAppends: 1, batchAppends: 1 }, first)
+    queue.statementEnded(queue.nextBatch())
+    for (const entry of [behindIt, resting, other]) queue.add(entry)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.freeNames(first)
+    queue.statementEnded(queue.nextBatch())
+    assert.isFalse(queue.remove(other))
+    queue.end(other)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.end(first)
+    queue.statementEnded(queue.nextBatch())
+    queue.end(behindIt)
+    assert.deepStrictEqual(queue.nextBatch(), [resting])
   })
 
   it("allows no second statement until the first has ended", () => {
@@ -309,7 +333,11 @@ describe("every run of an AppendQueue", () => {
       }
       for (const [index, later] of kept.entries()) {
         for (const earlier of kept.slice(0, index)) {
-          if (exclude(earlier, later)) assert.isBelow(sent.indexOf(earlier), sent.indexOf(later), "order of conditions")
+          // An append that waits for its stream lets others pass.
+          const isFirst = !added.slice(0, added.indexOf(earlier)).some(({ stream }) => stream === earlier.stream)
+          if (isFirst && exclude(earlier, later)) {
+            assert.isBelow(sent.indexOf(earlier), sent.indexOf(later), "order of conditions")
+          }
         }
       }
     }
