@@ -1,6 +1,6 @@
 /**
  * Append conditions in races of 16 racers: in memory, on PostgreSQL from several processes, and from several clients of one process,
- * which race more closely. A long run has 1,000 rounds.
+ * which race more closely. A long run has 1,000 rounds between processes.
  */
 import { PgClient } from "@effect/sql-pg"
 import { assert, it } from "@effect/vitest"
@@ -17,7 +17,7 @@ import * as Script from "../support/Script.ts"
 import { heldUp, Order, Outcomes, shareOf } from "./appendConditionRacer.ts"
 
 const rounds = scale(40, 1000)
-const roundsInMemory = scale(200, 1000)
+const roundsInMemory = scale(200, 300)
 const roundsThroughClients = scale(40, 300)
 const clients = 4
 const processes = 4
