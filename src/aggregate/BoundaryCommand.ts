@@ -106,7 +106,7 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
   )
 }
 
-/** The answer rests on the models, too: who reads after the receipt of no events sees all that it rests on. */
+/** Returns a decision whose receipt, if it has no events, covers the last event of the models: a query with `after` then includes that event. */
 const restingOn = <E, F>(
   read: DecisionModels.ReadModels | undefined,
   decided: Decided<E, F>

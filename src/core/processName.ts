@@ -1,5 +1,5 @@
 /**
- * The name of this process, for an operator who looks for it.
+ * The name by which an operator finds this process.
  *
  * @since 0.1.0
  */

@@ -194,7 +194,7 @@ const decideOn = <C extends Command.Any, Events extends Event.Any>(
           : invalidRequest("`lastEventId` needs the exact version of that event; pass it as `expected`")
       )
     }
-    // The answer rests on the models, too: who reads after the receipt sees all that it rests on.
+    // The decision also used the models, so a query with `after` must include their last event.
     const { eventId, position } = last !== undefined && last.position > lastMatch.position
       ? LogPosition.ofEvent(last)
       : lastMatch

@@ -102,7 +102,7 @@ export const make = Effect.fnUntraced(
         new Error(
           `KeyStore.make: \`timeout\` is ${
             Duration.format(timeout)
-          }; use a finite duration above 0, because whoever needs a key waits for so long`
+          }; use a finite duration above 0, because every read or write that needs a key waits for so long`
         )
       )
     }
