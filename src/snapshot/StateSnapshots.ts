@@ -11,9 +11,8 @@ import * as JsonText from "../core/json/JsonText.ts"
 import { parseJson } from "../core/json/parseJson.ts"
 import * as SchemaFingerprint from "../core/SchemaFingerprint.ts"
 import type * as Event from "../event/Event.ts"
-import { legacyOf, upcastersOf } from "../event/EventAnnotations.ts"
+import * as EventFingerprints from "../event/EventFingerprints.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
-import type * as Upcasters from "../event/Upcasters.ts"
 import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
@@ -106,29 +105,10 @@ export const make = <State>(options: {
       wholeNumber("evolveVersion", options.evolveVersion),
       SchemaFingerprint.make(options.state),
       Result.merge(encode(options.initial)),
-      fingerprintsOf(options.events)
+      EventFingerprints.of(options.events)
     ]))
   }
 }
-
-/** Returns, for each type that may be in the log, the fingerprints of its schema versions in order, each with the types it is split into. */
-const fingerprintsOf = (events: Event.Any): ReadonlyArray<readonly [type: string, versions: ReadonlyArray<string>]> => {
-  const chains = upcastersOf(events)
-  const current = Object.entries(events.cases).map(([type, schema]) =>
-    [type, [...pastOf(chains[type]?.past), SchemaFingerprint.make(schema)]] as const
-  )
-  const before = Object.entries(legacyOf(events)).map(([type, legacy]) =>
-    [type, legacy.end === "retired" ? ["retired"] : pastOf(legacy.past)] as const
-  )
-  return [...current, ...before].toSorted(([a], [b]) => a < b ? -1 : 1)
-}
-
-const pastOf = (past: ReadonlyArray<Upcasters.PastVersion> = []): ReadonlyArray<string> =>
-  past.map(({ schema, upcaster }) =>
-    `${SchemaFingerprint.make(schema)}${
-      upcaster._tag === "Split" ? ` into ${upcaster.types.toSorted().join(", ")}` : ""
-    }`
-  )
 
 /**
  * Returns a whole number from 1. Throws for any other value.

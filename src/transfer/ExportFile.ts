@@ -10,6 +10,7 @@ import * as Stream from "effect/Stream"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
+import type * as Event from "../event/Event.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { type ExportState, initialState, readLines } from "./ExportReader.ts"
@@ -24,6 +25,7 @@ import {
   verify
 } from "./LogImporter.ts"
 import * as Retagging from "./Retagging.ts"
+import * as TagDefinitions from "./TagDefinitions.ts"
 import { type DamagedExport, TransferRejected } from "./TransferError.ts"
 
 /**
@@ -80,6 +82,26 @@ const isOfLog = (
     ([id]) => head === Position.start || id !== undefined && (headEventId ?? id) === id
   )
 
+/** Fails unless an export that began with these definitions gets the same tags from the set of events. */
+const requireTags = (
+  begun: TagDefinitions.TagDefinitions | undefined,
+  retag: Event.Any | undefined
+): Effect.Effect<void, TransferRejected> => {
+  const reject = (detail: string) => Effect.fail(new TransferRejected({ detail }))
+  if (begun === undefined || retag === undefined) {
+    return (begun === undefined) === (retag === undefined) ? Effect.void : reject(
+      `The file was begun ${
+        retag === undefined ? "with" : "without"
+      } \`retag\`; resume it in the same way, choose another path, or export without resume`
+    )
+  }
+  const difference = TagDefinitions.difference(begun, TagDefinitions.of(retag))
+  return difference === undefined ? Effect.void : reject(
+    `The file was begun with another set of events in \`retag\`: ${difference}; resume it with the release that began it, choose another path, `
+      + "or export without resume"
+  )
+}
+
 /** Verifies the beginning of an export in a file, which must be of this log, and returns the state after it. */
 const readPartial = Effect.fnUntraced(function*<E>(
   lines: Stream.Stream<Uint8Array, E>,
@@ -100,13 +122,7 @@ const readPartial = Effect.fnUntraced(function*<E>(
             + "without resume"
         })
       }
-      if (header?.kind === "header" && (header.retagged === true) !== (retag !== undefined)) {
-        return yield* new TransferRejected({
-          detail: `The file was begun ${
-            retag === undefined ? "with" : "without"
-          } \`retag\`; resume it in the same way, choose another path, or export without resume`
-        })
-      }
+      if (header?.kind === "header") yield* requireTags(header.retagged, retag)
       const last = lines.findLast((line) => line.kind === "event")
       if (
         last?.kind === "event" && last.event.position === state.position &&

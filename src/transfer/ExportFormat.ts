@@ -31,8 +31,13 @@ const Header = Schema.Struct({
   head: Position,
   /** The id of that event, by which a file is known to be of a log. */
   headEventId: Schema.optionalKey(Schema.String),
-  /** Whether the export has added tags to events. */
-  retagged: Schema.optionalKey(Schema.Boolean)
+  /** The definitions by which the export has added tags to events; absent if it has added none. */
+  retagged: Schema.optionalKey(
+    Schema.Record(
+      Schema.String,
+      Schema.Struct({ tags: Schema.Array(Schema.String), versions: Schema.Array(Schema.String) })
+    )
+  )
 })
 
 const Archived = Schema.Struct({

@@ -20,6 +20,7 @@ import * as ExportChecksums from "./ExportChecksums.ts"
 import * as ExportFormat from "./ExportFormat.ts"
 import { type ExportState, initialState } from "./ExportReader.ts"
 import * as Retagging from "./Retagging.ts"
+import * as TagDefinitions from "./TagDefinitions.ts"
 
 /**
  * The progress of an export or import.
@@ -49,7 +50,7 @@ export interface ExportOptions {
   readonly pageSize?: number | undefined
   /**
    * A set of events. The export adds to each of its events the tags that the set declares today: an import of it into an empty store makes a log whose
-   * events are found by them. An event that the set cannot decode ends the export with an error. The export has no hashes of a hash chain.
+   * events are found by them. The export resumes only with an equal set. An event that the set cannot decode ends the export with an error. The export has no hashes of a hash chain.
    */
   readonly retag?: Event.Any | undefined
   /** Runs after each page. */
@@ -96,12 +97,17 @@ export const resumeExport = (
   Stream.unwrap(Effect.gen(function*() {
     const store = (yield* EventStore)[internals]
     const retagging = retag === undefined ? undefined : Retagging.make(retag, store)
+    const retagged = retag === undefined ? undefined : TagDefinitions.of(retag)
     const checksummer = yield* ExportChecksums.checksummer
     return Stream.paginate(
       { before: from, limit: Math.min(pageSize, 100) },
       Effect.fnUntraced(function*({ before, limit }) {
         if (before.isComplete) return [[], Option.none()] as const
-        const { lines, next } = yield* nextLines({ driver: store.driver, checksummer, retagging }, before, limit)
+        const { lines, next } = yield* nextLines(
+          { driver: store.driver, checksummer, retagging, retagged },
+          before,
+          limit
+        )
         const bodies = lines.map(ExportFormat.encode)
         const [sums, checksum] = yield* checksummer.sums(before.checksum, bodies)
         const texts = bodies.map((body, index) => `${ExportChecksums.withChecksum(body, sums[index]!)}\n`)
@@ -126,6 +132,7 @@ interface ExportContext {
   readonly driver: EventStoreDriver
   readonly checksummer: ExportChecksums.Checksummer
   readonly retagging: Retagging.Retagging | undefined
+  readonly retagged: TagDefinitions.TagDefinitions | undefined
 }
 
 interface ExportStep {
@@ -135,7 +142,7 @@ interface ExportStep {
 
 /** Returns the next lines: the header first, then events, then archived streams, then the footer. */
 const nextLines = Effect.fnUntraced(function*(
-  { checksummer, driver, retagging }: ExportContext,
+  { checksummer, driver, retagged, retagging }: ExportContext,
   before: ExportState,
   limit: number
 ): Effect.fn.Return<ExportStep, EventStoreError> {
@@ -147,9 +154,16 @@ const nextLines = Effect.fnUntraced(function*(
     const head = Position.max(last, yield* driver.head)
     const [headEventId] = yield* driver.eventIds([head])
     const id = headEventId === undefined ? {} : { headEventId }
-    const retagged = retagging === undefined ? {} : { retagged: true }
+    const definitions = retagged === undefined ? {} : { retagged }
     return {
-      lines: [{ kind: "header", format: "evsrc-log", version: ExportFormat.formatVersion, head, ...id, ...retagged }],
+      lines: [{
+        kind: "header",
+        format: "evsrc-log",
+        version: ExportFormat.formatVersion,
+        head,
+        ...id,
+        ...definitions
+      }],
       next: { ...before, head, headEventId }
     }
   }

@@ -10,6 +10,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as Position from "../core/Position.ts"
 import { countImported } from "../core/telemetry/metricUpdates.ts"
+import * as EventTags from "../event/EventTags.ts"
 import type { StoredEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
@@ -75,8 +76,8 @@ export const verify = <E, R>(
   )
 
 /**
- * Writes the events of an export to an empty log, or to one that holds the beginning of the same export. In the second case it continues after
- * the log's last event, so an interrupted import can simply run again. Each group of lines is verified, then written in a transaction of its own.
+ * Writes the events of an export to an empty log, or to one that holds the beginning of the same export. In the second case it compares the
+ * events that the log has with the export, and continues after them, so an interrupted import can simply run again. Each group of lines is verified, then written in a transaction of its own.
  *
  * **Gotchas**
  *
@@ -104,7 +105,7 @@ export const importLog = <E, R>(
             `The log's last event is at position ${last}, beyond the export's last at ${state.head}; ${whatToDo}`
           )
         }
-        yield* checkLastEvent(driver, before, group, last)
+        yield* checkStored(driver, before, group, last)
         const events = group.lines.flatMap((line) =>
           line.kind === "event" && line.event.position > last ? [line.event] : []
         )
@@ -147,21 +148,45 @@ const reportProgress = (
   { events, head = Position.start, position, checksum }: ExportState
 ) => onProgress === undefined ? Effect.void : onProgress({ line: checksum.line, events, position, head })
 
-/** Fails unless the export contains the event that was the log's last when the import began. */
-const checkLastEvent = Effect.fnUntraced(function*(
+/** Fails unless the log and the export have the same events, from where the group begins up to `last`, the log's last event when the import began. */
+const checkStored = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
-  before: ExportState,
+  { position }: ExportState,
   { lines, state }: VerifiedLines,
   last: Position.Position
 ): Effect.fn.Return<void, TransferRejected | EventStoreError> {
-  if (last <= before.position || last > state.position) return
-  const found = lines.find((line) => line.kind === "event" && line.event.position === last)
-  if (found?.kind !== "event" || !(yield* hasEvent(driver, found.event))) {
-    return yield* reject(
-      `The log's last event, at position ${last}, differs from the export's event there; ${whatToDo}`
-    )
+  if (last <= position || state.position === position) return
+  const end = last < state.position ? last : state.position
+  const expected = lines.flatMap((line) => line.kind === "event" && line.event.position <= end ? [line.event] : [])
+  const stored = yield* driver.readStored({ after: position, limit: expected.length + 1, extent: "visible" })
+  const own = stored.events.filter((event) => event.position <= end)
+  for (let index = 0; index < Math.max(own.length, expected.length); index++) {
+    const difference = differenceOf(own[index], expected[index])
+    if (difference !== undefined) return yield* reject(`${difference}; ${whatToDo}`)
   }
 })
+
+/** Returns how the log's event differs from the export's event in its place, or `undefined` if they are equal. */
+const differenceOf = (own: StoredEvent | undefined, exported: StoredEvent | undefined): string | undefined => {
+  if (own?.position !== exported?.position) {
+    return `After the events that both have, the log has one at position ${
+      own?.position ?? "(none)"
+    }, and the export one at ${exported?.position ?? "(none)"}`
+  }
+  if (own === undefined || exported === undefined) return undefined
+  if (encode({ kind: "event", event: own }) === encode({ kind: "event", event: exported })) return undefined
+  const place = `The log's event at position ${own.position}`
+  return own.id === exported.id && own.tags.join() !== exported.tags.join()
+    // Without the values of the tags, which may be personal.
+    ? `${place} has the tags ${namesOf(own.tags)}, and the export's has ${
+      namesOf(exported.tags)
+    }, or other values of them. `
+      + "Export with the set of `retag` that was used for the log"
+    : `${place} differs from the export's event there`
+}
+
+const namesOf = (tags: ReadonlyArray<string>): string =>
+  tags.length === 0 ? "(none)" : Array.from(new Set(tags.map(EventTags.namePartOf))).join(", ")
 
 /**
  * Returns whether the log contains the same event, byte for byte, or one from which `change` makes it.

@@ -3,7 +3,9 @@
  *
  * @since 0.1.0
  */
+import { NodeFileSystem } from "@effect/platform-node"
 import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -31,21 +33,26 @@ const First = Schema.TaggedUnion({
   NameGiven: Named,
   ShowOver: { show: text }
 }).pipe(Event.tags({ show: "show" }))
-/** The second release: a type has another name, another is split, and a tag was added. */
-const Second = Schema.TaggedUnion({
-  SeatReserved: { show: text, guest: text },
-  NameGiven: Named,
-  ShowOver: { show: text }
-}).pipe(
-  Event.tags({ show: "show", guest: "guest" }),
-  Event.legacy({
-    SeatTaken: Event.from({ show: text, guest: text }).renamedTo("SeatReserved", (event) => event),
-    PartyTaken: Event.from({ show: text, guests: Schema.Array(text) }).splitInto(
-      ["SeatReserved"],
-      ({ guests, show }) => guests.map((guest) => ({ _tag: "SeatReserved" as const, show, guest }))
+/** A later release: a type has another name, another is split, and a tag was added. */
+const later = (showOver: Schema.Codec<string>) =>
+  Schema.TaggedUnion({ SeatReserved: { show: text, guest: text }, NameGiven: Named, ShowOver: { show: showOver } })
+    .pipe(
+      Event.tags({ show: "show", guest: "guest" }),
+      Event.legacy({
+        SeatTaken: Event.from({ show: text, guest: text }).renamedTo("SeatReserved", (event) => event),
+        PartyTaken: Event.from({ show: text, guests: Schema.Array(text) }).splitInto(
+          ["SeatReserved"],
+          ({ guests, show }) => guests.map((guest) => ({ _tag: "SeatReserved" as const, show, guest }))
+        )
+      })
     )
-  })
-)
+const Second = later(text)
+/** Sets of other releases, and how each differs from the second. */
+const otherReleases = [
+  [Second.pipe(Event.tags({ visitor: "guest" })), "\"NameGiven\" has the tags guest=guest in the file's set, and"],
+  [Second.pipe(Event.legacy({ SeatLeft: Event.retired })), "only this program's set has the type \"SeatLeft\""],
+  [later(Schema.NonEmptyString), "schema version 1 of \"ShowOver\" has another Schema"]
+] as const
 const Other = Schema.TaggedUnion({ Opened: { guest: text } })
 
 const Reserve = Command.make("ReserveRetagged", { payload: { show: text, guest: text } })
@@ -211,6 +218,48 @@ export const cases = <E>(fresh: Effect.Effect<Store, E, Scope.Scope>): ReadonlyA
           equal(rejected._tag, "TransferRejected", "an export without the tags")
         }))
       })
+    ),
+    test(
+      "an import does not continue where the copy has other tags",
+      Effect.gen(function*() {
+        yield* fill
+        const [visitors] = otherReleases[0]
+        // In each of these exports the last event is the same.
+        const exports = [yield* linesOf({ retag: Second }), yield* linesOf({ retag: visitors }), yield* linesOf()]
+        for (const [done, first] of exports.entries()) {
+          yield* onNewStore(Effect.gen(function*() {
+            yield* importOf(first)
+            const before = yield* tagsOf
+            for (const [index, next] of exports.entries()) {
+              if (index === done) continue
+              const error = yield* Effect.flip(importOf(next))
+              equal(error._tag, "TransferRejected", `export ${index} after export ${done}`)
+              includes(error.message, "The log's event at position 1 has the tags show", "the message")
+            }
+            equal(yield* tagsOf, before, "the log")
+          }))
+        }
+      })
+    ),
+    test(
+      "an export resumes only with the definitions of tags with which it began",
+      Effect.gen(function*() {
+        const fs = yield* FileSystem.FileSystem
+        const path = `${yield* fs.makeTempDirectoryScoped()}/log.ndjson`
+        yield* fill
+        const lines = yield* linesOf({ retag: Second })
+        const begun = lines.slice(0, 3).join("")
+        yield* fs.writeFileString(path, begun)
+        for (const [retag, difference] of otherReleases) {
+          const error = yield* Effect.flip(LogTransfer.exportToFile(path, { resume: true, retag }))
+          equal(error._tag, "TransferRejected", "another set")
+          includes(error.message, "The file was begun with another set of events in `retag`", "the message")
+          includes(error.message, difference, "the difference")
+          equal(yield* fs.readFileString(path), begun, "the file")
+        }
+        yield* LogTransfer.exportToFile(path, { resume: true, retag: later(text) })
+        equal(yield* fs.readFileString(path), lines.join(""), "the export that was resumed with an equal set")
+      }).pipe(Effect.provide(NodeFileSystem.layer))
     ),
     test(
       "an export ends with an error at an event that cannot have its tags",
