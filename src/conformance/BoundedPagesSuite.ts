@@ -229,9 +229,9 @@ export const boundedPages: ReadonlyArray<Case<EventStore>> = [
     }
     for (const after of [start, last, positions[0]!, positions[2]!]) {
       for (const limit of [1, 2, 10]) {
-        const found = yield* briefly(driver.readCorrelation({ correlationId, after, limit }))
+        const { events } = yield* briefly(driver.readCorrelation({ correlationId, after, limit }))
         const expected = positions.filter((position) => position > after).slice(0, limit)
-        equal(found.map(({ position }) => position), expected, `${limit} after ${after}`)
+        equal(events.map(({ position }) => position), expected, `${limit} after ${after}`)
       }
     }
   }),

@@ -108,6 +108,23 @@ export const identity: ReadonlyArray<Case<EventStore>> = [
     equal((yield* store.appendIf(condition, CartEvent, stream, batch)).version, 3, "the condition as it was read")
   }),
 
+  test("reads a page of a correlation only if the log has the events that were read before", function*() {
+    const store = yield* EventStore
+    const { driver } = store[internals]
+    const correlationId = unique("correlation")
+    const event = CartEvent.cases.ItemAdded.make({ sku: "x", quantity: 1 })
+    const { events: [first, second] } = yield* store.append(CartEvent, unique("Cart"), [event, event], {
+      metadata: { correlationId }
+    })
+    const page = (...basis: ReadonlyArray<LogPosition.LogPosition>) =>
+      driver.readCorrelation({ correlationId, after: first!.position, basis, limit: 10 })
+    const known = LogPosition.ofEvent(first!)
+    equal((yield* page(known)).events.map(({ id }) => id), [second!.id], "the event after it")
+    equal((yield* page()).events.map(({ id }) => id), [second!.id], "without a basis")
+    const error = yield* Effect.flip(page(known, LogPosition.make(second!.position, yield* lostId)))
+    equal(reasonOf(error), "LogDiverged", "a log with another event")
+  }),
+
   test("reads after a position only if the log has the event there", function*() {
     const store = yield* EventStore
     const { driver } = store[internals]

@@ -218,7 +218,7 @@ export const make = (keys: Pick<Keys, "decrypt">, driver: EventStoreDriver): Eve
     eventsAt: (positions) =>
       Effect.flatMap(driver.eventsAt(positions), (events) => orEncrypted(decryptEvents(keys, events), events)),
     readCorrelation: (page) =>
-      Effect.flatMap(driver.readCorrelation(page), (events) => orEncrypted(decryptEvents(keys, events), events)),
+      Effect.flatMap(driver.readCorrelation(page), (found) => orEncrypted(decryptPage(found), found)),
     event: (id) =>
       Effect.flatMap(driver.event(id), (found) =>
         Effect.map(

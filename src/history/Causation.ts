@@ -8,12 +8,15 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type { StreamId } from "../core/StreamId.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
+import type { CorrelationPage } from "../eventStore/driver/LogPage.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
+import { ofOneLog, requireEvents } from "../eventStore/LogIdentity.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
 
 /**
@@ -116,10 +119,14 @@ export interface Options {
  * @since 0.1.0
  * @category accessors
  */
-export const of = Effect.fn("Causation.of")(
+export const of = Effect.fn("Causation.of")((selector: Selector, options: Options = {}) =>
+  ofOneLog(read(selector, options))
+)
+
+const read = Effect.fnUntraced(
   function*(
     selector: Selector,
-    options: Options = {}
+    options: Options
   ): Effect.fn.Return<Option.Option<CausationTree>, EventStoreError, EventStore> {
     const store = yield* EventStore
     const { driver } = store[internals]
@@ -132,10 +139,18 @@ export const of = Effect.fn("Causation.of")(
     if (!("correlationId" in selector) && Option.isNone(event)) return Option.none()
     const correlationId = "correlationId" in selector ? selector.correlationId : correlationOf(Option.getOrThrow(event))
     // One event more than the limit shows whether the tree is complete.
-    const events = yield* eventsOf(driver, correlationId, Math.min(defaultPageSize, limits.pageSize), limit + 1)
+    const selected = Option.map(event, LogPosition.ofEvent)
+    const pageSize = Math.min(defaultPageSize, limits.pageSize)
+    const events = yield* eventsOf(driver, {
+      correlationId,
+      basis: Option.toArray(selected),
+      pageSize,
+      enough: limit + 1
+    })
     // The first event may have been appended without a correlation id; then its own id is the correlation id.
     if (!events.some(({ metadata }) => metadata.commandId === correlationId)) {
       const first = yield* driver.event(correlationId)
+      yield* requireEvents(driver, events.slice(-1).map(LogPosition.ofEvent))
       if (Option.isSome(first) && correlationOf(first.value) === correlationId) {
         if (!events.some(({ id }) => id === first.value.id)) events.unshift(first.value)
       }
@@ -159,24 +174,30 @@ export const of = Effect.fn("Causation.of")(
   }
 )
 
-/** Reads the events of a correlation id, at least `enough` if there are so many. */
+interface CorrelationSearch extends Pick<CorrelationPage, "basis" | "correlationId"> {
+  readonly pageSize: number
+  /** How many events to read at least, if there are so many. */
+  readonly enough: number
+}
+
+/** Reads the events of a correlation id. Fails with `LogDiverged` if the log is set back between two pages. */
 const eventsOf = Effect.fnUntraced(function*(
   driver: EventStoreDriver,
-  correlationId: string,
-  pageSize: number,
-  enough: number
+  { basis, correlationId, enough, pageSize }: CorrelationSearch
 ): Effect.fn.Return<Array<EncodedEvent>, EventStoreError> {
   const events: Array<EncodedEvent> = []
-  for (let limit = pageSize, after = Position.start;;) {
-    const head = yield* driver.head
-    const page = yield* driver.readCorrelation({ correlationId, after, limit })
+  for (let limit = pageSize, after = LogPosition.start;;) {
+    const { position } = after
+    const known = position === Position.start ? basis : [after]
+    const page = yield* driver.readCorrelation({ correlationId, after: position, basis: known, limit })
+    const found = page.events
     // Above the high-water mark events may still appear between those of a page. They are read again, with the next page, in one statement.
-    const isLast = page.length < limit || events.length + page.length >= enough && page.at(-1)!.position <= head
-    for (const event of page) if (isLast || event.position <= head) events.push(event)
+    const isLast = found.length < limit || events.length + found.length >= enough && found.at(-1)!.position <= page.head
+    for (const event of found) if (isLast || event.position <= page.head) events.push(event)
     if (isLast) return events
-    const next = events.at(-1)?.position ?? after
-    if (next === after) limit *= 2
-    after = next
+    const last = events.at(-1)
+    if (last === undefined || last.position === position) limit *= 2
+    else after = LogPosition.ofEvent(last)
   }
 })
 

@@ -231,7 +231,16 @@ const storedPages = (query: PgStatement) => (text: string, params: ReadonlyArray
     head: Position.make(rows[0]!.head)
   }))
 
+interface ExtentRow {
+  readonly head: bigint
+  /** The last event up to the high-water mark; null in an empty log. */
+  readonly position: bigint | null
+  readonly id: string | null
+  readonly is_indexed: boolean
+}
+
 interface CorrelationRow extends Omit<EventRow, "position"> {
+  readonly has_basis: boolean
   /** Up to where the events were examined; null above the high-water mark. */
   readonly ends_at: bigint | null
   /** Null in a single row without an event. */
@@ -242,10 +251,13 @@ const hasEvent = (row: CorrelationRow): row is CorrelationRow & EventRow => row.
 
 /** Without the index of `causationIndex`, each statement examines a limited number of positions. Those above the high-water mark are read by one. */
 const readCorrelation = (query: PgStatement, schema: string): EventStoreDriver["readCorrelation"] => {
-  const extent = `select ${schema}.high_water_mark() as head, exists (
+  const extent = `select mark.head, last_event.position, last_event.id, exists (
       select from pg_index where indexrelid = to_regclass('${schema}.events_correlation') and indisvalid
-    ) as is_indexed`
-  const page = `select range.ends_at, ${columnsOf("event")}
+    ) as is_indexed
+    from (select ${schema}.high_water_mark() as head) as mark left join lateral (
+      select event.position, event.id from ${schema}.log event where event.position <= mark.head order by event.position desc limit 1
+    ) as last_event on true`
+  const page = `select range.ends_at, ${schema}.has_events($6::bigint[], $7::uuid[]) as has_basis, ${columnsOf("event")}
     from (select case when $3::bigint > $2 then ${schema}.scan_end($2, $3, $4, null) end as ends_at) as range
       left join lateral (
         select * from ${schema}.log event
@@ -254,22 +266,35 @@ const readCorrelation = (query: PgStatement, schema: string): EventStoreDriver["
           order by event.position limit $5
       ) as event on true
     order by event.position`
-  return Effect.fnUntraced(function*({ after, correlationId, limit }) {
+  return Effect.fnUntraced(function*({ after, basis = [], correlationId, limit }) {
     const { scannedPositions } = yield* Limits
-    const [known] = yield* query<{ readonly head: bigint; readonly is_indexed: boolean }>(extent, [])
-    const to = known!.is_indexed ? after : known!.head
+    const [known] = yield* query<ExtentRow>(extent, [])
+    const head = Position.make(known!.head)
+    const to = known!.is_indexed ? after : head
     const events: Array<EncodedEvent> = []
+    // A log is set back at its end, so as long as it has this event, it has all that the statements below examine up to there.
+    const last = known!.id === null ? [] : [LogPosition.make(Position.make(known!.position!), known!.id)]
+    const required = [...basis, ...last].filter(({ eventId }) => eventId !== undefined)
     for (let start: bigint = after;;) {
       const missing = limit - events.length
       const correlation = JSON.stringify({ correlationId })
-      const rows = yield* query<CorrelationRow>(page, [correlation, start, to, scannedPositions, missing])
+      const rows = yield* query<CorrelationRow>(page, [
+        correlation,
+        start,
+        to,
+        scannedPositions,
+        missing,
+        required.map(({ position }) => position),
+        required.map(({ eventId }) => eventId)
+      ])
+      if (!rows[0]!.has_basis) return yield* divergedFrom(required)
       const candidates = rows.filter(hasEvent).map(recordedOf)
       // Rarely, another correlation id has the same hash.
       events.push(...candidates.filter(({ metadata }) => metadata.correlationId === correlationId))
-      if (events.length === limit) return events
+      if (events.length === limit) return { events, head }
       const endsAt = rows[0]!.ends_at
       if (candidates.length >= missing) start = candidates[missing - 1]!.position
-      else if (endsAt === null || endsAt >= to) return events
+      else if (endsAt === null || endsAt >= to) return { events, head }
       else start = endsAt
     }
   })

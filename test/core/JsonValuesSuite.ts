@@ -170,7 +170,7 @@ export const jsonValues: ReadonlyArray<Case<Stores>> = [
       )
       const { driver } = store[internals]
       const correlated = yield* driver.readCorrelation({ correlationId, after, limit: 10 })
-      same(valuesOf(correlated), "a correlation")
+      same(valuesOf(correlated.events), "a correlation")
       for (const [i, { id }] of read.entries()) {
         const found = Option.getOrThrow(yield* driver.event(id))
         ok(isDeepStrictEqual(found.data, { name: `${stream}-${i}`, value: all[i], tag }), `event ${i} by its id`)

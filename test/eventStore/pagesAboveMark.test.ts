@@ -21,7 +21,14 @@ const layer = EventStore.layer(Effect.map(MemoryEventStore.make(), (driver) => {
   return {
     ...driver,
     head: Effect.suspend(() => isCommitted ? driver.head : Effect.succeed(Position.start)),
-    readCorrelation: (one) => page((limit) => driver.readCorrelation({ ...one, limit }), one.limit),
+    readCorrelation: (one) => {
+      const head = isCommitted ? driver.head : Effect.succeed(Position.start)
+      const events = page(
+        (limit) => Effect.map(driver.readCorrelation({ ...one, limit }), ({ events }) => events),
+        one.limit
+      )
+      return Effect.all({ head, events })
+    },
     closedStreams: (one) => page((limit) => driver.closedStreams({ ...one, limit }), one.limit)
   } as typeof driver
 }))

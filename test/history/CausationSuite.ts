@@ -239,12 +239,12 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     for (const [n, correlationId] of ids.entries()) {
       const tree = yield* causationOf({ correlationId })
       equal([shape(tree.roots), tree.correlationId], [`${n}`, correlationId], "its event")
-      const page = yield* (yield* EventStore)[internals].driver.readCorrelation({
+      const { events } = yield* (yield* EventStore)[internals].driver.readCorrelation({
         correlationId,
         after: Position.start,
         limit: 1
       })
-      equal(page.map(({ metadata }) => metadata.correlationId), [correlationId], "as a page of one")
+      equal(events.map(({ metadata }) => metadata.correlationId), [correlationId], "as a page of one")
     }
     const long = unique("c")
     yield* note(unique("Note"), { correlationId: long }, upTo(1100))
@@ -252,7 +252,10 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     equal([events, roots.length, isComplete], [1100, 1100, true], "over more than two pages")
     const store = yield* EventStore
     const page = (after: Position.Position) =>
-      store[internals].driver.readCorrelation({ correlationId: long, after, limit: 3 })
+      Effect.map(
+        store[internals].driver.readCorrelation({ correlationId: long, after, limit: 3 }),
+        (found) => found.events
+      )
     const [first] = yield* page(Position.start)
     equal((yield* page(first!.position)).map(({ data }) => numberOf(data)), [2, 3, 4], "a page")
   }),

@@ -607,7 +607,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const [correlationId, store] = [unique("correlation"), yield* EventStore.EventStore]
       yield* CommandBus.dispatch(Register, { personId: ann, group: "g", name: "Ann Archer" }, { correlationId })
       const page = { correlationId, after: Position.start, limit: 10 }
-      const [event] = yield* store[internals].driver.readCorrelation(page)
+      const { events: [event] } = yield* store[internals].driver.readCorrelation(page)
       const decoded = EventCodec.make(PersonEvent).decode(event!)
       equal(
         Result.getOrThrow(decoded).map(({ event }) => event),

@@ -19,6 +19,7 @@ import type { EventType, EventTypes } from "./EventType.ts"
 import type { InFlightAppend, LockHolder } from "./InFlightAppend.ts"
 import type { InlineProjectionsDriver } from "./InlineProjectionsDriver.ts"
 import type {
+  CorrelatedEvents,
   CorrelationPage,
   Lag,
   LagRequest,
@@ -193,11 +194,11 @@ export interface EventStoreDriver {
 
   /**
    * Reads one page of the visible events with a correlation id in their metadata, in position order, also above the high-water mark. A page shorter
-   * than its limit is the last.
+   * than its limit is the last. Fails with `LogDiverged` if the log is set back during the read.
    */
   readonly readCorrelation: (
     page: CorrelationPage
-  ) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
+  ) => Effect.Effect<CorrelatedEvents, EventStoreError>
 
   /** Returns the event with an id, if there is one. */
   readonly event: (id: string) => Effect.Effect<Option.Option<EncodedEvent>, EventStoreError>

@@ -95,7 +95,20 @@ export interface StoredPage {
 export interface CorrelationPage {
   readonly correlationId: string
   readonly after: Position
+  /** Events that the log must have; otherwise the read fails with `LogDiverged`. */
+  readonly basis?: ReadonlyArray<LogPosition> | undefined
   readonly limit: number
+}
+
+/**
+ * The events of a page of a correlation, and the high-water mark from before the read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CorrelatedEvents {
+  readonly events: ReadonlyArray<EncodedEvent>
+  readonly head: Position
 }
 
 /**

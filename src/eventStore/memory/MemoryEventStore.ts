@@ -117,18 +117,23 @@ export const make = Effect.fnUntraced(function*(
   }
 })
 
+/** Fails if the log does not have one of these events. */
+const requireBasis = (
+  log: MemoryLog.MemoryLog,
+  basis: ReadonlyArray<LogPosition.LogPosition> = []
+): Effect.Effect<void, EventStoreError> => {
+  const missing = basis.find((event) => MemoryLog.isMissing(log, event))
+  if (missing === undefined) return Effect.void
+  const { eventId = "", position } = missing
+  return Effect.fail(storeError(new LogDiverged({ eventId, position })))
+}
+
 const readByQuery = (log: MemoryLog.MemoryLog): EventStoreDriver["readByQuery"] => (page) =>
-  Effect.flatMap(Limits, ({ scannedPositions }) => {
-    const missing = page.basis?.find((event) => MemoryLog.isMissing(log, event))
-    if (missing !== undefined) {
-      const { eventId = "", position } = missing
-      return Effect.fail(storeError(new LogDiverged({ eventId, position })))
-    }
-    return Effect.succeed({
+  Effect.flatMap(Limits, ({ scannedPositions }) =>
+    Effect.map(requireBasis(log, page.basis), () => ({
       ...pageOf(page, MemoryLog.find(log, { ...page, scannedPositions }, (row) => matches(page.query, row))),
       ...headOf(log)
-    })
-  })
+    })))
 
 const headOf = (log: MemoryLog.MemoryLog) => ({
   head: MemoryLog.headOf(log),
@@ -222,7 +227,11 @@ const chain = ({ digestHex }: Digest.Digest["Service"]): HashRows =>
 /** The operations that neither write events nor read the log in order. */
 const lookups = (log: MemoryLog.MemoryLog) =>
   ({
-    readCorrelation: (page) => Effect.sync(() => MemoryLog.correlationPage(log, page)),
+    readCorrelation: (page) =>
+      Effect.map(
+        requireBasis(log, page.basis),
+        () => ({ events: MemoryLog.correlationPage(log, page), head: MemoryLog.headOf(log) })
+      ),
     event: (id) =>
       Effect.sync(() => Option.map(Option.fromUndefinedOr(log.rows.find((row) => row.id === id)), MemoryLog.encodedOf)),
     eventIds: (positions) => Effect.sync(() => positions.map((position) => MemoryLog.eventIdAt(log, position))),
