@@ -43,7 +43,7 @@ describe.concurrent("PROVOKE", () => {
             Provoke.layer(name as Provoke.StallName)
           ).pipe(
             Layer.provideMerge(
-              PgStores.layerWithoutMigrations({ connectionTimeout: "500 millis", lockTimeout: "500 millis" })
+              PgStores.layerWithoutMigrations({ connectionTimeout: "3 seconds", lockTimeout: "1 second" })
             ),
             Layer.provide(client),
             Layer.provide(logger)

@@ -1,6 +1,6 @@
 /** Programs that start, repair and retire inline projections while others stand still, and with many documents, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Option, Schema } from "effect"
+import { Context, type Duration, Effect, Fiber, Layer, Option, Schedule, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Health, Limits, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
@@ -51,12 +51,22 @@ const stored = Effect.flatMap(
       order by 1, 2, 4`
 )
 
-/** Makes every write of a document take 4 ms. */
-const slowWrites = Effect.flatMap(SqlClient, (sql) =>
-  Effect.andThen(
-    sql`create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.004); return coalesce(new, old); end'`,
-    sql`create trigger slow before insert or update or delete on evsrc.documents for each row execute function slow()`
-  ))
+/** Rejects a statement that writes more documents than a page has. */
+const boundedWrites = (page: number) =>
+  Effect.flatMap(SqlClient, (sql) =>
+    Effect.andThen(
+      sql.unsafe(`create function bounded() returns trigger language plpgsql as $$
+        begin
+          if (select count(*) from written) > ${page} then raise exception 'a statement writes more than a page'; end if;
+          return null;
+        end $$`),
+      Effect.forEach(
+        [["insert", "new"], ["update", "new"], ["delete", "old"]] as const,
+        ([operation, rows]) =>
+          sql.unsafe(`create trigger bounded_${operation} after ${operation} on evsrc.documents
+            referencing ${rows} table as written for each statement execute function bounded()`)
+      )
+    ))
 
 /** Runs an effect outside the caller's transaction. */
 const outside = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -65,6 +75,46 @@ const outside = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
     (sql) =>
       Effect.updateContext(effect, (context: Context.Context<R>) =>
         Context.omit(sql.transactionService)(context) as Context.Context<R>)
+  )
+
+/** Makes writes of documents wait while {@link whileClosed} runs, and records their transactions. */
+const gate = Effect.flatMap(SqlClient, (sql) =>
+  Effect.all([
+    sql`create table public.writes (transaction xid8)`,
+    sql`create function gate() returns trigger language plpgsql as '
+      begin
+        insert into public.writes values (pg_current_xact_id());
+        perform pg_advisory_xact_lock_shared(4242);
+        return coalesce(new, old);
+      end'`,
+    sql`create trigger gate before insert or update or delete on evsrc.documents for each row execute function gate()`
+  ]))
+
+const whileClosed = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(
+    SqlClient,
+    (sql) => sql.withTransaction(Effect.andThen(sql`select pg_advisory_xact_lock(4242)`, outside(effect)))
+  )
+
+/** Waits until a write of a document waits, or what makes it has failed. */
+const atGate = <A, E>(writer: Fiber.Fiber<A, E>) =>
+  Effect.flatMap(
+    SqlClient,
+    (sql) =>
+      Effect.raceFirst(
+        Effect.repeat(
+          sql`select from pg_locks where locktype = 'advisory' and objid = 4242 and not granted
+            and database = (select oid from pg_database where datname = current_database())`,
+          { until: (waiting) => waiting.length > 0, schedule: Schedule.spaced("10 millis") }
+        ),
+        Fiber.join(writer)
+      ).pipe(Effect.timeout("20 seconds"))
+  )
+
+/** Provides stores whose migrations have more time than the stores. */
+const withMaintenanceTimeout = (maintenanceTimeout: Duration.Input) =>
+  Layer.fresh(PgStores.layerWithoutMigrations({ maintenanceTimeout })).pipe(
+    Layer.provideMerge(Layer.fresh(stores()))
   )
 
 describe("Inline projections on PostgreSQL", () => {
@@ -105,17 +155,17 @@ describe("Inline projections on PostgreSQL", () => {
   )
 
   it.live(
-    "are made and repaired when all their documents take longer than one statement may",
+    "are made and repaired by statements of a page each",
     () =>
       Effect.gen(function*() {
         const sql = yield* SqlClient
         yield* append(150)
-        yield* slowWrites
+        yield* boundedWrites(20)
         yield* start
         yield* appendWithoutIt(1)
-        yield* sql`alter table evsrc.documents disable trigger slow`
+        yield* sql`alter table evsrc.documents disable trigger user`
         yield* sql`update evsrc.documents set document = '{"n":0,"count":7}'`
-        yield* sql`alter table evsrc.documents enable trigger slow`
+        yield* sql`alter table evsrc.documents enable trigger user`
         assert.isTrue(yield* Projector.repairInline(counts))
         const documents = yield* stored
         assert.strictEqual(documents.length, 150)
@@ -124,7 +174,7 @@ describe("Inline projections on PostgreSQL", () => {
           assert.strictEqual(count, key === "k1" ? 2 : 1)
         }
       }).pipe(
-        Effect.provide(Layer.fresh(stores({ statementTimeout: "500 millis" }))),
+        Effect.provide(Layer.fresh(stores())),
         Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
       ),
     60_000
@@ -200,24 +250,29 @@ describe("Inline projections on PostgreSQL", () => {
       Effect.gen(function*() {
         const error = yield* Effect.flip(whileMade(Effect.scoped(start)))
         assert.strictEqual(error._tag === "EventStoreError" && error.reason._tag, "StoreUnavailable")
-        assert.match(error.message, /being made by the session \d+ .* has waited 300ms \(maintenanceTimeout\)/)
-      }).pipe(Effect.provide(Layer.fresh(stores({ maintenanceTimeout: "300 millis" })))),
+        assert.match(error.message, /being made by the session \d+ .* has waited 2s \(maintenanceTimeout\)/)
+      }).pipe(Effect.provide(withMaintenanceTimeout("2 seconds"))),
     60_000
   )
 
   it.live("are removed page by page when retired, while appends go on", () =>
     Effect.gen(function*() {
+      const sql = yield* SqlClient
       yield* append(150)
       yield* Effect.scoped(start)
-      yield* slowWrites
-      const retiring = yield* Effect.forkChild(Projector.retireInline("counts@1"))
-      for (let stream = 0; retiring.pollUnsafe() === undefined; stream++) {
-        yield* EventStore.append(Counted, `D-${stream}`, [{ _tag: "Counted", n: 1 }])
-      }
+      yield* gate
+      const retiring = yield* whileClosed(Effect.gen(function*() {
+        const retiring = yield* Effect.forkDetach(Projector.retireInline("counts@1"))
+        yield* atGate(retiring)
+        yield* EventStore.append(Counted, "D-1", [{ _tag: "Counted", n: 1 }])
+        return retiring
+      }))
       assert.isTrue(yield* Fiber.join(retiring))
       assert.deepStrictEqual(yield* stored, [])
+      const [pages] = yield* sql<{ count: bigint }>`select count(distinct transaction) from writes`
+      assert.strictEqual(pages?.count, 8n)
     }).pipe(
-      Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" }))),
+      Effect.provide(Layer.fresh(stores())),
       Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
     ), 60_000)
 
@@ -234,9 +289,9 @@ describe("Inline projections on PostgreSQL", () => {
         ))
         assert.match(
           error.message,
-          /"counts@1" waited 300ms \(maintenanceTimeout\) for a lock on a type .*, held by the session \d+ \(/
+          /"counts@1" waited 2s \(maintenanceTimeout\) for a lock on a type .*, held by the session \d+ \(/
         )
-      }).pipe(Effect.provide(Layer.fresh(stores({ maintenanceTimeout: "300 millis" })))),
+      }).pipe(Effect.provide(withMaintenanceTimeout("2 seconds"))),
     60_000
   )
 
@@ -262,28 +317,30 @@ describe("Inline projections on PostgreSQL", () => {
         yield* Fiber.join(starting)
         assert.strictEqual(evolved, 41)
         assert.strictEqual((yield* stored).find(({ key }) => key === "k1")?.count, 12)
-      }).pipe(Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" })))),
+      }).pipe(Effect.provide(Layer.fresh(stores()))),
     60_000
   )
 
   it.live("keep no append out while they fold what is above an append of another type", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient
-      yield* slowWrites
-      const starting = yield* sql.withTransaction(Effect.andThen(
+      yield* gate
+      yield* sql.withTransaction(Effect.andThen(
         sql`select outcome from evsrc.append_one(true, 'O-1', null, null, gen_random_uuid(), 'Other', 1, '{}', '{}')`,
         outside(Effect.gen(function*() {
-          yield* append(300)
-          const starting = yield* Effect.forkDetach(Effect.scoped(start))
-          for (let stream = 0; starting.pollUnsafe() === undefined; stream++) {
-            yield* EventStore.append(Counted, `D-${stream}`, [{ _tag: "Counted", n: 1 }])
-          }
-          return starting
+          yield* append(60)
+          const starting = yield* whileClosed(Effect.gen(function*() {
+            const starting = yield* Effect.forkDetach(Effect.scoped(start))
+            yield* atGate(starting)
+            yield* EventStore.append(Counted, "D-1", [{ _tag: "Counted", n: 1 }])
+            return starting
+          }))
+          yield* Fiber.join(starting)
         }))
       ))
-      yield* Fiber.join(starting)
+      assert.strictEqual((yield* stored).find(({ key }) => key === "k1")?.count, 2)
     }).pipe(
-      Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" }))),
+      Effect.provide(Layer.fresh(stores())),
       Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
     ), 60_000)
 })
