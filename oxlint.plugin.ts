@@ -31,6 +31,7 @@ const order = [
   "consumer",
   "projection",
   "subscription",
+  "process",
   "operations",
   "history",
   "timeTravel",

@@ -9,6 +9,7 @@
  */
 import type * as Effect from "effect/Effect"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
+import type { TimerDriver } from "../consumer/TimerDriver.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import type {
   InlineProjectionsDriver,
@@ -86,5 +87,5 @@ export interface InlineDocumentsDriver {
  * @category models
  */
 export interface ProjectionStoreDriver
-  extends ConsumerDriver, DocumentsDriver, GenerationsDriver, InlineDocumentsDriver, PersonalDataScanDriver
+  extends ConsumerDriver, TimerDriver, DocumentsDriver, GenerationsDriver, InlineDocumentsDriver, PersonalDataScanDriver
 {}

@@ -40,6 +40,7 @@ import { massParking } from "../operations/MassParkingSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
 import { resets } from "../operations/ResetSuite.ts"
 import { unreadParked } from "../operations/UnreadParkedSuite.ts"
+import { processes } from "../process/ProcessSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineAhead } from "../projection/inline/InlineAheadSuite.ts"
 import { inlineGaps } from "../projection/inline/InlineGapSuite.ts"
@@ -148,6 +149,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...consumerKeys,
     ...consumerKeyRejections
   ],
+  "process managers": processes,
   subscriptions: [...subscriptions, ...handOvers, ...starts, ...bus],
   operations: [
     ...audits,

@@ -218,3 +218,15 @@ export const importedEvents = Metric.counter("evsrc_imported_events_total", {
   description: "Events that were imported",
   incremental: true
 })
+
+/**
+ * Inputs and deadlines that an instance of a process manager has ignored, by the attributes `process` and `reason`: `unstarted` (the input does not start a
+ * process, and the instance does not exist), `completed`, `abandoned`, `cancelled` or `repeated`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const processIgnored = Metric.counter("evsrc_process_ignored_total", {
+  description: "Inputs and deadlines that an instance of a process manager has ignored",
+  incremental: true
+})

@@ -74,7 +74,13 @@ export const make = (subject: string): OutageLog => {
   }
 }
 
-const withReason = (message: string, cause: Cause.Cause<unknown>): string =>
+/**
+ * Returns a message with that of the first error of a cause.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withReason = (message: string, cause: Cause.Cause<unknown>): string =>
   [message, ...Cause.prettyErrors(cause).slice(0, 1).map((error) => error.message)].join(": ")
 
 /**

@@ -34,7 +34,13 @@ import { checkCopies, checkHashes, checkSequence, checkServer } from "./PgServer
  * @since 0.1.0
  * @category references
  */
-export const names = ["0001_event_store", "0002_projections", "0003_generations", "0004_snapshots"] as const
+export const names = [
+  "0001_event_store",
+  "0002_projections",
+  "0003_generations",
+  "0004_snapshots",
+  "0005_timers"
+] as const
 
 /**
  * The names of the key store's migrations, in order. Each is a file `migrations/keys/<name>.sql`.

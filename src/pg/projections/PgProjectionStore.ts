@@ -28,6 +28,7 @@ import * as PgInlineDocuments from "./PgInlineDocuments.ts"
 import * as PgLeases from "./PgLeases.ts"
 import * as PgParking from "./PgParking.ts"
 import * as PgPersonalDataScan from "./PgPersonalDataScan.ts"
+import * as PgTimers from "./PgTimers.ts"
 
 /**
  * Makes the driver. It expects that the migrations have run.
@@ -51,6 +52,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgGenerations.make(query, quoted),
       ...PgInlineDocuments.make(query, quoted, connections.deadlines.maintenanceTimeout),
       ...PgPersonalDataScan.make(query, quoted),
+      ...PgTimers.make(query, quoted),
       transactions: sql.transactionService.key,
       schema: name,
       asFollower: FollowerTurns.make(connections),

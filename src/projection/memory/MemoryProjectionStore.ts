@@ -14,6 +14,7 @@ import * as MemoryLeases from "./MemoryLeases.ts"
 import * as MemoryParking from "./MemoryParking.ts"
 import * as MemoryPersonalDataScan from "./MemoryPersonalDataScan.ts"
 import * as MemoryState from "./MemoryState.ts"
+import * as MemoryTimers from "./MemoryTimers.ts"
 
 /**
  * Returns a new, empty store.
@@ -34,6 +35,7 @@ export const make: Effect.Effect<ProjectionStoreDriver> = Effect.sync(() => {
     ...MemoryDocuments.make(state),
     ...MemoryGenerations.make(state),
     ...MemoryInlineDocuments.make(state),
-    ...MemoryPersonalDataScan.make(state)
+    ...MemoryPersonalDataScan.make(state),
+    ...MemoryTimers.make()
   }
 })

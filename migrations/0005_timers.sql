@@ -1,0 +1,51 @@
+-- Claims of timers that are due, so that each is worked on by one process at a time. The timers themselves are in documents; a claim that is lost costs
+-- only a second try, which changes nothing.
+
+create table evsrc.timer_claims (
+  -- What the timers belong to, such as the name of a process manager.
+  timer_group text collate "C" not null,
+  key text collate "C" not null,
+  owner text not null,
+  until timestamptz not null,
+  primary key (timer_group, key)
+);
+
+-- Claims those of the timers that no other owner has claimed, and returns their keys. Keys that another transaction is about to claim are left out:
+-- nothing waits.
+create function evsrc.claim_timers(p_group text, p_keys text[], p_owner text, p_duration interval) returns setof text
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+#variable_conflict use_column
+begin
+  -- Existing claims first, without those that others have locked.
+  return query
+    with free as (
+      select claim.key from evsrc.timer_claims claim
+        where claim.timer_group = p_group and claim.key = any (p_keys)
+          and (claim.owner = p_owner or claim.until <= clock_timestamp())
+        order by claim.key
+        for update skip locked
+    )
+    update evsrc.timer_claims claim set owner = p_owner, until = clock_timestamp() + p_duration
+      from free where claim.timer_group = p_group and claim.key = free.key
+      returning claim.key;
+  return query
+    insert into evsrc.timer_claims as claim (timer_group, key, owner, until)
+      select p_group, wanted.key, p_owner, clock_timestamp() + p_duration
+        from unnest(p_keys) as wanted(key)
+        order by wanted.key
+      on conflict do nothing
+      returning claim.key;
+end $$;
+
+-- Gives up claims of an owner.
+create function evsrc.release_timers(p_group text, p_keys text[], p_owner text) returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  delete from evsrc.timer_claims claim
+    where claim.timer_group = p_group and claim.key = any (p_keys) and claim.owner = p_owner
+$$;
+
+insert into evsrc.migrations (migration_id, name) values (5, '0005_timers') on conflict do nothing;

@@ -1,0 +1,146 @@
+/**
+ * Defines process managers: data and pure functions.
+ *
+ * @since 0.1.0
+ */
+import type * as Command from "../command/Command.ts"
+import type * as Consumer from "../consumer/Consumer.ts"
+import { ignore } from "../consumer/ConsumerDefinition.ts"
+import { requireExactly } from "../core/definitionRules.ts"
+import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
+import type * as Event from "../event/Event.ts"
+import * as ProcessBehaviour from "./ProcessBehaviour.ts"
+import type {
+  Contract,
+  Correlate,
+  Handled,
+  ProcessDefinition,
+  ProcessManager,
+  UnknownInputs
+} from "./ProcessContract.ts"
+import type * as Reaction from "./Reaction.ts"
+
+/**
+ * Defines the contract of a process manager; `.behaviour` adds its functions.
+ *
+ * **Example** (an order that is paid in time, or cancelled)
+ *
+ * ```ts
+ * const Fulfilment = ProcessManager.make("fulfilment", {
+ *   inputs: Event.merge(OrderEvent, PaymentEvent),
+ *   correlate: {
+ *     OrderPlaced: ({ orderId }) => ProcessManager.start(orderId),
+ *     PaymentReceived: ({ orderId }) => ProcessManager.continue(orderId),
+ *     PaymentRefunded: ProcessManager.ignore
+ *   },
+ *   state: FulfilmentState,
+ *   events: FulfilmentEvent,
+ *   commands: [Ship, Cancel],
+ *   deadlines: { PaymentDue: { orderId: OrderId } }
+ * }).behaviour({
+ *   initial: "new",
+ *   evolve: { … },
+ *   react: {
+ *     OrderPlaced: (_, { orderId }) => [ProcessManager.deadline("PaymentDue", { orderId }, { after: "15 minutes" })],
+ *     PaymentReceived: (_, { orderId }) => [ProcessManager.cancelDeadline("PaymentDue"), ProcessManager.send(Ship, { orderId })],
+ *     PaymentDue: (_, { orderId }) => [ProcessManager.send(Cancel, { orderId }), ProcessManager.complete]
+ *   },
+ *   refused: { Ship: (_, error, { orderId }) => [ProcessManager.send(Cancel, { orderId })] }
+ * })
+ * ```
+ *
+ * **Details**
+ *
+ * The events of an instance are in the stream `<name>-<id>`: own events, the inputs that it took, the commands that it sends and its deadlines. Their types
+ * begin with the name of the process manager.
+ *
+ * **Gotchas**
+ *
+ * With one partition, the default, an instance takes its inputs in the order of the log. With several, this order holds within a stream, or within the
+ * tag of `partitionBy`.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <
+  const Name extends string,
+  Inputs extends Event.Any,
+  const K extends Correlate<Event.Of<Inputs>>,
+  State extends DecisionDefinition.StateSchema,
+  Events extends Event.Any,
+  const Commands extends ReadonlyArray<Command.Any> = readonly [],
+  const D extends Reaction.DeadlineFields = {}
+>(name: Name, options: {
+  /** The events that the process takes, best by `Event.merge` of several sets. */
+  readonly inputs: Inputs
+  /** For each input, a function that returns its instance, or `ProcessManager.ignore`. */
+  readonly correlate: K & UnknownInputs<K, Event.Tag<Inputs>>
+  /** The Schema of the state of an instance. */
+  readonly state: State
+  /** Its own events. */
+  readonly events: Events
+  /** The commands that it may send; none by default. */
+  readonly commands?: Commands & CheckedCommands<Commands>
+  /** The fields of its deadlines, by their names; none by default. */
+  readonly deadlines?: D
+  /** Where it starts if it has never run; `"start"` by default, with the first event of the log. */
+  readonly from?: Consumer.From | undefined
+  /** The number of partitions of its inputs, from 1 to 256; 1 by default. */
+  readonly partitions?: number | undefined
+  /** What the partitions of its inputs are divided by; `"stream"` by default. */
+  readonly partitionBy?: Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Inputs>>>
+  /** 1 by default. A raised version is another consumer of the inputs; see `from`. The instances continue with the new code. */
+  readonly version?: number | undefined
+}): ProcessManager<Inputs, Handled<K>, State, Events, Commands[number], D> => {
+  const correlate: Readonly<Record<string, unknown>> = options.correlate
+  requireExactly(`correlate of "${name}"`, "event", correlate, Object.keys(options.inputs.cases))
+  // `Commands` is empty, and `D` without fields, when the option is left out.
+  const commands: ReadonlyArray<Commands[number]> = options.commands ?? []
+  const deadlines = options.deadlines ?? ({} as D)
+  const contract = {
+    name,
+    version: options.version ?? 1,
+    inputs: options.inputs,
+    handles: Object.keys(correlate).filter((input) => correlate[input] !== ignore),
+    state: options.state,
+    events: options.events,
+    commands,
+    deadlines,
+    from: options.from ?? "start",
+    partitions: options.partitions ?? 1,
+    partitionBy: options.partitionBy ?? ("stream" as const)
+  }
+  validate(contract)
+  return {
+    ...contract,
+    behaviour: (behaviour) => {
+      const { evolve, initial, react, refused } = behaviour
+      const erased = ProcessBehaviour.make(contract, { correlate, evolve, initial, react, refused: refused ?? {} })
+      // `Behaviour` has typed each function by its input and its state, which the erased functions are called with.
+      return { ...contract, ...erased } as ProcessDefinition<State["Type"], Inputs, Event.Of<Events>, Commands[number]>
+    }
+  }
+}
+
+/** Rejects an Rpc that is not a command: its type becomes the message, which no value has. */
+type CheckedCommands<Commands extends ReadonlyArray<Command.Any>> = {
+  readonly [K in keyof Commands]: Commands[K] extends Command.WithBusErrors ? Commands[K]
+    : `"${Commands[K]["_tag"]}" is not a command: define it with Command.make`
+}
+
+const validate = ({ commands, deadlines, handles, name }: Contract): void => {
+  if (!/^[A-Za-z0-9_.:/]{1,100}$/.test(name)) {
+    throw new Error(
+      `ProcessManager.make: the name "${name}" is invalid; use 1 to 100 of the characters A-Z a-z 0-9 _ . : /`
+    )
+  }
+  const tags = commands.map(({ _tag }) => _tag)
+  const twice = tags.find((tag, index) => tags.indexOf(tag) !== index)
+  if (twice !== undefined) throw new Error(`ProcessManager.make: "${name}" names the command "${twice}" twice`)
+  const both = Object.keys(deadlines).find((deadline) => handles.includes(deadline))
+  if (both !== undefined) {
+    throw new Error(
+      `ProcessManager.make: "${name}" has an input and a deadline of the name "${both}"; rename the deadline`
+    )
+  }
+}

@@ -1,0 +1,141 @@
+/**
+ * The read model of a process manager's instances: where each stands, and when its next deadline is due. An append brings it up to date in its own
+ * transaction, so a deadline is in it as soon as it is in the log. It can be made again from the log.
+ *
+ * @since 0.1.0
+ */
+import type * as DateTime from "effect/DateTime"
+import * as Schema from "effect/Schema"
+import type * as Event from "../event/Event.ts"
+import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import * as ProjectionDefinition from "../projection/ProjectionDefinition.ts"
+import type * as ProcessContract from "./ProcessContract.ts"
+import * as ProcessState from "./ProcessState.ts"
+
+/**
+ * An instance of a process manager.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const Instance = Schema.Struct({
+  id: Schema.String,
+  status: Schema.Literals(["running", "completed", "abandoned"]),
+  /** When its first input was taken. */
+  startedAt: Schema.DateTimeUtc,
+  /** When its last event was recorded. */
+  updatedAt: Schema.DateTimeUtc,
+  /** When the next deadline is due; `null` without one. */
+  nextDueAt: Schema.NullOr(Schema.DateTimeUtc),
+  /** The pending deadlines, by their names, each with the id of the event that set it and the id of its correlation. */
+  deadlines: Schema.Record(
+    Schema.String,
+    Schema.Struct({ id: Schema.String, dueAt: Schema.DateTimeUtc, setBy: Schema.String, correlationId: Schema.String })
+  ),
+  /** Why an operator has abandoned it; `null` otherwise. */
+  reason: Schema.NullOr(Schema.String)
+})
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export type Instance = typeof Instance.Type
+
+/**
+ * The read model of instances. Its documents have the ids of the instances as their keys.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Instances extends
+  ProjectionDefinition.Projection<
+    string,
+    Event.Any,
+    typeof Instance,
+    "status" | "startedAt" | "updatedAt" | "nextDueAt",
+    "inline"
+  >
+{}
+
+/**
+ * Returns the prefix of the streams of a process manager's instances.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const streamPrefix = (name: string): string => `${name}-`
+
+const made = new WeakMap<object, Instances>()
+
+/**
+ * Returns the read model of a process manager's instances: for the same definition, always the same.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = (definition: Pick<ProcessContract.Any, "name" | "processEvents">): Instances => {
+  let instances = made.get(definition)
+  if (instances === undefined) made.set(definition, instances = make(definition))
+  return instances
+}
+
+const make = (
+  { name, processEvents: { all, fromEvent } }: Pick<ProcessContract.Any, "name" | "processEvents">
+): Instances => {
+  const prefix = streamPrefix(name)
+  const evolve = (
+    document: Instance | undefined,
+    event: Event.Tagged,
+    { id, metadata, recordedAt }: RecordedEvent<Event.Tagged>,
+    key: string
+  ): Instance => {
+    const before = document ?? unstarted(key, recordedAt)
+    const process = fromEvent(event)
+    if (process === undefined) return { ...before, updatedAt: recordedAt }
+    const { deadlines, status } = ProcessState.evolve(stateOf(before), process)
+    const pending = Object.fromEntries(
+      Object.entries(deadlines).map(([name, { dueAt, id: number }]) => {
+        const known = before.deadlines[name]
+        const isKnown = known !== undefined && known.id === number
+        return [name, isKnown ? known : { id: number, dueAt, setBy: id, correlationId: metadata.correlationId ?? id }]
+      })
+    )
+    return {
+      ...before,
+      status: status === "unstarted" ? "running" : status,
+      updatedAt: recordedAt,
+      nextDueAt: ProcessState.nextDueAt({ deadlines }) ?? null,
+      deadlines: pending,
+      reason: process.kind === "abandoned" ? process.reason : before.reason
+    }
+  }
+  return ProjectionDefinition.make(`${name}.instances`, {
+    events: all,
+    lifecycle: "inline",
+    where: { streamPrefix: prefix },
+    document: Instance,
+    index: ["status", "startedAt", "updatedAt", "nextDueAt"],
+    key: (_, { stream }) => stream.slice(prefix.length),
+    evolve: Object.fromEntries(Object.keys(all.cases).map((type) => [type, evolve]))
+  })
+}
+
+const unstarted = (id: string, at: DateTime.Utc): Instance => ({
+  id,
+  status: "running",
+  startedAt: at,
+  updatedAt: at,
+  nextDueAt: null,
+  deadlines: {},
+  reason: null
+})
+
+/** Returns the part of an instance's state that the read model has. */
+const stateOf = ({ deadlines, status }: Instance): ProcessState.ProcessState<undefined> => ({
+  ...ProcessState.initial(undefined),
+  status,
+  deadlines: Object.fromEntries(
+    Object.entries(deadlines).map(([name, { dueAt, id }]) => [name, { id, dueAt, payload: undefined }])
+  )
+})

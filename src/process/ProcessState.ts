@@ -1,0 +1,304 @@
+/**
+ * The state of an instance of a process manager, and what the instance does in answer to an input, as pure functions. The runtime, the specifications and
+ * the simulation use the same.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import * as InProcessRpc from "../command/InProcessRpc.ts"
+import type { Position } from "../core/Position.ts"
+import type * as Event from "../event/Event.ts"
+import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import type * as ProcessContract from "./ProcessContract.ts"
+import type { ProcessEvent, ProcessEvents } from "./ProcessEvents.ts"
+import * as Reaction from "./Reaction.ts"
+
+/**
+ * A deadline that has not fired.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Pending {
+  /** Identifies the deadline; another one of the same name has another id. */
+  readonly id: string
+  readonly dueAt: DateTime.Utc
+  readonly payload: unknown
+}
+
+/**
+ * Whether an instance takes inputs.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Status = "unstarted" | "running" | "completed" | "abandoned"
+
+/**
+ * The state of an instance.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProcessState<out State> {
+  readonly status: Status
+  /** The state that `evolve` makes of the own events. */
+  readonly state: State
+  /** The pending deadlines, by their names. */
+  readonly deadlines: Readonly<Record<string, Pending>>
+  /** The position of the input that started the instance. An input before it came too early. */
+  readonly startedBy: Position | undefined
+  /** How many deadlines were set. The next one has this number as its id. */
+  readonly deadlinesSet: number
+  /** The ids of the events that sent commands which were rejected. */
+  readonly rejected: ReadonlyArray<string>
+}
+
+/**
+ * Returns the state before the first event.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const initial = <State>(state: State): ProcessState<State> => ({
+  status: "unstarted",
+  state,
+  deadlines: {},
+  startedBy: undefined,
+  deadlinesSet: 0,
+  rejected: []
+})
+
+const without = (deadlines: ProcessState<unknown>["deadlines"], name: string, id: string) =>
+  deadlines[name]?.id === id
+    ? Object.fromEntries(Object.entries(deadlines).filter(([other]) => other !== name))
+    : deadlines
+
+/**
+ * Returns the state after an event of the runtime.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const evolve = <State>(before: ProcessState<State>, event: ProcessEvent): ProcessState<State> => {
+  switch (event.kind) {
+    case "received":
+      return before.status === "unstarted" ? { ...before, status: "running", startedBy: event.position } : before
+    case "send":
+      return before
+    case "rejected":
+      return { ...before, rejected: [...before.rejected, event.sent] }
+    case "deadline": {
+      const { dueAt, id, name, payload } = event
+      return {
+        ...before,
+        deadlinesSet: before.deadlinesSet + 1,
+        deadlines: before.status === "running"
+          ? { ...before.deadlines, [name]: { id, dueAt, payload } }
+          : before.deadlines
+      }
+    }
+    case "cancelled":
+    case "fired":
+      return { ...before, deadlines: without(before.deadlines, event.name, event.id) }
+    case "completed":
+    case "abandoned":
+      return { ...before, status: event.kind, deadlines: {} }
+  }
+}
+
+/**
+ * What an instance can react to.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Input =
+  | { readonly _tag: "Event"; readonly recorded: RecordedEvent<Event.Tagged>; readonly starts: boolean }
+  | {
+    readonly _tag: "Deadline"
+    readonly name: string
+    readonly id: string
+    readonly firedAt: DateTime.Utc
+    /** What the log has of it, if it has fired and its reaction threw. */
+    readonly fired?: Pending | undefined
+  }
+  | {
+    readonly _tag: "Rejection"
+    readonly command: string
+    /** The id of the event that sent it. */
+    readonly sent: string
+    readonly payload: unknown
+    readonly error: unknown
+    readonly at: DateTime.Utc
+  }
+
+/**
+ * Why an instance does not take an input.
+ *
+ * - `unstarted`: the input does not start a process, and the instance does not exist, or was started by a later input
+ * - `completed`, `abandoned`: the process has ended
+ * - `cancelled`: the deadline is not pending any more
+ * - `repeated`: the rejection was taken before
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Ignored = "unstarted" | "completed" | "abandoned" | "cancelled" | "repeated"
+
+/**
+ * Returns why an instance does not take an input; `undefined` if it does.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const ignores = (
+  { deadlines, rejected, startedBy, status }: ProcessState<unknown>,
+  input: Input
+): Ignored | undefined => {
+  if (status === "completed" || status === "abandoned") return status
+  switch (input._tag) {
+    case "Event": {
+      // After a crash inputs come again, also those that came before the instance was started.
+      const isEarly = startedBy !== undefined && input.recorded.position < startedBy
+      return (status === "unstarted" && !input.starts) || isEarly ? "unstarted" : undefined
+    }
+    case "Deadline":
+      return input.fired !== undefined || deadlines[input.name]?.id === input.id ? undefined : "cancelled"
+    case "Rejection":
+      return rejected.includes(input.sent) ? "repeated" : undefined
+  }
+}
+
+/** What a reaction is made from. */
+type Definition = Pick<ProcessContract.Any, "name" | "deadlines" | "react" | "refused">
+
+type Deadline = Extract<Input, { readonly _tag: "Deadline" }>
+
+/** Returns the deadline of an input that the instance does not ignore. */
+const pendingOf = (deadlines: ProcessState<unknown>["deadlines"], { fired, name }: Deadline): Pending =>
+  fired ?? deadlines[name]!
+
+/**
+ * Returns the event for a deadline whose reaction threw: it has fired, and its reaction is to be tried again.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const unhandled = (
+  { toEvent }: Pick<ProcessEvents, "toEvent">,
+  before: ProcessState<unknown>,
+  input: Deadline
+): Event.Tagged => {
+  const { firedAt, id, name } = input
+  const { dueAt, payload } = pendingOf(before.deadlines, input)
+  return toEvent({ kind: "fired", name, id, dueAt, firedAt, payload, isHandled: false })
+}
+
+/**
+ * Returns the events that an instance appends for an input that it takes: the input itself, then its reaction. Throws what the reaction throws, and when the
+ * reaction sends a command with an invalid payload or sets an invalid deadline.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const react = (
+  definition: Definition,
+  { toEvent }: Pick<ProcessEvents, "toEvent">,
+  before: ProcessState<unknown>,
+  input: Input
+): ReadonlyArray<Event.Tagged> => {
+  const taken = takenAs(before, input)
+  const at = timeOf(input)
+  let after = evolve(before, taken)
+  const events = reactionTo(definition, before, input).flatMap((one): ReadonlyArray<Event.Tagged> => {
+    // What is no action is an own event, as the type of a reaction says.
+    if (!Reaction.isAction(one)) return [one as Event.Tagged]
+    const event = eventOf(definition, after, one, at)
+    if (event === undefined) return []
+    after = evolve(after, event)
+    return [toEvent(event)]
+  })
+  return [toEvent(taken), ...events]
+}
+
+/** Returns the time from which a relative deadline counts. It is of the database's clock, also in a process whose own clock is wrong. */
+const timeOf = (input: Input): DateTime.Utc =>
+  input._tag === "Event" ? input.recorded.recordedAt : input._tag === "Deadline" ? input.firedAt : input.at
+
+const takenAs = ({ deadlines }: ProcessState<unknown>, input: Input): ProcessEvent => {
+  switch (input._tag) {
+    case "Event": {
+      const { event, id, position } = input.recorded
+      return { kind: "received", input: event._tag, eventId: id, position, starts: input.starts }
+    }
+    case "Deadline": {
+      const { firedAt, id, name } = input
+      const { dueAt, payload } = pendingOf(deadlines, input)
+      return { kind: "fired", name, id, dueAt, firedAt, payload, isHandled: true }
+    }
+    case "Rejection":
+      return { kind: "rejected", name: input.command, sent: input.sent, error: input.error }
+  }
+}
+
+const reactionTo = (
+  { react, refused }: Definition,
+  { deadlines, state }: ProcessState<unknown>,
+  input: Input
+): ReadonlyArray<unknown> => {
+  switch (input._tag) {
+    case "Event":
+      return react(input.recorded.event._tag, state, input.recorded.event, input.recorded)
+    case "Deadline": {
+      const { dueAt, payload } = pendingOf(deadlines, input)
+      return react(input.name, state, payload, { dueAt, firedAt: input.firedAt })
+    }
+    case "Rejection":
+      return refused(input.command, state, input.error, input.payload) ?? []
+  }
+}
+
+/** Returns the event of an action; `undefined` if it changes nothing. */
+const eventOf = (
+  { deadlines, name: process }: Definition,
+  { deadlines: pending, deadlinesSet }: ProcessState<unknown>,
+  one: Reaction.AnyAction,
+  at: DateTime.Utc
+): ProcessEvent | undefined =>
+  Reaction.match<ProcessEvent | undefined>(one, {
+    send: ({ command, name, payload }) => ({
+      kind: "send",
+      name,
+      payload: InProcessRpc.payloadSchema(command).make(payload)
+    }),
+    deadline: ({ due, name, payload }) => {
+      const fields = deadlines[name]
+      if (fields === undefined) {
+        throw new Error(`the reaction of "${process}" sets the deadline "${name}", which it does not declare`)
+      }
+      const valid = Schema.Struct(fields).make(payload as {})
+      return { kind: "deadline", name, id: String(deadlinesSet), dueAt: dueAtOf(due, at), payload: valid }
+    },
+    cancel: ({ name }) => pending[name] && { kind: "cancelled", name, id: pending[name].id },
+    complete: () => ({ kind: "completed" })
+  })
+
+const dueAtOf = (due: Reaction.Due, at: DateTime.Utc): DateTime.Utc =>
+  "after" in due
+    ? DateTime.addDuration(at, Duration.fromInputUnsafe(due.after))
+    : DateTime.toUtc(DateTime.makeUnsafe(due.at))
+
+/**
+ * Returns the earliest instant at which a deadline is due; `undefined` without a pending deadline.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const nextDueAt = ({ deadlines }: Pick<ProcessState<unknown>, "deadlines">): DateTime.Utc | undefined =>
+  Object.values(deadlines).reduce<DateTime.Utc | undefined>(
+    (next, { dueAt }) => next === undefined || DateTime.isLessThan(dueAt, next) ? dueAt : next,
+    undefined
+  )
