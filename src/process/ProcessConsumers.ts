@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Command from "../command/Command.ts"
 import * as CommandBus from "../command/CommandBus.ts"
@@ -60,7 +61,7 @@ type Handle = (event: Event.Tagged, recorded: Recorded) => Effect.Effect<unknown
  * @category constructors
  */
 export const make = (definition: ProcessContract.Any, runtime: Effect.Effect<Runtime>): ProcessConsumers => {
-  const { from, handles, inputs, name, partitionBy, partitions, processEvents, version } = definition
+  const { from, handles, inputs, name, partitionBy, partitions, processEvents, version, where } = definition
   const receive: Handle = (_, recorded) =>
     Effect.flatMap(runtime, ({ instances }) => take(definition, instances, recorded))
   const follow: Handle = (event, recorded) =>
@@ -85,6 +86,7 @@ export const make = (definition: ProcessContract.Any, runtime: Effect.Effect<Run
   return {
     inputs: Subscription.make(name, {
       events: inputs,
+      where,
       from,
       partitionBy,
       partitions,
@@ -126,7 +128,9 @@ const take = (
   Effect.suspend(() => {
     const found = definition.correlate(recorded)
     if (found === undefined) return Effect.void
-    const input: ProcessState.Input = { _tag: "Event", recorded, starts: found.starts }
+    const { startsUntil } = definition
+    const starts = found.starts && (startsUntil === undefined || DateTime.isLessThan(recorded.recordedAt, startsUntil))
+    const input: ProcessState.Input = { _tag: "Event", recorded, starts }
     const part = recorded.part === 0 ? "" : `:${recorded.part}`
     return reactTo(definition, instances, found.id, `${definition.name}:${recorded.id}${part}`, input).pipe(
       deeper(definition.name, recorded)
@@ -199,3 +203,22 @@ const reactTo = (
   })
 
 const idOf = ({ name }: ProcessContract.Any, { stream }: Recorded): string => stream.slice(streamPrefix(name).length)
+
+/**
+ * Returns the subscriptions of a process manager for what needs only their definitions, such as health and parking.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = (definition: ProcessContract.Any): ProcessConsumers => {
+  let consumers = known.get(definition)
+  if (consumers === undefined) {
+    const notRun = Effect.die(
+      new Error(`evsrc: the consumers of "${definition.name}" run in ProcessManager.layer only`)
+    )
+    known.set(definition, consumers = make(definition, notRun))
+  }
+  return consumers
+}
+
+const known = new WeakMap<object, ProcessConsumers>()

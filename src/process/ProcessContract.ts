@@ -12,6 +12,7 @@ import type * as Consumer from "../consumer/Consumer.ts"
 import type { ignore } from "../consumer/ConsumerDefinition.ts"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
+import type { EventFilter } from "../event/EventFilter.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import type { ProcessEvents } from "./ProcessEvents.ts"
 import type { ProcessState } from "./ProcessState.ts"
@@ -141,7 +142,10 @@ export interface Contract {
   readonly events: Event.Any
   readonly commands: ReadonlyArray<Command.Any>
   readonly deadlines: Reaction.DeadlineFields
+  readonly where: EventFilter
   readonly from: Consumer.From
+  /** Inputs that were recorded at this time or later start no instance. */
+  readonly startsUntil: DateTime.Utc | undefined
   readonly partitions: number
   readonly partitionBy: Consumer.PartitionBy
 }

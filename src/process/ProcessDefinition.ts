@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
 import type * as Command from "../command/Command.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import { ignore } from "../consumer/ConsumerDefinition.ts"
 import { requireExactly } from "../core/definitionRules.ts"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
+import type { EventFilter } from "../event/EventFilter.ts"
 import * as ProcessBehaviour from "./ProcessBehaviour.ts"
 import type {
   Contract,
@@ -83,14 +85,24 @@ export const make = <
   readonly commands?: Commands & CheckedCommands<Commands>
   /** The fields of its deadlines, by their names; none by default. */
   readonly deadlines?: D
+  /** Selects inputs of the set by tags or by stream. By default the process takes all of them. */
+  readonly where?: EventFilter<NoInfer<Event.TagText<Inputs>>> | undefined
   /** Where it starts if it has never run; `"start"` by default, with the first event of the log. */
   readonly from?: Consumer.From | undefined
   /** The number of partitions of its inputs, from 1 to 256; 1 by default. */
   readonly partitions?: number | undefined
   /** What the partitions of its inputs are divided by; `"stream"` by default. */
   readonly partitionBy?: Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Inputs>>>
-  /** 1 by default. A raised version is another consumer of the inputs; see `from`. The instances continue with the new code. */
+  /**
+   * 1 by default. A raised version is another consumer of the inputs, so it needs a `from`, such as `{ version: 1 }`. The instances continue with the new
+   * code.
+   */
   readonly version?: number | undefined
+  /**
+   * Inputs that were recorded at this time or later start no instance, so the process manager only finishes those that run. Another one, of another name, can
+   * start the later ones: `from: { since }` with the same time.
+   */
+  readonly startsUntil?: DateTime.Utc | undefined
 }): ProcessManager<Inputs, Handled<K>, State, Events, Commands[number], D> => {
   const correlate: Readonly<Record<string, unknown>> = options.correlate
   requireExactly(`correlate of "${name}"`, "event", correlate, Object.keys(options.inputs.cases))
@@ -106,7 +118,9 @@ export const make = <
     events: options.events,
     commands,
     deadlines,
+    where: options.where ?? {},
     from: options.from ?? "start",
+    startsUntil: options.startsUntil,
     partitions: options.partitions ?? 1,
     partitionBy: options.partitionBy ?? ("stream" as const)
   }

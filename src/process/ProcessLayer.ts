@@ -8,6 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Command from "../command/Command.ts"
+import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
@@ -18,6 +19,7 @@ import * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as Projector from "../projection/Projector.ts"
 import * as Subscription from "../subscription/Subscription.ts"
 import * as InstanceAppends from "./InstanceAppends.ts"
+import { commandOf } from "./ProcessBehaviour.ts"
 import * as ProcessConsumers from "./ProcessConsumers.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import * as ProcessInstances from "./ProcessInstances.ts"
@@ -93,6 +95,7 @@ export const layer = <const P extends ProcessContract.Any>(
     const subscriptions: Array<Subscription.Subscription<string, Event.Any, never>> = []
     const timers: Array<ProcessTimer.Timer> = []
     for (const definition of definitions) {
+      yield* HandlerRegistry.register(ownerOf(definition, store), [commandOf(definition.name)])
       const alarm = ProcessTimer.makeAlarm()
       const instances = yield* InstanceAppends.make(store, definition, alarm.set)
       appends.set(definition.name, instances)
@@ -122,5 +125,17 @@ export const layer = <const P extends ProcessContract.Any>(
     )
     return Layer.provide(services, Subscription.layer(subscriptions, options))
   })
-  return Layer.unwrap(running).pipe(Layer.provide(Projector.layerInline(projections)))
+  return Layer.unwrap(running).pipe(
+    Layer.provide(HandlerRegistry.layer),
+    Layer.provide(Projector.layerInline(projections))
+  )
 }
+
+const ownerOf = (
+  definition: ProcessContract.Any,
+  store: EventStore.EventStore["Service"]
+): HandlerRegistry.Owner => ({
+  definition,
+  name: `the process manager "${definition.name}"`,
+  writes: { events: definition.processEvents.all, store: store[internals].driver, aggregate: definition.name }
+})

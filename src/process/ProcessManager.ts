@@ -6,7 +6,20 @@
 export { ignore } from "../consumer/ConsumerDefinition.ts"
 export * from "./ProcessContract.ts"
 export { make } from "./ProcessDefinition.ts"
+export { Instance } from "./ProcessInstances.ts"
 export { layer, ProcessManagers, type ProcessOptions } from "./ProcessLayer.ts"
+export {
+  abandon,
+  consumers,
+  health,
+  type HealthOptions,
+  inspect,
+  type Inspection,
+  list,
+  type ProcessHealth,
+  retry
+} from "./ProcessOperations.ts"
+export type { Pending, ProcessState } from "./ProcessState.ts"
 export {
   cancelDeadline,
   complete,

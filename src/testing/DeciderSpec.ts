@@ -17,7 +17,7 @@ import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type * as Event from "../event/Event.ts"
-import * as EventCodec from "../event/EventCodec.ts"
+import { roundTrip } from "./eventRoundTrip.ts"
 import { encodeAll, type EncodedModelEvent, statesOf } from "./modelStates.ts"
 import { expectEqual, SpecFailed } from "./SpecFailed.ts"
 
@@ -114,16 +114,4 @@ const outcome = <State, E extends Event.Tagged, Error>(
       expectEqual("the error differs from the expected one", expected, result.failure)
     }
   }
-}
-
-const roundTrip = <Events extends Event.Any>(events: Events, event: Event.Of<Events>): Event.Of<Events> => {
-  const codec = EventCodec.make(events)
-  const encoded = codec.encode(event)
-  if (Result.isFailure(encoded)) throw new SpecFailed(encoded.failure, "an event that satisfies its Schema", event)
-  const decoded = codec.decodeData(encoded.success)
-  if (Result.isFailure(decoded)) {
-    throw new SpecFailed(decoded.failure.detail, "an event that decodes again", encoded.success)
-  }
-  // An event of the current version decodes to one event.
-  return decoded.success[0]!
 }

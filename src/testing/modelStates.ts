@@ -8,6 +8,7 @@ import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as EventFilter from "../event/EventFilter.ts"
+import { encode } from "./eventRoundTrip.ts"
 import { SpecFailed } from "./SpecFailed.ts"
 
 /**
@@ -27,14 +28,7 @@ export type EncodedModelEvent = EventCodec.EncodedPayload
 export const encodeAll = <Events extends Event.Any>(
   events: Events,
   batch: ReadonlyArray<Event.Of<Events>>
-): ReadonlyArray<EncodedModelEvent> => {
-  const codec = EventCodec.make(events)
-  return batch.map((event) => {
-    const encoded = codec.encode(event)
-    if (Result.isFailure(encoded)) throw new SpecFailed(encoded.failure, "an event that satisfies its Schema", event)
-    return encoded.success
-  })
-}
+): ReadonlyArray<EncodedModelEvent> => batch.map((event) => encode(events, event))
 
 /**
  * Returns the states of models after events, selected and decoded as in a store.

@@ -1,0 +1,203 @@
+/**
+ * What operators do with process managers: list and inspect instances, retry or abandon one that is stuck, look at their health.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import * as AggregateLoader from "../aggregate/AggregateLoader.ts"
+import type * as Command from "../command/Command.ts"
+import type * as Consumer from "../consumer/Consumer.ts"
+import { type EventStoreError, invalidRequest, type ProjectionBehind } from "../core/errors.ts"
+import { IdGenerator } from "../core/IdGenerator.ts"
+import { internals } from "../core/internals.ts"
+import type * as Event from "../event/Event.ts"
+import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
+import * as Health from "../operations/Health.ts"
+import { parkedUnder } from "../operations/ParkedKeys.ts"
+import * as Parking from "../operations/Parking.ts"
+import type { NotParked, StillParked } from "../operations/ParkingError.ts"
+import type { ListOptions, Page } from "../projection/ProjectionReader.ts"
+import * as ProjectionStore from "../projection/ProjectionStore.ts"
+import type { AppendError } from "./InstanceAppends.ts"
+import * as ProcessConsumers from "./ProcessConsumers.ts"
+import type * as ProcessContract from "./ProcessContract.ts"
+import * as ProcessInstances from "./ProcessInstances.ts"
+import { ProcessManagers } from "./ProcessLayer.ts"
+import type { ProcessState } from "./ProcessState.ts"
+
+/**
+ * Returns the consumers of a process manager, for `Health.of`, `Parking`, `DeliveryAudit` and `Checkpoints`: the subscription of its inputs, the one that
+ * dispatches its commands, and the read model of its instances.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const consumers = (process: ProcessContract.Any): {
+  readonly inputs: Consumer.Consumer
+  readonly outputs: Consumer.Consumer
+  readonly instances: ProcessInstances.Instances
+} => ({ ...ProcessConsumers.of(process), instances: ProcessInstances.of(process) })
+
+/**
+ * Returns a page of instances, filtered and ordered by `status`, `startedAt`, `updatedAt` and `nextDueAt`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const list = (
+  process: ProcessContract.Any,
+  options?: ListOptions<ProcessInstances.Instances>
+): Effect.Effect<
+  Page<ProcessInstances.Instance>,
+  ProjectionBehind | EventStoreError,
+  ProjectionStore.ProjectionStore
+> => ProjectionStore.list(ProcessInstances.of(process), options)
+
+/**
+ * An instance as an operator sees it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Inspection<out State> {
+  readonly instance: ProcessInstances.Instance
+  /** Its state, and its pending deadlines with their payloads. */
+  readonly state: ProcessState<State>
+  /** All its events, in order: inputs, own events, commands and deadlines. */
+  readonly history: ReadonlyArray<RecordedEvent<Event.Tagged>>
+  /** The command, or the reaction, that it is stuck at; none if it is not. */
+  readonly parked: Option.Option<Parking.Parked>
+}
+
+/**
+ * Returns an instance with its state, its history and what it is stuck at; none if there is no such instance.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const inspect = Effect.fnUntraced(function*<State>(
+  process: ProcessContract.ProcessDefinition<State, Event.Any, unknown, Command.Any>,
+  id: string
+): Effect.fn.Return<
+  Option.Option<Inspection<State>>,
+  ProjectionBehind | EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore
+> {
+  const { decider } = process
+  const found = yield* ProjectionStore.get(ProcessInstances.of(process), id)
+  if (Option.isNone(found)) return Option.none()
+  const stream = decider.aggregate.streamOf(id)
+  const { state } = yield* AggregateLoader.loadReadOnly(decider, id, {})
+  const history = yield* Stream.runCollect(EventStore.readStream(decider.aggregate.events, stream))
+  const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+  const generation = yield* driver.activeGeneration(ProcessConsumers.of(process).outputs.id)
+  const [parked] = yield* parkedUnder(driver, generation, stream)
+  return Option.some({ instance: found.value, state, history, parked: Option.fromUndefinedOr(parked) })
+})
+
+/**
+ * Retries the command, or the reaction, that an instance is stuck at. The command keeps its id, so it takes effect once. Fails with `NotParked` if the
+ * instance is not stuck.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const retry = (
+  process: ProcessContract.Any,
+  id: string,
+  options?: Parking.RetryOptions
+): Effect.Effect<Parking.Outcome, NotParked | StillParked | EventStoreError, ProjectionStore.ProjectionStore> =>
+  Parking.retry(ProcessConsumers.of(process).outputs, process.decider.aggregate.streamOf(id), options)
+
+/**
+ * Ends an instance for a reason, which its stream and the read model keep. Commands that it has not dispatched yet are not dispatched any more, its deadlines
+ * are dropped, and later inputs are ignored and counted. Returns false if there is no instance of this id that runs.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const abandon = Effect.fnUntraced(function*(
+  process: ProcessContract.Any,
+  id: string,
+  reason: string
+): Effect.fn.Return<boolean, AppendError | StillParked, ProcessManagers | ProjectionStore.ProjectionStore> {
+  const { appends } = (yield* ProcessManagers)[internals]
+  const instances = appends.get(process.name)
+  if (instances === undefined) {
+    return yield* invalidRequest(
+      `the process manager "${process.name}" does not run in this program; give it to ProcessManager.layer`
+    )
+  }
+  const { toEvent } = process.processEvents
+  const commandId = (yield* IdGenerator)()
+  const { ignored } = yield* instances.append(
+    id,
+    commandId,
+    ({ status }) =>
+      status === "running" ? { events: [toEvent({ kind: "abandoned", reason })] } : {
+        ignored: status
+      }
+  )
+  // What it is stuck at passes now without an effect.
+  yield* Effect.catchTag(retry(process, id), "NotParked", () => Effect.void)
+  return ignored === undefined
+})
+
+/**
+ * Options of the health check of a process manager.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface HealthOptions extends Health.HealthOptions {
+  /** A process manager is red when a deadline is overdue for longer; 30 seconds by default. */
+  readonly overdueTimeout?: Duration.Input | undefined
+}
+
+/**
+ * The health of a process manager.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProcessHealth extends Health.Health {
+  /** The instance whose deadline is overdue for longest, if one is overdue for longer than `overdueTimeout`. */
+  readonly overdue: ProcessInstances.Instance | undefined
+}
+
+/**
+ * Returns the health of a process manager: that of its consumers, and whether deadlines are overdue. It is red while a command or a reaction fails for longer
+ * than `stallTimeout`, and not green while an instance is stuck.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const health = Effect.fnUntraced(function*(
+  process: ProcessContract.Any,
+  options: HealthOptions = {}
+): Effect.fn.Return<
+  ProcessHealth,
+  ProjectionBehind | EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore
+> {
+  const { inputs, outputs } = ProcessConsumers.of(process)
+  const instances = ProcessInstances.of(process)
+  const found = yield* Health.of([inputs, outputs, instances], options)
+  const timeout = Duration.fromInputUnsafe(options.overdueTimeout ?? "30 seconds")
+  const { items: [overdue] } = yield* ProjectionStore.list(instances, {
+    where: { nextDueAt: { lt: DateTime.subtractDuration(found.at, timeout) } },
+    orderBy: { field: "nextDueAt" },
+    limit: 1
+  })
+  if (overdue === undefined || overdue.nextDueAt === null) return { ...found, overdue: undefined }
+  const late = Duration.format(DateTime.distance(overdue.nextDueAt, found.at))
+  const reason =
+    `a deadline of the instance "${overdue.id}" of the process manager "${process.name}" is overdue for ${late}; does a program run `
+    + `ProcessManager.layer, and what does its log say of the timer?`
+  return { ...found, status: "red", reasons: [...found.reasons, reason], overdue }
+})
