@@ -263,7 +263,7 @@ export const matchOf = (
     events: recorded.map(({ event }) => deepFreeze(event))
   }))
 
-/** The matches in an append, by the set that decodes them. An event on its way has the current version, so it is never split. */
+/** The decoded events of an append, by the set that decodes them: all parts of an event that is split. */
 const decodedSent = new WeakMap<NewEvent, WeakMap<Event.Any, Result.Result<Match, UndecodableEvent>>>()
 
 /**
@@ -279,13 +279,17 @@ export const sentMatchOf = (
 ): Result.Result<Match, UndecodableEvent> => {
   let bySet = decodedSent.get(event)
   if (bySet === undefined) decodedSent.set(event, bySet = new WeakMap())
-  let match = bySet.get(events)
-  if (match === undefined) {
-    const placement = { position: Position.start, stream: unknownStream, version: Version.zero, recordedAt: epoch }
-    bySet.set(events, match = matchOf(events, item, toEncodedEvent(event, placement)))
-  }
-  return match
+  let whole = bySet.get(events)
+  if (whole === undefined) bySet.set(events, whole = matchOf(events, untagged, sentEvent(event)))
+  // The tags of the model select among the parts, so each model has a match of its own.
+  const isSplit = Result.isSuccess(whole) && whole.success.events.length > 1
+  return isSplit ? matchOf(events, item, sentEvent(event)) : whole
 }
+
+const untagged: QueryItem = {}
+
+const sentEvent = (event: NewEvent): EncodedEvent =>
+  toEncodedEvent(event, { position: Position.start, stream: unknownStream, version: Version.zero, recordedAt: epoch })
 
 const unknownStream = StreamId.StreamId.make("unknown")
 const epoch = DateTime.makeUnsafe(0)

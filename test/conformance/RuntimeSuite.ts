@@ -30,6 +30,7 @@ import { decisionCaches } from "../decision/DecisionCacheSuite.ts"
 import { decisionQueues } from "../decision/DecisionQueueSuite.ts"
 import { decisionStreams } from "../decision/DecisionStreamSuite.ts"
 import { pastTags } from "../decision/PastTagsSuite.ts"
+import { splitDecisions } from "../decision/SplitDecisionSuite.ts"
 import { untagged } from "../decision/UntaggedSuite.ts"
 import { versions } from "../event/UpcastersSuite.ts"
 import { causationCases } from "../history/CausationSuite.ts"
@@ -116,6 +117,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...decisionCaches,
     ...decisionQueues,
     ...decisionStreams,
+    ...splitDecisions,
     ...untagged,
     ...pastTags,
     ...loading,
