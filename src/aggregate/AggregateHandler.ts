@@ -8,18 +8,21 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
+import type * as CommandLoop from "../command/CommandLoop.ts"
 import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import type { Receipt } from "../core/Receipt.ts"
 import * as Version from "../core/Version.ts"
 import type * as DecisionModels from "../decision/DecisionModels.ts"
+import * as ModelCache from "../decision/ModelCache.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import type { AggregateDecider } from "./AggregateDefinition.ts"
 import * as AggregateLoader from "./AggregateLoader.ts"
 import type { CachedState } from "./AggregateState.ts"
-import * as BoundaryCommand from "./BoundaryCommand.ts"
+import * as Boundary from "./Boundary.ts"
 import * as Decider from "./Decider.ts"
 import * as InstanceCommand from "./InstanceCommand.ts"
 import * as InstanceQueue from "./InstanceQueue.ts"
@@ -94,14 +97,9 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
     )
   }
   const queue = InstanceQueue.make<State>(maxWaiting)
-  const instances = {
-    store,
-    decider,
-    loader,
-    queue,
-    usesCache: options.load !== "fresh",
-    assumesNew: options.load === "assumeNew"
-  }
+  const { load = "verified" } = options
+  const boundaries = { store, load, maxWaiting, limits: yield* ModelCache.ModelCacheLimits }
+  const instances = { store, decider, loader, queue, load }
 
   return (rpc: C, payload: Command.Payload<C>) => {
     // `HasId` of Aggregate.make ensures that every command has the id, a string.
@@ -109,9 +107,8 @@ const makeExecute = Effect.fnUntraced(function*<State, Events extends Event.Any,
     return run({ rpc, payload, events, streamOf: () => stream }, (attempt) => {
       const models = decider.modelsOf(rpc._tag, payload)
       const decide = decideOn(decider, stream, rpc._tag, payload, attempt)
-      return models === undefined
-        ? InstanceCommand.make(instances, stream, attempt, (state) => decide(state, undefined))
-        : BoundaryCommand.make(instances, stream, attempt, models, decide)
+      const boundary = models && Boundary.make(boundaries, rpc._tag, attempt, models)
+      return InstanceCommand.make(instances, attempt, boundary, decide)
     })
   }
 })
@@ -133,24 +130,20 @@ const decideOn = <State, Events extends Event.Any, C extends Command.Any>(
 (
   { eventId, position, state, version }: CachedState<State>,
   models: DecisionModels.AnyStates | undefined
-): InstanceCommand.Decided<Event.Of<Events>, Command.DeclaredError<C>> => {
+): CommandLoop.Decided<Event.Of<Events>, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> => {
+  const ended = <E>(end: Effect.Effect<Receipt, E>) => ({ events: [], end })
   if (expected !== undefined && !Version.meets(version, expected)) {
-    const conflict = new ConcurrencyConflict({ stream, expected, actual: version })
-    return { events: [], withoutEvents: Effect.suspend(() => failWithoutRetry(conflict)) }
+    return ended(Effect.suspend(() => failWithoutRetry(new ConcurrencyConflict({ stream, expected, actual: version }))))
   }
   if (lastEventId !== undefined && lastEventId !== eventId) {
-    return {
-      events: [],
-      withoutEvents: Effect.suspend(() => failWithoutRetry(lastEventError(stream, lastEventId, expected)))
-    }
+    return ended(Effect.suspend(() => failWithoutRetry(lastEventError(stream, lastEventId, expected))))
   }
   // State and models may be of different moments, and a command id may come again: what `decide` throws counts no earlier than a rejection.
   const outcome = Result.try(() => Decider.decide(decider, state, command, payload, models))
-  if (Result.isFailure(outcome)) return { events: [], withoutEvents: Effect.die(outcome.failure) }
+  if (Result.isFailure(outcome)) return ended(Effect.die(outcome.failure))
   const decision = outcome.success
-  if (Result.isFailure(decision)) return { events: [], withoutEvents: Effect.fail(decision.failure) }
-  return {
-    events: decision.success,
-    withoutEvents: CommandExecution.emptyReceipt(command, stream, version, position, eventId)
-  }
+  if (Result.isFailure(decision)) return ended(Effect.fail(decision.failure))
+  return decision.success.length > 0
+    ? { events: decision.success, end: undefined }
+    : ended(CommandExecution.emptyReceipt(command, stream, version, position, eventId))
 }

@@ -1,305 +1,227 @@
 /**
- * A command on one instance of an aggregate: load, decide, send; after a conflict load what is missing and decide again.
+ * A command on one instance of an aggregate: load the state, decide, append on the condition that it is the current one. A command with decision models
+ * also loads these, and its append has their condition too.
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
-import * as Data from "effect/Data"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import type * as CommandExecution from "../command/CommandExecution.ts"
-import { ConcurrencyConflict, type EventStoreError } from "../core/errors.ts"
+import * as CommandLoop from "../command/CommandLoop.ts"
+import { type ConcurrencyConflict, type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
-import type { StreamId } from "../core/StreamId.ts"
+import type * as DecisionModels from "../decision/DecisionModels.ts"
+import * as ModelCache from "../decision/ModelCache.ts"
+import type * as ModelLoader from "../decision/ModelLoader.ts"
 import type * as Event from "../event/Event.ts"
-import type { EventStoreDriver, StreamLock } from "../eventStore/driver/EventStoreDriver.ts"
-import type { AppendObserver } from "../eventStore/EventAppender.ts"
-import type * as EventStore from "../eventStore/EventStore.ts"
-import type { AggregateDecider } from "./AggregateDefinition.ts"
-import type { AggregateLoader } from "./AggregateLoader.ts"
-import { type CachedState, empty, foldSent } from "./AggregateState.ts"
+import * as EventAppender from "../eventStore/EventAppender.ts"
+import type { CachedState } from "./AggregateState.ts"
+import * as Boundary from "./Boundary.ts"
+import * as InstanceLoader from "./InstanceLoader.ts"
 import * as InstanceQueue from "./InstanceQueue.ts"
+import * as RepeatedCommand from "./RepeatedCommand.ts"
 
-/**
- * What a command was decided to do on a state: append events, or end without any.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Decided<E, Error> {
-  readonly events: ReadonlyArray<E>
-  readonly withoutEvents: Effect.Effect<Receipt, Error | ConcurrencyConflict | EventStoreError>
+/** What to load. */
+interface Reload {
+  readonly state: InstanceLoader.Reload
+  readonly models: ModelLoader.Reload | undefined
+}
+
+type SendError = ConcurrencyConflict | EventStoreError
+
+/** The execution of a command. */
+interface Execution<State, Events extends Event.Any, C extends Command.Any> {
+  readonly instances: InstanceLoader.Instances<State, Events, C>
+  readonly attempt: CommandExecution.Attempt
+  readonly boundary: Boundary.Boundary | undefined
+  readonly isInTransaction: boolean
+}
+
+/** The turns of a command: that among the commands of its instance, and that among those with a tag of its models in common. */
+interface Turn<State> extends CommandLoop.Turn {
+  readonly state: InstanceQueue.Turn<State>
+  readonly passModels: () => void
 }
 
 /**
- * What the commands of an aggregate share.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Instances<State, Events extends Event.Any, C extends Command.Any> {
-  readonly store: EventStore.EventStore["Service"]
-  readonly decider: AggregateDecider<State, Events, C>
-  readonly loader: AggregateLoader<State>
-  readonly queue: InstanceQueue.InstanceQueue<State>
-  /** Whether commands may be decided on a cached state, which their append verifies. */
-  readonly usesCache: boolean
-  /** Whether an instance without a cached state is taken to be new, which its append verifies. */
-  readonly assumesNew: boolean
-}
-
-/** The state on which a command is decided. */
-interface Base<State> {
-  readonly from: CachedState<State>
-  readonly lastErasure: string | undefined
-  /** The append that leads to the state, if its outcome is not known yet. */
-  readonly behind?: InstanceQueue.Sent<State> | undefined
-  /** The lock under which it was read, while it is held. */
-  readonly lock?: StreamLock | undefined
-  /** Whether the state was the current one at some moment since the command arrived. */
-  readonly isCurrent: boolean
-}
-
-/** The state on which a command was decided was not the current one. */
-class Outdated extends Data.TaggedError("Outdated") {}
-
-/** How often a command is decided on a state that may be old, before it is decided under a lock of the stream, or alone on the current state. */
-const maxOptimistic = 2
-
-/**
- * Executes a command of an instance in its turn.
+ * Makes the execution of a command of an instance.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
-  instances: Instances<State, Events, C>,
-  stream: string,
+  instances: InstanceLoader.Instances<State, Events, C>,
   attempt: CommandExecution.Attempt,
-  decide: (state: CachedState<State>) => Decided<Event.Of<Events>, E>
-): Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError> => {
-  let decisions = 0
-  /** The version in the log on which the command was last decided. */
-  let decidedOn = -1
-  type Decision = Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError | Outdated>
-
-  const { lockStream } = instances.store[internals].driver
-
-  const decideInTurn = (turn: InstanceQueue.Turn<State>, lock: EventStoreDriver["lockStream"]): Decision => {
-    const { commandId } = attempt.metadata
-    const earlier = commandId === undefined ? undefined : turn.sentUnder(commandId)
-    if (commandId !== undefined && earlier !== undefined) {
-      // Its own append would be a duplicate, so those behind it would have to be decided again.
-      turn.pass()
-      const isUnknown = Effect.suspend(() => {
-        turn.forget(commandId)
-        return Effect.fail(new Outdated())
-      })
-      return Effect.andThen(earlier, attempt.firstReceiptOr(isUnknown))
-    }
-    const isOptimistic = decisions++ < maxOptimistic
-    const isLocked = lock !== undefined && (!isOptimistic || turn.isContended() || turn.locked() !== undefined)
-    return Effect.flatMap(
-      isLocked
-        ? loadLocked(instances, stream, turn, () => lock(stream as StreamId))
-        : load(instances, stream, turn, isOptimistic ? decidedOn : Infinity),
-      (base) => decideOn(turn, base)
-    )
-  }
-
-  const decideOn = (turn: InstanceQueue.Turn<State>, base: Base<State>): Decision => {
-    const { behind, from, isCurrent } = base
-    // A version that a broken chain would have led to says nothing about the state of another one.
-    if (behind === undefined) decidedOn = from.version
-    const { events, withoutEvents } = decide(from)
-    if (events.length > 0) return send(instances, stream, attempt, turn, base, events)
-    if (isCurrent) {
-      turn.pass()
-      return attempt.firstReceiptOr(withoutEvents)
-    }
-    if (behind === undefined) {
-      const read = from.version === 0 ? undefined : from
-      return Effect.flatMap(loadCurrent(instances, stream, turn, read), (current) => decideOn(turn, current))
-    }
-    turn.pass()
-    // When its append has been written, the state was the current one.
-    return Effect.flatMap(
-      Effect.zip(Deferred.await(behind.outcome), instances.loader.cached(stream)),
-      ([state]): Decision => {
-        // A subject may have been erased meanwhile. And a `decide` that looks at more than the state, such as a clock, may have events now.
-        const isUsable = state !== undefined && behind.lastErasure === instances.loader.checkedErasure()
-        const decided = isUsable ? decide(state) : undefined
-        return decided === undefined || decided.events.length > 0
-          ? Effect.fail(new Outdated())
-          : attempt.firstReceiptOr(decided.withoutEvents)
-      }
-    )
-  }
-
-  const { queue, store } = instances
-  const once = Effect.contextWith((caller: Context.Context<never>) =>
-    store[internals].driver.inTransaction(caller)
-      ? decideInTurn(InstanceQueue.outside(), undefined)
-      : queue.inTurn(stream, (turn) => decideInTurn(turn, lockStream))
-  )
-  const untilCurrent: Effect.Effect<Receipt, E | ConcurrencyConflict | EventStoreError> = Effect.catchIf(
-    once,
-    (error) => error instanceof Outdated,
-    () => untilCurrent
-  )
-  return untilCurrent
+  boundary: Boundary.Boundary | undefined,
+  decide: (
+    state: CachedState<State>,
+    models: DecisionModels.AnyStates | undefined
+  ) => CommandLoop.Decided<Event.Of<Events>, E | SendError>
+): Effect.Effect<Receipt, E | SendError> => {
+  const isInTransaction = instances.store[internals].driver.inTransaction(attempt.caller)
+  const execution = { instances, attempt, boundary, isInTransaction }
+  return CommandLoop.make<Turn<State>, Boundary.Base<State>, Event.Of<Events>, E | SendError, Reload>({
+    inTurn: (effect) => inTurn(execution, effect),
+    load: (turn, reload) => load(execution, turn, reload),
+    decide: (base) => decideOn(attempt, base, decide),
+    sync: (turn, base, events) => sync(execution, turn, base, events),
+    verify: (turn, base) => verify(execution, turn, base),
+    reload: ({ models, ...base }) => ({
+      state: reloadOf(base),
+      models: models && { ...models.reload, decisions: models.reload.decisions + 1 }
+    })
+  }, { state: InstanceLoader.first, models: boundary?.models.first })
 }
 
-/** Returns the state to decide on: that of the last append, the cached one, or the current one. */
-const load = <State, Events extends Event.Any, C extends Command.Any>(
-  instances: Instances<State, Events, C>,
-  stream: string,
-  turn: InstanceQueue.Turn<State>,
-  /** A state of this version or below is too old. */
-  outdated: number
-): Effect.Effect<Base<State>, EventStoreError> =>
-  Effect.flatMap(instances.loader.cached(stream), (cached) => {
-    const { assumesNew, decider, loader, usesCache } = instances
-    const lastErasure = loader.checkedErasure()
-    const last = turn.last()
-    if (last !== undefined) {
-      return usesCache && last.state.version > outdated && last.lastErasure === lastErasure
-        ? Effect.succeed({ from: last.state, lastErasure, behind: last, isCurrent: false })
-        : Deferred.await(last.outcome).pipe(
-          Effect.andThen(loader.cached(stream)),
-          Effect.flatMap((cached) => loadCurrent(instances, stream, turn, cached))
-        )
-    }
-    const known = cached ?? (assumesNew ? empty(decider) : undefined)
-    return usesCache && known !== undefined && known.version > outdated && !turn.isStale()
-      ? Effect.succeed({ from: known, lastErasure, isCurrent: cached !== undefined && turn.isVerified(known.version) })
-      : loadCurrent(instances, stream, turn, cached)
-  })
-
-/** Returns the state to decide on under the lock of the stream: that of the last append under it, or the one that was read under it. */
-const loadLocked = <State, Events extends Event.Any, C extends Command.Any>(
-  instances: Instances<State, Events, C>,
-  stream: string,
-  turn: InstanceQueue.Turn<State>,
-  lockStream: () => StreamLock
-): Effect.Effect<Base<State>, EventStoreError> =>
-  Effect.flatMap(instances.loader.cached(stream), (cached) => {
-    const lastErasure = instances.loader.checkedErasure()
-    const [last, locked] = [turn.last(), turn.locked()]
-    const again = Effect.suspend(() => loadLocked(instances, stream, turn, lockStream))
-    if (locked === undefined) {
-      if (last !== undefined) return Effect.andThen(Deferred.await(last.outcome), again)
-      return readLocked(instances, stream, turn, turn.lock(lockStream()), cached)
-    }
-    const { hasSent, lock, read } = locked
-    const isUsable = (of: string | undefined) => instances.usesCache && of === lastErasure
-    if (lock.isOpen()) {
-      if (last !== undefined && isUsable(last.lastErasure)) {
-        return Effect.succeed({ from: last.state, lastErasure, behind: last, isCurrent: false, lock })
-      }
-      if (!hasSent) {
-        return read !== undefined && isUsable(read.lastErasure)
-          ? Effect.succeed({ from: read.state, lastErasure, isCurrent: true, lock })
-          : readLocked(instances, stream, turn, locked, cached)
-      }
-    }
-    turn.unlock()
-    return Effect.andThen(lock.released, again)
-  })
-
-const readLocked = <State, Events extends Event.Any, C extends Command.Any>(
-  instances: Instances<State, Events, C>,
-  stream: string,
-  turn: InstanceQueue.Turn<State>,
-  locked: InstanceQueue.Locked<State>,
-  cached: CachedState<State> | undefined
-): Effect.Effect<Base<State>, EventStoreError> =>
-  Effect.map(
-    Effect.andThen(locked.lock.held, loadCurrent(instances, stream, turn, cached)),
-    (base) => {
-      turn.foundEvents(cached === undefined || base.from.version > cached.version)
-      locked.read = { state: base.from, lastErasure: base.lastErasure }
-      return { ...base, lock: locked.lock }
-    }
+const inTurn = <State, Events extends Event.Any, C extends Command.Any, E>(
+  { attempt, boundary, instances, isInTransaction }: Execution<State, Events, C>,
+  effect: (turn: Turn<State>) => Effect.Effect<CommandLoop.Synced<Reload, E>, E>
+): Effect.Effect<CommandLoop.Synced<Reload, E | EventStoreError>, E | EventStoreError> => {
+  if (isInTransaction) return effect(turnOf(InstanceQueue.outside<State>(), () => {}))
+  const inBoth = (state: InstanceQueue.Turn<State>) =>
+    boundary === undefined
+      ? effect(turnOf(state, () => {}))
+      : boundary.inTurn((pass) => effect(turnOf(state, pass)))
+  return instances.queue.inTurn(
+    attempt.stream,
+    attempt.isNewId() ? inBoth : (state) => RepeatedCommand.answered(attempt, state, () => inBoth(state))
   )
+}
 
-const loadCurrent = <State, Events extends Event.Any, C extends Command.Any>(
-  { loader }: Instances<State, Events, C>,
-  stream: string,
-  turn: InstanceQueue.Turn<State>,
-  cached: CachedState<State> | undefined
-): Effect.Effect<Base<State>, EventStoreError> =>
-  Effect.suspend(() => {
-    const readEnded = turn.readBegins()
-    // If a subject is erased during the read, the state after the append is not cached.
-    const lastErasure = loader.checkedErasure()
-    return Effect.map(loader.current(stream, cached), (from) => {
-      readEnded(from.version)
-      return { from, lastErasure, isCurrent: true }
-    })
-  })
+const turnOf = <State>(state: InstanceQueue.Turn<State>, passModels: () => void): Turn<State> => ({
+  state,
+  passModels,
+  hasPassed: state.hasPassed,
+  pass: () => {
+    state.pass()
+    passModels()
+  }
+})
 
-/** Appends the events to the state on which they were decided. The next command is decided when the append has its place in the queue. */
-const send = <State, Events extends Event.Any, C extends Command.Any>(
-  { decider, loader, store }: Instances<State, Events, C>,
-  stream: string,
-  { content, metadata }: CommandExecution.Attempt,
-  turn: InstanceQueue.Turn<State>,
-  { behind, from, isCurrent, lastErasure, lock }: Base<State>,
+const load = <State, Events extends Event.Any, C extends Command.Any>(
+  { attempt, boundary, instances, isInTransaction }: Execution<State, Events, C>,
+  { state }: Turn<State>,
+  reload: Reload
+): Effect.Effect<Boundary.Base<State>, EventStoreError> => {
+  const lock = isInTransaction ? undefined : instances.store[internals].driver.lockStream
+  const loadState = InstanceLoader.load(instances, attempt.stream, state, lock, reload.state)
+  return boundary === undefined || reload.models === undefined
+    ? Effect.map(loadState, (state) => ({ state, models: undefined, isCurrent: state.isCurrent, reload: reload.state }))
+    : Boundary.load(boundary.models.load(reload.models), loadState, reload.state)
+}
+
+const reloadOf = <State>(
+  { reload, state: { behind, from } }: Pick<Boundary.Base<State>, "reload" | "state">
+): InstanceLoader.Reload => ({
+  // A version that a broken chain would have led to says nothing about the state of another one.
+  outdated: behind === undefined ? from.version : reload.outdated,
+  decisions: reload.decisions + 1
+})
+
+const decideOn = <State, E, Failure>(
+  { firstReceiptOr }: CommandExecution.Attempt,
+  { models, state: { from } }: Boundary.Base<State>,
+  decide: (
+    state: CachedState<State>,
+    models: DecisionModels.AnyStates | undefined
+  ) => CommandLoop.Decided<E, Failure | EventStoreError>
+): CommandLoop.Decided<E, Failure | EventStoreError> => {
+  const states = models?.states
+  if (states !== undefined && Result.isFailure(states)) {
+    return { events: [], end: firstReceiptOr(Effect.die(states.failure)) }
+  }
+  const { end, events } = decide(from, states?.success)
+  if (end === undefined) return { events, end }
+  return { events, end: firstReceiptOr(models === undefined ? end : Boundary.resting(end, models.last)) }
+}
+
+/** Before a command ends without events: its state, and its models, have to be the current ones. */
+const verify = <State, Events extends Event.Any, C extends Command.Any>(
+  { attempt: { stream }, boundary, instances }: Execution<State, Events, C>,
+  turn: Turn<State>,
+  base: Boundary.Base<State>
+): Effect.Effect<Boundary.Base<State> | undefined, SendError> => {
+  const { models, state: { behind, from } } = base
+  if (boundary !== undefined && models !== undefined) {
+    return Boundary.verify(instances, stream, turn.state, base, boundary.models.current(models))
+  }
+  const of = (state: InstanceLoader.LoadedState<State> | undefined) => state && { ...base, state, isCurrent: true }
+  if (behind === undefined) {
+    const read = from.version === 0 ? undefined : from
+    return Effect.map(InstanceLoader.loadCurrent(instances, stream, turn.state, read), of)
+  }
+  turn.pass()
+  return Effect.map(InstanceLoader.settle(instances, stream, behind), of)
+}
+
+const sync = <State, Events extends Event.Any, C extends Command.Any>(
+  execution: Execution<State, Events, C>,
+  turn: Turn<State>,
+  base: Boundary.Base<State>,
   batch: ReadonlyArray<Event.Of<Events>>
-): Effect.Effect<Receipt, ConcurrencyConflict | EventStoreError | Outdated> => {
+): Effect.Effect<CommandLoop.Synced<Reload, SendError>, SendError> => {
+  const { attempt: { content, metadata, stream }, instances: { decider, loader, store }, instances } = execution
   const made = content()
   if (Result.isFailure(made)) return Effect.fail(made.failure)
-  let sent: InstanceQueue.Sent<State> | undefined
-  const observer: AppendObserver = {
-    onSend: (request) => {
-      const locked = turn.locked()
-      if (locked !== undefined) locked.hasSent = true
-      const state = foldSent(decider, from, request.events)
-      if (state !== undefined) sent = turn.sent(state, lastErasure, behind, metadata.commandId)
-    },
-    onQueued: () => {
-      // Without its state the next command has to wait for the outcome.
-      if (sent !== undefined) turn.pass()
-      else turn.unlock()
-    },
-    lock
-  }
+  const { models, state: { from, lastErasure, lock } } = base
   const { eventId, version } = from
   const lastEventId = version === 0 ? undefined : eventId
   const options = { expected: version, lastEventId, metadata, content: made.success }
-  const append = store[internals].appendObserved(decider.aggregate.events, stream, batch, options, observer)
-  let state: CachedState<State> | undefined
-  const observed = Effect.onExit(append, (exit) => {
-    // Without events the command id was appended before.
-    if (Exit.isSuccess(exit) && exit.value.written !== undefined && sent !== undefined) {
-      state = { ...sent.state, position: exit.value.receipt.position }
-    }
-    if (sent !== undefined) turn.ended(sent, state, isConflict(exit))
-    return Effect.void
-  })
-  return Effect.matchEffect(observed, {
-    onSuccess: ({ receipt, written }) =>
-      written === undefined
-        ? Effect.succeed(receipt)
-        : Effect.as(loader.appended(stream, from, state, lastErasure), receipt),
-    onFailure: (error): Effect.Effect<never, ConcurrencyConflict | EventStoreError | Outdated> => {
-      const failed = Effect.fail(isCurrent || !isOfOldState(error) ? error : new Outdated())
-      const isShorter = behind === undefined && error instanceof ConcurrencyConflict && error.actual < from.version
-      // The stream has become shorter, because an older backup was restored.
-      return isShorter ? Effect.andThen(loader.drop, failed) : failed
-    }
+  const tracker = InstanceLoader.track(instances, turn.state, base.state, metadata.commandId)
+  const others = models === undefined ? taggedTracker(execution) : models.track()
+  const { events } = decider.aggregate
+  const condition = models?.condition()
+  const append = CommandLoop.tracked(
+    (observer) =>
+      EventAppender.append(store[internals].appending, { events, stream, batch, options, condition, observer }),
+    others === undefined ? [tracker] : [tracker, others],
+    () => {
+      // Others wait for its models until it has ended, so it must not wait for the lock to be released.
+      if (models?.isAlone === true) turn.state.unlock()
+      else turn.passModels()
+      tracker.queued()
+    },
+    lock
+  )
+  return Effect.matchEffect(append, {
+    onSuccess: ({ receipt, written }) => {
+      const synced = CommandLoop.written(receipt)
+      return written === undefined
+        ? Effect.succeed(synced)
+        : Effect.as(loader.appended(stream, from, tracker.state(), lastErasure), synced)
+    },
+    onFailure: (error) => conflictOf(execution, base, error)
   })
 }
 
-const isConflict = (exit: Exit.Exit<unknown, ConcurrencyConflict | EventStoreError>): boolean =>
-  Option.exists(Exit.findErrorOption(exit), isOfOldState)
+/** Follows the events of a command without models for the models of others. */
+const taggedTracker = <State, Events extends Event.Any, C extends Command.Any>(
+  { instances, isInTransaction }: Execution<State, Events, C>
+): CommandLoop.Tracker | undefined => {
+  const cache = isInTransaction ? undefined : ModelCache.existing(instances.store[internals].driver)
+  return cache && ModelCache.trackerOfTagged(cache)
+}
 
-/** Returns whether an append may have failed because it was decided on an old state; of a log that was set back, the last event is missing. */
-const isOfOldState = (error: ConcurrencyConflict | EventStoreError): boolean =>
-  error instanceof ConcurrencyConflict || error.reason._tag === "StreamClosed" || error.reason._tag === "LogDiverged"
+const conflictOf = <State, Events extends Event.Any, C extends Command.Any>(
+  { boundary, instances: { loader } }: Execution<State, Events, C>,
+  base: Boundary.Base<State>,
+  error: EventAppender.AppendError
+): Effect.Effect<CommandLoop.Synced<Reload, SendError>, SendError> => {
+  const { models, state: { behind, from, isCurrent } } = base
+  const ofModels = models && boundary?.models.afterError(models, error)
+  if (error._tag === "AppendConditionFailed") {
+    const failure = storeError(error)
+    return Effect.succeed(
+      CommandLoop.conflict({ state: base.reload, models: ofModels }, models?.isAlone === true ? failure : undefined)
+    )
+  }
+  if (!InstanceLoader.isOfOldState(error)) return Effect.fail(error)
+  // Of a log that was set back, the models may be old too.
+  const wasCurrent = isCurrent && (error._tag === "ConcurrencyConflict" || models?.isAlone !== false)
+  const synced = CommandLoop.conflict({ state: reloadOf(base), models: ofModels }, wasCurrent ? error : undefined)
+  const isShorter = behind === undefined && error._tag === "ConcurrencyConflict" && error.actual < from.version
+  // The stream has become shorter, because an older backup was restored.
+  return isShorter ? Effect.as(loader.drop, synced) : Effect.succeed(synced)
+}

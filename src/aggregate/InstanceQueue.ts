@@ -15,6 +15,7 @@
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import type * as CommandLoop from "../command/CommandLoop.ts"
 import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import * as LockWait from "../core/lockWait.ts"
 import type { Version } from "../core/Version.ts"
@@ -65,7 +66,7 @@ export interface Locked<State> {
  * @since 0.1.0
  * @category models
  */
-export interface Turn<State> {
+export interface Turn<State> extends CommandLoop.Turn {
   /** Returns the last append that was sent, if it has not ended. */
   readonly last: () => Sent<State> | undefined
   /** Returns whether the cached state is known to be old, because an append on it had a conflict. */
@@ -85,8 +86,8 @@ export interface Turn<State> {
     behind: Sent<State> | undefined,
     commandId: string | undefined
   ) => Sent<State>
-  /** Takes the outcome of an append for the commands behind it. Without a state, it says whether events of others were in its way. */
-  readonly ended: (sent: Sent<State>, state: CachedState<State> | undefined, isConflict: boolean) => void
+  /** Takes the outcome of an append for the commands behind it: the state, or the events of others that were in its way, if that was the reason. */
+  readonly ended: (sent: Sent<State>, state: CachedState<State> | undefined, obstacle: Obstacle | undefined) => void
   /** Returns whether appends of other processes were in the way of those of the instance again and again. */
   readonly isContended: () => boolean
   /** Takes whether a read under the lock has found events of others. */
@@ -97,9 +98,15 @@ export interface Turn<State> {
   readonly lock: (lock: StreamLock) => Locked<State>
   /** Releases the lock. */
   readonly unlock: () => void
-  /** Lets the next command be decided. */
-  readonly pass: () => void
 }
+
+/**
+ * Where events of others were in the way of an append: in its stream, or among the matches of its models.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Obstacle = "stream" | "models"
 
 /**
  * Returns a turn for a command that does not take part in a queue.
@@ -314,24 +321,9 @@ const turnOf = <State>(
         if (commandId !== undefined) instance.sent.set(commandId, Deferred.await(sent.outcome))
         return sent
       },
-      ended: (sent, state, isConflict) => {
-        if (state !== undefined) {
-          verify(sent.arrivals, state.version)
-        } else if (!sent.chain.isBroken) {
-          sent.chain.isBroken = true
-          if (instance.last?.chain === sent.chain) instance.last = undefined
-          if (instance.last === undefined) instance.isStale = true
-          if (isConflict && ++instance.conflicts >= maxConflicts) instance.contention = calmLocks
-        }
-        if (instance.last === sent) {
-          instance.last = undefined
-          instance.conflicts = 0
-        }
-        if (sent.commandId !== undefined) {
-          instance.sent.delete(sent.commandId)
-          if (state !== undefined) remember(instance.written, sent.commandId)
-        }
-        Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
+      ended: (sent, state, obstacle) => {
+        if (state !== undefined) verify(sent.arrivals, state.version)
+        end(instance, sent, state, obstacle)
       },
       isContended: () => instance.contention > 0,
       foundEvents: (found) => {
@@ -340,9 +332,34 @@ const turnOf = <State>(
       locked: () => instance.locked,
       lock: (lock) => instance.locked = { lock, read: undefined, hasSent: false },
       unlock: () => unlock(instance),
-      pass
+      pass,
+      hasPassed: () => hasPassed
     }
   }
+}
+
+/** Takes the outcome of an append. */
+const end = <State>(
+  instance: Instance<State>,
+  sent: Sent<State>,
+  state: CachedState<State> | undefined,
+  obstacle: Obstacle | undefined
+): void => {
+  if (state === undefined && !sent.chain.isBroken) {
+    sent.chain.isBroken = true
+    if (instance.last?.chain === sent.chain) instance.last = undefined
+    if (instance.last === undefined && obstacle !== "models") instance.isStale = true
+    if (obstacle === "stream" && ++instance.conflicts >= maxConflicts) instance.contention = calmLocks
+  }
+  if (instance.last === sent) {
+    instance.last = undefined
+    instance.conflicts = 0
+  }
+  if (sent.commandId !== undefined) {
+    instance.sent.delete(sent.commandId)
+    if (state !== undefined) remember(instance.written, sent.commandId)
+  }
+  Deferred.doneUnsafe(sent.outcome, Effect.succeed(state))
 }
 
 const remember = (written: Set<string>, commandId: string): void => {

@@ -48,10 +48,14 @@ export interface RunOptions {
 export interface Attempt {
   /** The stream that the events go to. */
   readonly stream: string
+  /** The context of the caller. */
+  readonly caller: Context.Context<never>
   /** The version that the caller expects the stream to have. */
   readonly expected: Version.Expected | undefined
   /** The id that the stream's last event must have. */
   readonly lastEventId: string | undefined
+  /** Whether the command id cannot have been appended before: the caller gave none, and the outcome of no attempt is unknown. */
+  readonly isNewId: () => boolean
   /** The metadata of the events. */
   readonly metadata: Metadata
   /** Returns what the command id stands for. */
@@ -138,9 +142,11 @@ const attemptOf = (
   const content = contentOf(rpc, payload, events)
   const attempt: Attempt = {
     stream,
+    caller,
     content,
     expected: context.expected,
     lastEventId: context.lastEventId,
+    isNewId: () => isNewId,
     metadata: metadataOf(context, command, commandId, caller),
     failWithoutRetry: (error) => {
       mayRetry = false

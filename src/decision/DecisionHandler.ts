@@ -4,7 +4,6 @@
  *
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
@@ -12,6 +11,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
+import type * as CommandLoop from "../command/CommandLoop.ts"
 import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import { ConcurrencyConflict, type EventStoreError, invalidRequest, LogDiverged, storeError } from "../core/errors.ts"
@@ -25,9 +25,9 @@ import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as DecisionCommand from "./DecisionCommand.ts"
 import type * as Decision from "./DecisionDefinition.ts"
-import * as DecisionModels from "./DecisionModels.ts"
 import * as DecisionTurns from "./DecisionTurns.ts"
 import * as ModelCache from "./ModelCache.ts"
+import * as ModelLoader from "./ModelLoader.ts"
 
 /**
  * How a layer handles the command of a decision.
@@ -123,7 +123,7 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
   payload: Command.Payload<C>,
   attempt: CommandExecution.Attempt
 ): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> => {
-  const { decision, maxWaiting, store } = handling
+  const { cache, decision, load, maxWaiting, store } = handling
   const { command, stream } = decision
   const expected = attempt.expected ?? decision.expected
   if (stream === undefined && (expected !== undefined || attempt.lastEventId !== undefined)) {
@@ -133,39 +133,29 @@ const handle = <C extends Command.Any, Events extends Event.Any>(
     )
   }
   const models = decision.models(payload)
-  const decide = decideOn(handling, payload, attempt, expected)
-  const read = readAndDecide(handling, models, decide, attempt, expected)
   const { driver } = store[internals]
   const items = Object.values(models).map(({ query }) => query)
-  if (items.length === 0) return read
-  const turns = DecisionTurns.ofStore(driver)
-  const options = { command: command._tag, maxWaiting }
-  // A subject may be erased at any time, so no personal data is cached.
-  const inTurn = EventPersonalData.modelsHavePersonalData(models)
-    ? turns.inTurn(items, options, () => read)
-    : decideOnCached(
-      handling,
-      models,
-      decide,
-      attempt,
-      expected,
-      (effect) =>
-        turns.inTurn(
+  const takesTurn = items.length > 0 && !driver.inTransaction(attempt.caller)
+  const isCached = takesTurn && !EventPersonalData.modelsHavePersonalData(models)
+  return DecisionCommand.make<Events, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError>({
+    store,
+    events: decision.events,
+    attempt,
+    expected,
+    models: isCached ? ModelLoader.cached(store, cache, models, load) : ModelLoader.reading(store, models),
+    decide: decideOn(handling, payload, attempt, expected),
+    inTurn: (effect) =>
+      takesTurn
+        ? DecisionTurns.ofStore(driver).inTurn(
           items,
-          options,
-          (pass) => Effect.andThen(DecisionModels.rejectUntagged(driver, models), Effect.suspend(() => effect(pass)))
+          { command: command._tag, maxWaiting, layer: "Decision.layer" },
+          effect
         )
-    )
-  return Effect.contextWith((caller: Context.Context<never>) => driver.inTransaction(caller) ? read : inTurn)
+        : effect(() => {})
+  })
 }
 
 type Failure<C extends Command.Any> = Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError
-
-type Outcome<C extends Command.Any, Events extends Event.Any> = DecisionCommand.Decided<
-  Receipt,
-  Event.Of<Events>,
-  Failure<C>
->
 
 /** Returns the function that decides on states. */
 const decideOn = <C extends Command.Any, Events extends Event.Any>(
@@ -175,7 +165,7 @@ const decideOn = <C extends Command.Any, Events extends Event.Any>(
   expected: Version.Expected | undefined
 ) => {
   /** Fails when the stream is not at the expected version, and returns the receipt of no events. */
-  const withoutEvents = Effect.fnUntraced(function*(lastMatch: LogPosition.LogPosition) {
+  const emptyReceipt = Effect.fnUntraced(function*(lastMatch: LogPosition.LogPosition) {
     const command = decision.command._tag
     if (decision.stream === undefined) {
       const { eventId, position } = lastMatch
@@ -201,81 +191,24 @@ const decideOn = <C extends Command.Any, Events extends Event.Any>(
     return yield* CommandExecution.emptyReceipt(command, stream, version, position, eventId)
   })
 
-  return (states: DecisionModels.AnyStates): Outcome<C, Events> => {
-    const attempted = Result.try(() => decision.decide(states, payload))
-    // The first receipt of a command id that comes again does not depend on what `decide` throws now.
-    if (Result.isFailure(attempted)) return { _tag: "End", end: () => firstReceiptOr(Effect.die(attempted.failure)) }
+  return (
+    { last, states }: ModelLoader.LoadedModels
+  ): CommandLoop.Decided<Event.Of<Events>, Failure<C>> => {
+    const ended = (end: Effect.Effect<Receipt, Failure<C>>) => ({ events: [], end: firstReceiptOr(end) })
+    // The first receipt of a command id that comes again does not depend on what a function throws now.
+    if (Result.isFailure(states)) return ended(Effect.die(states.failure))
+    const attempted = Result.try(() => decision.decide(states.success, payload))
+    if (Result.isFailure(attempted)) return ended(Effect.die(attempted.failure))
     const decided = attempted.success
     const outcome = Result.isResult(decided) ? decided : Result.succeed(decided)
     if (Result.isFailure(outcome)) {
       const rejected = Effect.fail(outcome.failure)
-      return {
-        _tag: "End",
-        end: (last) =>
-          firstReceiptOr(
-            expected === undefined && lastEventId === undefined
-              ? rejected
-              : Effect.andThen(withoutEvents(last), rejected)
-          )
-      }
+      return ended(
+        expected === undefined && lastEventId === undefined ? rejected : Effect.andThen(emptyReceipt(last), rejected)
+      )
     }
     return outcome.success.length > 0
-      ? { _tag: "Append", events: outcome.success }
-      : { _tag: "End", end: (last) => firstReceiptOr(withoutEvents(last)) }
+      ? { events: outcome.success, end: undefined }
+      : ended(emptyReceipt(last))
   }
-}
-
-/** Decides on cached matches, and on those of appends in flight. */
-const decideOnCached = <C extends Command.Any, Events extends Event.Any>(
-  { cache, decision, load, store }: Handling<C, Events>,
-  models: Decision.Models,
-  decide: (states: DecisionModels.AnyStates) => Outcome<C, Events>,
-  { content, failWithoutRetry, lastEventId, metadata, stream }: CommandExecution.Attempt,
-  expected: Version.Expected | undefined,
-  inTurn: DecisionCommand.Parts<Receipt, Event.Of<Events>, Failure<C>>["inTurn"]
-): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> =>
-  DecisionCommand.make<Receipt, Event.Of<Events>, Failure<C>>({
-    store,
-    cache,
-    models,
-    load,
-    decide,
-    append: (condition, batch, observer) =>
-      Effect.flatMap(Effect.fromResult(content()), (content) =>
-        store[internals].appendIfObserved(
-          condition,
-          decision.events,
-          stream,
-          batch,
-          { expected, lastEventId, metadata, content },
-          observer
-        )),
-    receiptOf: ({ receipt }) => receipt,
-    conflict: failWithoutRetry,
-    inTurn
-  })
-
-/** Reads the models, decides, and appends. */
-const readAndDecide = <C extends Command.Any, Events extends Event.Any>(
-  { decision, store }: Handling<C, Events>,
-  models: Decision.Models,
-  decide: (states: DecisionModels.AnyStates) => Outcome<C, Events>,
-  { content, failWithoutRetry, lastEventId, metadata, stream }: CommandExecution.Attempt,
-  expected: Version.Expected | undefined
-): Effect.Effect<Receipt, Command.DeclaredError<C> | ConcurrencyConflict | EventStoreError> => {
-  const reader = DecisionModels.reader(store, models)
-  return Effect.gen(function*() {
-    const { condition, last, states } = yield* reader.read
-    const decided = decide(states)
-    if (decided._tag === "End") return yield* decided.end(last)
-    const options = { expected, lastEventId, metadata, content: yield* Effect.fromResult(content()) }
-    const appending = condition === undefined
-      ? store.append(decision.events, stream, decided.events, options)
-      : store.appendIf(condition, decision.events, stream, decided.events, options)
-    return yield* appending.pipe(
-      Effect.tapError((error) => Effect.sync(() => reader.appendFailed(error))),
-      Effect.catchTag("AppendConditionFailed", (conflict) => Effect.fail(storeError(conflict))),
-      Effect.catchTag("ConcurrencyConflict", failWithoutRetry)
-    )
-  })
 }

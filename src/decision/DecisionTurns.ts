@@ -45,6 +45,8 @@ export interface DecisionTurns {
 export interface TurnOptions {
   readonly command: string
   readonly maxWaiting: number
+  /** The layer that has the option `maxWaiting`. */
+  readonly layer: string
 }
 
 /** The decisions with one key. */
@@ -122,10 +124,10 @@ export const make = (): DecisionTurns => {
 
   return {
     size: () => lines.size,
-    inTurn: (items, { command, maxWaiting }, effect) =>
+    inTurn: (items, options, effect) =>
       Effect.uninterruptibleMask((restore) => {
-        const turn = enter(keysOf(items), maxWaiting)
-        if ("turns" in turn) return Effect.fail(tooMany(command, turn.name, maxWaiting))
+        const turn = enter(keysOf(items), options.maxWaiting)
+        if ("turns" in turn) return Effect.fail(tooMany(options, turn.name))
         let hasPassed = false
         const passOnce = () => {
           if (hasPassed) return
@@ -141,7 +143,7 @@ export const make = (): DecisionTurns => {
           turn.isGiven = true
           return Effect.ensuring(restore(run), left)
         }
-        return Effect.ensuring(restore(Effect.andThen(awaitTurn(command, turn), run)), left)
+        return Effect.ensuring(restore(Effect.andThen(awaitTurn(options.command, turn), run)), left)
       })
   }
 }
@@ -213,12 +215,12 @@ export const ofStore = (driver: EventStoreDriver): DecisionTurns => {
   return turns
 }
 
-const tooMany = (command: string, key: string, maxWaiting: number): EventStoreError =>
+const tooMany = ({ command, layer, maxWaiting }: TurnOptions, key: string): EventStoreError =>
   LockWait.ofKey(storeError(
     new StoreUnavailable({
       message:
         `${maxWaiting} decisions on ${key} wait or are in flight in this process, which is the maximum (maxWaiting); "${command}" was not `
-        + "decided. Send it again later, or raise maxWaiting of Decision.layer",
+        + `decided. Send it again later, or raise maxWaiting of ${layer}`,
       cause: undefined
     })
   ))

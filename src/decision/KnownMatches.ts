@@ -163,3 +163,22 @@ export const afterRead = (
     last: last === undefined ? known.last : { position: last.position, eventId: last.id }
   }
 }
+
+/**
+ * Returns what is known after a match that this process has written, if it comes after all known ones.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const afterWritten = (known: KnownMatches, match: PlacedMatch): KnownMatches | undefined => {
+  const { id, position } = match
+  if (position <= known.after || position <= (known.seen.at(-1) ?? known.after)) return undefined
+  const last: LogPosition = { position, eventId: id }
+  return {
+    matches: known.matches.with([match]),
+    after: known.after,
+    seen: [...known.seen, position],
+    basis: [...known.basis, last],
+    last
+  }
+}

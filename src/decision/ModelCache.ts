@@ -14,11 +14,12 @@
  */
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
-import type * as Deferred from "effect/Deferred"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import type * as CommandLoop from "../command/CommandLoop.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import type { UndecodableEvent } from "../core/errors.ts"
-import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import * as StreamId from "../core/StreamId.ts"
 import * as Version from "../core/Version.ts"
@@ -29,7 +30,7 @@ import type { QueryItem } from "../event/EventQuery.ts"
 import { type EncodedEvent, type NewEvent, toEncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type { Model } from "./DecisionDefinition.ts"
-import { type KnownMatches, type Match, type MatchList, nothing } from "./KnownMatches.ts"
+import { afterWritten, type KnownMatches, type Match, type MatchList, nothing } from "./KnownMatches.ts"
 import * as ModelParts from "./ModelParts.ts"
 
 /**
@@ -112,6 +113,9 @@ export class ModelCache {
   readonly #cached = new Map<string, Cached>()
   readonly #byTag = new Map<string, Set<string>>()
   readonly #sent = new Set<Sent>()
+  /** The appends in flight by the tags of their events, in the order in which they were sent. */
+  readonly #sentByTag = new Map<string, Set<Sent>>()
+  readonly #recordings = new Set<Array<EncodedEvent>>()
   #events = 0
   #now = 0
   constructor(limits: ModelCacheLimits) {
@@ -164,7 +168,12 @@ export class ModelCache {
     this.#events = 0
   }
   size(): { readonly queries: number; readonly events: number; readonly sent: number; readonly tags: number } {
-    return { queries: this.#cached.size, events: this.#events, sent: this.#sent.size, tags: this.#byTag.size }
+    return {
+      queries: this.#cached.size,
+      events: this.#events,
+      sent: this.#sent.size,
+      tags: this.#byTag.size + this.#sentByTag.size
+    }
   }
   #remove(key: string): void {
     const cached = this.#cached.get(key)
@@ -180,20 +189,45 @@ export class ModelCache {
 
   sent(sent: Sent): void {
     this.#sent.add(sent)
+    for (const { tags = [] } of sent.events) {
+      for (const tag of tags) {
+        const ofTag = this.#sentByTag.get(tag)
+        if (ofTag === undefined) this.#sentByTag.set(tag, new Set([sent]))
+        else ofTag.add(sent)
+      }
+    }
   }
   ended(sent: Sent): void {
     this.#sent.delete(sent)
+    for (const { tags = [] } of sent.events) {
+      for (const tag of tags) {
+        const ofTag = this.#sentByTag.get(tag)
+        ofTag?.delete(sent)
+        if (ofTag?.size === 0) this.#sentByTag.delete(tag)
+      }
+    }
   }
   /** Returns the appends in flight with a match of a model that is not among those given, in the order in which they were sent. */
   inFlight({ query }: Model<unknown>, matches: MatchList): ReadonlyArray<Sent> {
     const found: Array<Sent> = []
-    for (const sent of this.#sent) {
+    const tag = query.tags?.[0]
+    for (const sent of tag === undefined ? this.#sent : this.#sentByTag.get(tag) ?? noneSent) {
       if (sent.events.some((event) => isMatch(query, event) && !matches.has(event.id))) found.push(sent)
     }
     return found
   }
+  /** Records the events that this process writes, for a read that may not see them. Returns them, in their order, when it has ended. */
+  record(): () => ReadonlyArray<EncodedEvent> {
+    const recording: Array<EncodedEvent> = []
+    this.#recordings.add(recording)
+    return () => {
+      this.#recordings.delete(recording)
+      return recording.toSorted((a, b) => a.position < b.position ? -1 : 1)
+    }
+  }
   /** Adds the events of an append that was written to the matches of models other than those with these keys. */
   written(events: ReadonlyArray<EncodedEvent>, except: ReadonlySet<string>): void {
+    for (const recording of this.#recordings) recording.push(...events)
     for (const event of events) {
       for (const key of new Set(event.tags.flatMap((tag) => Array.from(this.#byTag.get(tag) ?? [])))) {
         if (except.has(key)) continue
@@ -206,16 +240,12 @@ export class ModelCache {
     const { known } = cached
     if (known.matches.has(event.id)) return
     const match = matchOf(cached.events, cached.item, event)
-    const isNext = event.position > (known.seen.at(-1) ?? known.after)
-    if (Result.isFailure(match) || !isNext || known.seen.length >= maxSeen) return this.#remove(key)
+    const next = Result.isFailure(match) || known.seen.length >= maxSeen
+      ? undefined
+      : afterWritten(known, { ...match.success, position: event.position })
+    if (next === undefined) return this.#remove(key)
     this.#events++
-    cached.known = {
-      ...known,
-      matches: known.matches.with([match.success]),
-      seen: [...known.seen, event.position],
-      basis: [...known.basis, LogPosition.ofEvent(event)],
-      last: LogPosition.ofEvent(event)
-    }
+    cached.known = next
   }
 
   /** Returns the state of a model after matches. */
@@ -234,6 +264,8 @@ export class ModelCache {
     return state
   }
 }
+
+const noneSent: ReadonlySet<Sent> = new Set()
 
 /** How many matches above the position up to which all are known are cached at most. */
 const maxSeen = 64
@@ -294,7 +326,61 @@ const sentEvent = (event: NewEvent): EncodedEvent =>
 const unknownStream = StreamId.StreamId.make("unknown")
 const epoch = DateTime.makeUnsafe(0)
 
+/**
+ * Makes the tracker of an append: models that are loaded meanwhile contain its events. `onWritten` receives them once they are written.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const tracker = (
+  cache: ModelCache,
+  onWritten: (events: ReadonlyArray<EncodedEvent>) => void
+): CommandLoop.Tracker => {
+  let sent: Sent | undefined
+  return {
+    sent: ({ events }) => {
+      sent = { events, outcome: Deferred.makeUnsafe() }
+      cache.sent(sent)
+    },
+    ended: (outcome) => {
+      if (outcome !== undefined) onWritten(outcome.written())
+      if (sent === undefined) return
+      cache.ended(sent)
+      Deferred.doneUnsafe(sent.outcome, Effect.succeed(outcome !== undefined))
+    }
+  }
+}
+
+/**
+ * Makes the tracker of an append that rests on no models. It follows events with tags only: a model without a tag is rare, and the condition of the
+ * append that rests on it finds the events.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const trackerOfTagged = (cache: ModelCache): CommandLoop.Tracker => {
+  const { ended, sent } = tracker(cache, (events) => cache.written(events, new Set()))
+  let isTagged = false
+  return {
+    sent: (request) => {
+      isTagged = request.events.some(({ tags = [] }) => tags.length > 0)
+      if (isTagged) sent(request)
+    },
+    ended: (outcome, error) => {
+      if (isTagged) ended(outcome, error)
+    }
+  }
+}
+
 const caches = new WeakMap<EventStoreDriver, ModelCache>()
+
+/**
+ * Returns the cache of a store, if a layer has made one.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const existing = (driver: EventStoreDriver): ModelCache | undefined => caches.get(driver)
 
 /**
  * Returns the cache of a store, which all its decisions share.

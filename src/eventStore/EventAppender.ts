@@ -85,7 +85,7 @@ export interface Append<E extends Event.Any> {
   readonly stream: string
   readonly batch: ReadonlyArray<Event.Of<E>>
   readonly options: AppendOptions
-  readonly condition?: AppendCondition
+  readonly condition?: AppendCondition | undefined
   readonly closes?: boolean
   readonly observer?: AppendObserver | undefined
 }

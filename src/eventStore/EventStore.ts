@@ -194,12 +194,7 @@ export const make = Effect.fnUntraced(function*(
             Option.isSome(found)
               ? Effect.asSome(FirstReceipt.requireSame(keys, found.value, use))
               : Effect.succeedNone),
-        appendIfReturningEvents: (condition, events, stream, batch, options) =>
-          Effect.map(EventAppender.append(context, { events, stream, batch, options, condition }), appendedOf),
-        appendIfObserved: (condition, events, stream, batch, options, observer) =>
-          EventAppender.append(context, { events, stream, batch, options, condition, observer }),
-        appendObserved: (events, stream, batch, options, observer) =>
-          EventAppender.appendUnconditionally(context, { events, stream, batch, options, observer }),
+        appending: context,
         readByQueryAfter: (query, after, basis) => LogReader.readByQuery(driver, limits, query, after, basis),
         changeAppends: (change) => withSend((request) => send(change(request)))
       },

@@ -5,18 +5,17 @@
  */
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import type { ConcurrencyConflict, EventStoreError } from "../core/errors.ts"
+import type { EventStoreError } from "../core/errors.ts"
 import type { LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type { Receipt } from "../core/Receipt.ts"
-import type * as Event from "../event/Event.ts"
 import type { EventQuery } from "../event/EventQuery.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import type * as SnapshotStore from "../snapshot/SnapshotStore.ts"
-import type { AppendCondition, AppendRequest, EventStoreDriver } from "./driver/EventStoreDriver.ts"
-import type { AppendError, AppendObserver, AppendOptions, AppendOutcome } from "./EventAppender.ts"
-import type { Appended, EventStore } from "./EventStore.ts"
+import type { AppendRequest, EventStoreDriver } from "./driver/EventStoreDriver.ts"
+import type { AppendContext } from "./EventAppender.ts"
+import type { EventStore } from "./EventStore.ts"
 import type { CommandUse } from "./FirstReceipt.ts"
 import type { QueryResult, ReadStreamOptions } from "./LogReader.ts"
 
@@ -41,31 +40,8 @@ export interface EventStoreInternals {
   ) => Effect.Effect<void, EventStoreError>
   /** Returns the receipt of a command id that was appended before, or fails with `CommandIdReused` when it was used for something else. */
   readonly firstReceipt: (use: CommandUse) => Effect.Effect<Option.Option<Receipt>, EventStoreError>
-  /** Appends like `EventStore.appendIf`, and also returns the events that it wrote. */
-  readonly appendIfReturningEvents: <E extends Event.Any>(
-    condition: AppendCondition,
-    events: E,
-    stream: string,
-    batch: ReadonlyArray<Event.Of<E>>,
-    options: AppendOptions
-  ) => Effect.Effect<Appended, AppendError>
-  /** Appends like `EventStore.appendIf`, and notifies an observer when it has sent the events. */
-  readonly appendIfObserved: <E extends Event.Any>(
-    condition: AppendCondition,
-    events: E,
-    stream: string,
-    batch: ReadonlyArray<Event.Of<E>>,
-    options: AppendOptions,
-    observer: AppendObserver
-  ) => Effect.Effect<AppendOutcome, AppendError>
-  /** Appends like `EventStore.append`, and notifies an observer when it has sent the events. */
-  readonly appendObserved: <E extends Event.Any>(
-    events: E,
-    stream: string,
-    batch: ReadonlyArray<Event.Of<E>>,
-    options: AppendOptions,
-    observer: AppendObserver
-  ) => Effect.Effect<AppendOutcome, ConcurrencyConflict | EventStoreError>
+  /** What `EventAppender.append` needs, for the commands whose appends are followed. */
+  readonly appending: AppendContext
   /**
    * Reads the matches of a query after a position up to which an earlier read has returned every match. The condition is the one that
    * `EventStore.readByQuery` would return. Fails with `LogDiverged` if the log does not have an event of `basis`.

@@ -13,6 +13,7 @@ import * as InstanceCommand from "../aggregate/InstanceCommand.ts"
 import * as InstanceQueue from "../aggregate/InstanceQueue.ts"
 import { CommandContext } from "../command/CommandContext.ts"
 import * as CommandExecution from "../command/CommandExecution.ts"
+import type * as CommandLoop from "../command/CommandLoop.ts"
 import { type ConcurrencyConflict, type EventStoreError, type InvalidCommand, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as StreamId from "../core/StreamId.ts"
@@ -92,7 +93,7 @@ export const make = Effect.fnUntraced(function*(
   const loader = yield* AggregateLoader.loaderOf(store, decider)
   AggregateLoader.setHandling(decider)
   const queue = InstanceQueue.make<ProcessState.ProcessState<unknown>>(maxWaiting)
-  const instances = { store, decider, loader, queue, usesCache: true, assumesNew: false }
+  const instances = { store, decider, loader, queue, load: "verified" } as const
   const rpc = commandOf(name)
   const { events } = decider.aggregate
 
@@ -107,24 +108,22 @@ export const make = Effect.fnUntraced(function*(
       let sent: ReadonlyArray<Event.Tagged> = []
       const decideOn = (
         from: CachedState<ProcessState.ProcessState<unknown>>
-      ): InstanceCommand.Decided<Event.Tagged, never> => {
+      ): CommandLoop.Decided<Event.Tagged, never> => {
         ignored = undefined
         sent = []
         const decided = Result.try(() => decide(from.state))
-        if (Result.isFailure(decided)) return { events: [], withoutEvents: Effect.die(decided.failure) }
+        if (Result.isFailure(decided)) return { events: [], end: Effect.die(decided.failure) }
+        const empty = CommandExecution.emptyReceipt(rpc._tag, stream, from.version, from.position, from.eventId)
         if ("events" in decided.success) {
           sent = decided.success.events
-          return { events: sent, withoutEvents: Effect.never }
+          return { events: sent, end: sent.length > 0 ? undefined : empty }
         }
         ignored = decided.success.ignored
-        return {
-          events: [],
-          withoutEvents: CommandExecution.emptyReceipt(rpc._tag, stream, from.version, from.position, from.eventId)
-        }
+        return { events: [], end: empty }
       }
       return run(
         { rpc, payload: { id, cause: commandId }, events, streamOf: () => stream },
-        (attempt) => InstanceCommand.make(instances, stream, attempt, decideOn)
+        (attempt) => InstanceCommand.make(instances, attempt, undefined, decideOn)
       ).pipe(
         Effect.updateService(CommandContext, (context) => ({ ...context, commandId })),
         Effect.flatMap((receipt) => {

@@ -301,11 +301,14 @@ export const commands: ReadonlyArray<Case<Stores>> = [
         ...store,
         [internals]: {
           ...store[internals],
-          appendObserved: (...append) =>
-            Effect.andThen(
-              store.append(AccountEvent, `Account-${id}`, [opened]),
-              store[internals].appendObserved(...append)
-            )
+          appending: {
+            ...store[internals].appending,
+            send: (request) =>
+              Effect.andThen(
+                Effect.orDie(store.append(AccountEvent, `Account-${id}`, [opened])),
+                store[internals].appending.send(request)
+              )
+          }
         }
       })
     )

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import * as EventBus from "../../src/eventStore/EventBus.ts"
+import { boundaryQueues } from "../aggregate/BoundaryQueueSuite.ts"
 import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
 import { instanceQueues } from "../aggregate/InstanceQueueSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
@@ -122,6 +123,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...pastTags,
     ...loading,
     ...instanceQueues,
+    ...boundaryQueues,
     ...snapshots,
     ...signedSnapshots,
     ...jsonValues,

@@ -8,7 +8,7 @@ import * as EventStore from "../../src/eventStore/EventStore.ts"
 import { Decision } from "../../src/index.ts"
 import * as Fixture from "./DecisionQueueSuite.ts"
 
-const options = { command: "Test", maxWaiting: 1_000 }
+const options = { command: "Test", maxWaiting: 1_000, layer: "Decision.layer" }
 
 const item = (tags: string, types = ""): QueryItem => ({
   tags: tags === "" ? [] : tags.split(" "),

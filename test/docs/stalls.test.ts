@@ -316,7 +316,7 @@ describe("docs/stalls.md", () => {
       const waited = yield* Effect.flip(Fiber.join(waiting!))
       const decision = DecisionTurns.make().inTurn(
         [{ tags: ["show:hamlet"] }],
-        { command: "ReserveSeat", maxWaiting: 3 },
+        { command: "ReserveSeat", maxWaiting: 3, layer: "Decision.layer" },
         () => Effect.never
       )
       const [, next] = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(decision, { startImmediately: true }))

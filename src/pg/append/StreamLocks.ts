@@ -194,8 +194,7 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /** Returns whether an append can share a statement with others. */
-const isPlain = ({ closes, condition, inTransaction }: AppendRequest): boolean =>
-  inTransaction === undefined && condition === undefined && closes !== true
+const isPlain = ({ closes, inTransaction }: AppendRequest): boolean => inTransaction === undefined && closes !== true
 
 /** Another transaction holds the lock. */
 class Busy extends Data.TaggedError("Busy") {}
