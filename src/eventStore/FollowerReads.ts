@@ -9,6 +9,7 @@ import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../core/errors.ts"
+import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import type { EventStoreDriver, LogPage, PageOfEvents } from "./driver/EventStoreDriver.ts"
 
 /** A read, its result, and how many followers wait for it. */
@@ -21,6 +22,8 @@ interface Shared {
 /**
  * Returns a function that reads a page in the driver's `asFollower`. It shares the read with the followers that ask for the same page before it begins:
  * one that has begun may not see the event for which a later one was woken. In a transaction of the caller it reads at once.
+ *
+ * The read has the context of the follower that came first, but counts for the handlers of all: each of them has read the personal data of the page.
  *
  * @since 0.1.0
  * @category constructors
@@ -38,7 +41,7 @@ export const make = Effect.fnUntraced(function*(
       const begun = Effect.sync(() => {
         if (queued.get(key) === shared) queued.delete(key)
       })
-      return asFollower(Effect.andThen(begun, Effect.suspend(() => read(page)))).pipe(
+      return asFollower(Effect.andThen(begun, DecryptedValues.outsideHandler(Effect.suspend(() => read(page))))).pipe(
         Effect.ensuring(begun),
         Effect.onExit((exit) => Deferred.done(shared.done, exit)),
         Effect.exit,
@@ -61,7 +64,9 @@ export const make = Effect.fnUntraced(function*(
       const found = queued.get(key)
       return Effect.flatMap(found === undefined ? begin(key, page) : Effect.succeed(found), (shared) => {
         shared.followers++
-        return Effect.onInterrupt(Deferred.await(shared.done), () => leave(shared))
+        return Effect.onInterrupt(Deferred.await(shared.done), () => leave(shared)).pipe(
+          Effect.tap(({ events }) => DecryptedValues.addAll(events))
+        )
       })
     })
 })

@@ -62,6 +62,31 @@ export const add = (
   })
 
 /**
+ * Runs an effect for several handlers, or for none: what it decrypts is not added to the values of the current one. Each handler that receives the result
+ * calls `addAll`.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const outsideHandler = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(effect, Current, undefined)
+
+/**
+ * Adds what others have decrypted, such as a page of events that several handlers read, to the values of the current handler, if there is one.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const addAll = (
+  read: ReadonlyArray<{ readonly data: Schema.Json; readonly decrypted?: Result.Result<Schema.Json, string> }>
+): Effect.Effect<void> =>
+  Effect.flatMap(Current, (current) => {
+    if (current?.isComplete !== true) return Effect.void
+    const found = read.flatMap(({ data, decrypted }) => decrypted === undefined ? [] : [{ data, decrypted }])
+    return add(found.map(({ data }) => data), found.map(({ decrypted }) => decrypted))
+  })
+
+/**
  * Notes that the current handler has read personal data whose values are not known, such as a cached state.
  *
  * @since 0.1.0

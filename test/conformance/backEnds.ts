@@ -12,6 +12,7 @@ import * as DerivedDataSuite from "../personalData/DerivedDataSuite.ts"
 import * as ForgedDataSuite from "../personalData/ForgedDataSuite.ts"
 import * as HuntSuite from "../personalData/HuntSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
+import * as SharedReadSuite from "../personalData/SharedReadSuite.ts"
 import * as WithheldSuite from "../personalData/WithheldSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { isLong } from "../support/scale.ts"
@@ -85,6 +86,7 @@ const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   "derived personal data": DerivedDataSuite.cases,
   "forged data": ForgedDataSuite.cases,
   "withheld words": WithheldSuite.cases,
+  "shared reads": SharedReadSuite.cases,
   hunt: HuntSuite.cases,
   scan: ScanSuite.scans,
   recordings: RecordingSuite.cases
