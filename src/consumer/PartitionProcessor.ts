@@ -14,6 +14,7 @@ import type * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { LogFilter } from "../eventStore/driver/EventStoreDriver.ts"
+import * as EventEncryption from "../eventStore/EventEncryption.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import type { BatchProcessor } from "./batch/BatchProcessor.ts"
@@ -126,7 +127,8 @@ export const run = Effect.fnUntraced(function*(
     maxBatchSize,
     stopTimeout,
     inHand,
-    lease
+    lease,
+    upToDate: (read) => EventEncryption.upToDate(events[internals].keys, read)
   }
   const partition: Partition = {
     ...owned,

@@ -20,6 +20,7 @@ import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import { ListenerTooSlow } from "./EventBusError.ts"
 import * as EventEncryption from "./EventEncryption.ts"
 import * as EventStore from "./EventStore.ts"
@@ -64,6 +65,7 @@ export const layer = (
     EventBus,
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
+      const { keys } = store[internals]
       const bus = yield* PubSub.sliding<Numbered>(options.capacity ?? 4096)
       yield* Effect.addFinalizer(() => PubSub.shutdown(bus))
       let position: LogPosition.LogPosition = yield* store.headPosition
@@ -117,8 +119,9 @@ export const layer = (
               return missed <= 0 ? Effect.fromResult(message.event) : Effect.fail(new ListenerTooSlow({ missed }))
             }),
             Stream.filter((event) => event.position > from && wanted.has(event.type)),
-            // A slow listener must not receive what was erased after the event was published.
-            Stream.mapEffect((event) => EventEncryption.decryptAgain(store[internals].keys, event)),
+            // A slow listener must not receive what was erased after the event was published. The bus has decrypted it, so a handler that listens adds it.
+            Stream.mapEffect((event) => Effect.tap(EventEncryption.upToDate(keys, [event]), DecryptedValues.addAll)),
+            Stream.flatMap(Stream.fromIterable),
             Stream.mapEffect((event) => Effect.fromResult(Result.mapError(codec.decode(event), storeError))),
             Stream.flatMap(Stream.fromIterable)
           )

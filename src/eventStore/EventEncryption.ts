@@ -3,11 +3,13 @@
  *
  * @since 0.1.0
  */
+import type * as Arr from "effect/Array"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { type EventStoreError, invalidRequest, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as JsonText from "../core/json/JsonText.ts"
 import { parseJson } from "../core/json/parseJson.ts"
@@ -169,17 +171,67 @@ export const withHash = ([first, ...others]: ReadonlyArray<NewEvent>, text: stri
   ...others
 ]
 
+/** What decrypts personal data, and finds out whether it is out of date. */
+type Decryption = Pick<Keys, "decrypt" | "lastErasure">
+
+/** The id of the last erasure before the decryption, by its result, which stays the same object in every copy of the event. */
+const erasureBefore = new WeakMap<object, string>()
+
 /**
- * Decrypts an event that was read earlier once more, so that what was erased since is erased in it too.
+ * Returns events that were read before as they are to be used now: what was erased since is erased in them too. It decrypts again only after an erasure.
+ * Call it right before the user's code receives an event that has waited, such as one of a page.
  *
  * @since 0.1.0
- * @category constructors
+ * @category combinators
  */
-export const decryptAgain = (
-  keys: Pick<Keys, "decrypt">,
-  { decrypted: _, ...event }: EncodedEvent
-): Effect.Effect<EncodedEvent, EventStoreError> =>
-  Effect.map(decryptEvents<EncodedEvent>(keys, [event]), ([decryptedAgain]) => decryptedAgain!)
+export const upToDate = <E extends EncodedEvent>(
+  keys: Decryption,
+  events: ReadonlyArray<E>
+): Effect.Effect<ReadonlyArray<E>, EventStoreError> =>
+  !events.some(isDecrypted)
+    ? Effect.succeed(events)
+    : Effect.flatMap(keys.lastErasure, (lastErasure) => {
+      const isCurrent = ({ decrypted }: E) => decrypted === undefined || erasureBefore.get(decrypted) === lastErasure
+      if (events.every(isCurrent)) return Effect.succeed(events)
+      return decryptEvents(
+        keys,
+        events.map((event): E => isCurrent(event) ? event : { ...event, decrypted: undefined })
+      )
+    })
+
+const isDecrypted = ({ decrypted }: EncodedEvent): boolean => decrypted !== undefined
+
+/**
+ * Returns a Stream whose events are up to date when they are pulled, however long its consumer takes for a page: it ends a page before each event that has
+ * personal data.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const streamUpToDate = (
+  keys: Decryption,
+  events: Stream.Stream<EncodedEvent, EventStoreError>
+): Stream.Stream<EncodedEvent, EventStoreError> =>
+  Stream.transformPull(events, (pull) =>
+    Effect.sync(() => {
+      let rest: ReadonlyArray<EncodedEvent> = []
+      const emitNext = Effect.suspend(() => {
+        const end = rest.findIndex((event, index) => index > 0 && isDecrypted(event))
+        const next = end < 0 ? rest : rest.slice(0, end)
+        rest = end < 0 ? [] : rest.slice(end)
+        return Effect.map(
+          upToDate(keys, next),
+          // Pages are not empty, and neither is what is left of one.
+          (events) => events as Arr.NonEmptyReadonlyArray<EncodedEvent>
+        )
+      })
+      return Effect.suspend(() =>
+        rest.length > 0 ? emitNext : Effect.flatMap(pull, (page) => {
+          rest = page
+          return emitNext
+        })
+      )
+    }))
 
 /**
  * Returns events with their personal data in `decrypted`, where they have some.
@@ -188,14 +240,17 @@ export const decryptAgain = (
  * @category combinators
  */
 export const decryptEvents = <E extends EncodedEvent>(
-  keys: Pick<Keys, "decrypt">,
+  keys: Decryption,
   events: ReadonlyArray<E>
 ): Effect.Effect<ReadonlyArray<E>, EventStoreError> => {
   const isEncrypted = ({ metadata, decrypted }: E) =>
     metadata.subjects !== undefined && (decrypted === undefined || Result.isFailure(decrypted))
   const encrypted = events.filter(isEncrypted)
   if (encrypted.length === 0) return Effect.succeed(events)
-  return Effect.map(keys.decrypt(encrypted.map(({ data }) => data)), (decrypted) => {
+  return Effect.gen(function*() {
+    const lastErasure = yield* keys.lastErasure
+    const decrypted = yield* keys.decrypt(encrypted.map(({ data }) => data))
+    for (const result of decrypted) erasureBefore.set(result, lastErasure)
     let next = 0
     return events.map((event) => isEncrypted(event) ? { ...event, decrypted: decrypted[next++]! } : event)
   })
@@ -207,7 +262,7 @@ export const decryptEvents = <E extends EncodedEvent>(
  * @since 0.1.0
  * @category constructors
  */
-export const make = (keys: Pick<Keys, "decrypt">, driver: EventStoreDriver): EventStoreDriver => {
+export const make = (keys: Decryption, driver: EventStoreDriver): EventStoreDriver => {
   const decryptPage = <P extends { readonly events: ReadonlyArray<EncodedEvent> }>(page: P) =>
     Effect.map(decryptEvents(keys, page.events), (events): P => events === page.events ? page : { ...page, events })
   return {

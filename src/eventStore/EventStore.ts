@@ -171,10 +171,13 @@ export const make = Effect.fnUntraced(function*(
 
   const followed = yield* FollowerReads.make(driver, driver.readAll)
 
+  const upToDate = (events: Stream.Stream<EncodedEvent, EventStoreError>) =>
+    EventEncryption.streamUpToDate(keys, events)
   const readStreamEncoded = (stream: string, options: ReadStreamOptions = {}) =>
-    LogReader.readStream(driver, limits, stream, options)
-  const readAllEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options)
-  const subscribeEncoded = (options: ReadEncodedOptions = {}) => LogReader.logPages(driver, limits, options, followed)
+    upToDate(LogReader.readStream(driver, limits, stream, options))
+  const readAllEncoded = (options: ReadEncodedOptions = {}) => upToDate(LogReader.logPages(driver, limits, options))
+  const subscribeEncoded = (options: ReadEncodedOptions = {}) =>
+    upToDate(LogReader.logPages(driver, limits, options, followed))
 
   const recordOf = (commandId: string) => {
     const wrong = Limits.validateCommandId(commandId)

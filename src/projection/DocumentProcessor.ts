@@ -5,8 +5,9 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { BatchProcessor } from "../consumer/batch/BatchProcessor.ts"
+import type { BatchProcessor, LeasedPartition } from "../consumer/batch/BatchProcessor.ts"
 import * as ConsumerKey from "../consumer/ConsumerKey.ts"
+import type { EventStoreError } from "../core/errors.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import * as DocumentBatch from "./DocumentBatch.ts"
 import * as DocumentFold from "./DocumentFold.ts"
@@ -33,19 +34,32 @@ export const make = (projection: Projection.Any, store: ProjectionStoreDriver): 
     consumer: projection,
     grows: true,
     keysOf: (event) => ConsumerKey.keysOf({ ...projection, documentKeysOf }, event),
-    apply: ({ former, generation, parksAll = false, partitions = projection.partitions }, events, commit) => {
+    apply: (leased, read, commit) => {
+      const { former, generation, parksAll = false, partitions = projection.partitions } = leased
       const ofGeneration = { ...projection, partitions }
       // Otherwise each document belongs to one partition, and no other worker writes it.
       const isShared = DocumentStreams.isRequired(ofGeneration)
       return Effect.flatMap(
-        DocumentBatch.fold(
-          ofGeneration,
-          events,
-          (keys) => store.load(generation, keys),
-          { onFailure: parksAll ? "parkAll" : projection.onFailure, former, decode }
-        ),
+        Effect.flatMap(eventsUpToDate(leased, read), (events) =>
+          DocumentBatch.fold(
+            ofGeneration,
+            events,
+            (keys) => store.load(generation, keys),
+            { onFailure: parksAll ? "parkAll" : projection.onFailure, former, decode }
+          )),
         (folded) => commit(isShared ? folded : { ...folded, reads: undefined })
       )
     }
   }
+}
+
+const eventsUpToDate = (
+  { upToDate = Effect.succeed }: LeasedPartition,
+  keyed: ReadonlyArray<ConsumerKey.KeyedEvent>
+): Effect.Effect<ReadonlyArray<ConsumerKey.KeyedEvent>, EventStoreError> => {
+  const read = keyed.map(({ event }) => event)
+  return Effect.map(
+    upToDate(read),
+    (events) => events === read ? keyed : keyed.map((one, index) => ({ ...one, event: events[index]! }))
+  )
 }

@@ -9,6 +9,7 @@ import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import { commandIds } from "../command/CommandIdSuite.ts"
 import * as ScanSuite from "../erasure/ScanSuite.ts"
 import * as DerivedDataSuite from "../personalData/DerivedDataSuite.ts"
+import * as ErasedMeanwhileSuite from "../personalData/ErasedMeanwhileSuite.ts"
 import * as ForgedDataSuite from "../personalData/ForgedDataSuite.ts"
 import * as HuntSuite from "../personalData/HuntSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
@@ -87,6 +88,7 @@ const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   "forged data": ForgedDataSuite.cases,
   "withheld words": WithheldSuite.cases,
   "shared reads": SharedReadSuite.cases,
+  "data erased meanwhile": ErasedMeanwhileSuite.cases,
   hunt: HuntSuite.cases,
   scan: ScanSuite.scans,
   recordings: RecordingSuite.cases

@@ -56,6 +56,16 @@ export interface CommitResult {
 }
 
 /**
+ * Returns events without the personal data that was erased since they were read.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type UpToDate = (
+  events: ReadonlyArray<EncodedEvent>
+) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
+
+/**
  * A partition of a generation, and the epoch under which its worker owns it.
  *
  * @since 0.1.0
@@ -79,6 +89,8 @@ export interface LeasedPartition {
   readonly lease?: PartitionLease.PartitionLease | undefined
   /** A transaction of handlers that has lasted longer commits what it has. By default it handles the whole batch. */
   readonly maxDuration?: Duration.Duration | undefined
+  /** Returns events as they are to be used now, without what was erased since they were read. By default they are used as they were read. */
+  readonly upToDate?: UpToDate | undefined
   /** Whether a failure that stops the consumer only ends the events of its key, as in a retry of parked keys. `false` by default. */
   readonly parksAll?: boolean | undefined
 }

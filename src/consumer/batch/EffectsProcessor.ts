@@ -46,7 +46,7 @@ export const make = (
           const done = handledOf(leased)
           const waits = (waitsOf ??= VainWaits.make(yield* Clock.Clock))(leased)
           const isLocked = isLockedIn(consumer, leased)
-          const handleIt = retrying(handleSingle(consumer, handle, events), policy, leased, restore)
+          const handleIt = retrying(handleSingle(consumer, handle, events, leased.upToDate), policy, leased, restore)
           const { applied, failures, goesOn, ...handled } = yield* handleAll(
             ConsumerKey.deliveriesOf(events),
             (error) => leased.parksAll !== true && stopsAt(consumer, error),

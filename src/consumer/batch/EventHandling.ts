@@ -16,6 +16,7 @@ import type * as Consumer from "../Consumer.ts"
 import * as ConsumerDefinition from "../ConsumerDefinition.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import * as HandlerError from "../HandlerError.ts"
+import type { UpToDate } from "./BatchProcessor.ts"
 
 /**
  * A consumer with handlers.
@@ -40,25 +41,25 @@ export type Handler = (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<u
 
 /**
  * Handles one event. Returns a failure of the handler as an `EventStoreError`. Commands that the handler dispatches have the event as their
- * cause.
+ * cause. Of an event that has waited in a page or for a retry, the handler receives nothing that was erased meanwhile.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const handleOne = (consumer: HandlingConsumer, handle: Handler) => {
+export const handleOne = (consumer: HandlingConsumer, handle: Handler, upToDate: UpToDate = Effect.succeed) => {
   const actor = `${consumer.kind}:${consumer.name}@${consumer.version}`
-  return (event: EncodedEvent): Effect.Effect<void, EventStoreError> =>
-    Effect.suspend(() => {
+  return (read: EncodedEvent): Effect.Effect<void, EventStoreError> =>
+    Effect.flatMap(upToDate([read]), ([event = read]) => {
       const decoded = ConsumerDefinition.decode(consumer, event)
       if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-      const read = DecryptedValues.make()
+      const values = DecryptedValues.make()
       return Effect.forEach(decoded.success, (recorded) => Effect.suspend(() => handle(recorded)), { discard: true })
         .pipe(
           HandledEvent.provide(consumer.id),
           Effect.provideContext(
-            Context.make(CommandContext, causedBy(event, actor)).pipe(Context.add(DecryptedValues.Current, read))
+            Context.make(CommandContext, causedBy(event, actor)).pipe(Context.add(DecryptedValues.Current, values))
           ),
-          Effect.catchCause((cause) => Effect.fail(HandlerError.of(consumer, event, cause, read)))
+          Effect.catchCause((cause) => Effect.fail(HandlerError.of(consumer, event, cause, values)))
         )
     })
 }
@@ -72,9 +73,10 @@ export const handleOne = (consumer: HandlingConsumer, handle: Handler) => {
 export const handleSingle = (
   consumer: HandlingConsumer,
   handle: Handler,
-  events: ReadonlyArray<ConsumerKey.KeyedEvent>
+  events: ReadonlyArray<ConsumerKey.KeyedEvent>,
+  upToDate?: UpToDate
 ) => {
-  const handleIt = handleOne(consumer, handle)
+  const handleIt = handleOne(consumer, handle, upToDate)
   const several = new Set(events.flatMap(({ event, isSingle }) => isSingle ? [] : [event.position]))
   return (event: EncodedEvent): Effect.Effect<void, EventStoreError> =>
     several.has(event.position)

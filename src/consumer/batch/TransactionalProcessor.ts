@@ -39,7 +39,8 @@ export const make = (
     keysOf: (event) => ConsumerKey.keysOf(consumer, event),
     apply: (leased, events, commit) => {
       const isLocked = isLockedIn(consumer, leased)
-      const attempt = attemptOf(store, leased, handleSingle(consumer, handle, events), isLocked, commit)
+      const handleIt = handleSingle(consumer, handle, events, leased.upToDate)
+      const attempt = attemptOf(store, leased, handleIt, isLocked, commit)
       return applyAll(consumer, leased, events, isLocked, retriesOf(leased), attempt)
     }
   }

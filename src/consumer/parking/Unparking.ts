@@ -14,7 +14,7 @@ import * as Position from "../../core/Position.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { LogFilter } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { EventStore } from "../../eventStore/EventStore.ts"
-import type { BatchPlan, BatchProcessor, LeasedPartition } from "../batch/BatchProcessor.ts"
+import type { BatchPlan, BatchProcessor, LeasedPartition, UpToDate } from "../batch/BatchProcessor.ts"
 import { failedEventOf } from "../batch/Failure.ts"
 import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
@@ -52,6 +52,7 @@ export interface OwnedPartition {
   /** Shows the event whose handler runs. */
   readonly inHand?: Tracker | undefined
   readonly lease?: PartitionLease | undefined
+  readonly upToDate?: UpToDate | undefined
 }
 
 /**

@@ -140,7 +140,10 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
               metadata: stream === "secret" ? "{\"subjects\":[\"ann\"]}" : "{}"
             }]
           }))
-        const encrypted = EventEncryption.make({ decrypt: () => Effect.never }, driver)
+        const encrypted = EventEncryption.make(
+          { decrypt: () => Effect.never, lastErasure: Effect.succeed("none") },
+          driver
+        )
         const readers = yield* Effect.forEach(streams, (stream) =>
           Effect.forkChild(
             encrypted.readStream({ stream, direction: "forward", from: Version.make(1), limit: 5 }),

@@ -1,0 +1,259 @@
+/**
+ * The runtime suite of events that were read before an erasure and are used after it: what was erased is erased in them too.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import type { EventStoreError } from "../../src/core/errors.ts"
+import { internals } from "../../src/core/internals.ts"
+import * as Erasure from "../../src/erasure/Erasure.ts"
+import * as Event from "../../src/event/Event.ts"
+import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
+import * as EventBus from "../../src/eventStore/EventBus.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
+import * as PersonalData from "../../src/personalData/PersonalData.ts"
+import * as Projection from "../../src/projection/Projection.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import * as Subscription from "../../src/subscription/Subscription.ts"
+import { upTo } from "../support/AccountFixtures.ts"
+import type { Stores } from "./PersonalDataFixtures.ts"
+
+const Person = Schema.TaggedUnion({
+  Moved: { person: Schema.String, n: Schema.Int, name: PersonalData.field(Schema.String, { subject: "person" }) },
+  Rested: { person: Schema.String, n: Schema.Int }
+}).pipe(Event.tags({ person: "person" }))
+const { Moved, Rested } = Person.cases
+type Person = typeof Person.Type
+
+const name = "Ann Archer"
+
+/** Appends so many events of a person; every third one has no personal data. */
+const append = Effect.fnUntraced(function*(person: string, events: number) {
+  const store = yield* EventStore.EventStore
+  const batch = upTo(events).map((n) => n % 3 === 0 ? Rested.make({ person, n }) : Moved.make({ person, n, name }))
+  return yield* store.append(Person, person, batch)
+})
+
+/** What a reader has received of each event. */
+const shown = (event: Person) =>
+  event._tag === "Rested" ? "none" : PersonalData.isErased(event.name) ? "erased" : event.name
+
+const expected = (events: number, before: number) =>
+  upTo(events).map((n) => n % 3 === 0 ? "none" : n <= before ? name : "erased")
+
+class TooEarly extends Schema.TaggedError<TooEarly>()("TooEarly", {}) {}
+
+/** A handler that fails on the first event until its person was erased, and keeps what it then receives. */
+const makeHandler = Effect.sync(() => {
+  const received: Array<string> = []
+  const [begun, done] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+  let isErased = false
+  return {
+    received,
+    begun,
+    done,
+    erased: () => {
+      isErased = true
+    },
+    handle: (event: Person, last: number) =>
+      Effect.suspend(() => {
+        begun.openUnsafe()
+        if (!isErased) return Effect.fail(new TooEarly())
+        received.push(shown(event))
+        if (event.n === last) done.openUnsafe()
+        return Effect.void
+      })
+  }
+})
+
+const retry = Schedule.spaced("20 millis")
+
+/** More than a batch, so that some of them are read in advance. */
+const handled = 25
+
+const byHandler = (
+  what: string,
+  layerOf: (
+    where: { readonly tags: readonly [`person:${string}`] },
+    handle: (event: Person) => Effect.Effect<void, TooEarly>
+  ) => Layer.Layer<never, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore>
+): Case<Stores> =>
+  test(`a handler of ${what} receives nothing that was erased while its event waited`, function*() {
+    const person = unique("p")
+    yield* append(person, handled)
+    const { begun, done, erased, handle, received } = yield* makeHandler
+    yield* Effect.gen(function*() {
+      yield* begun.await
+      yield* Erasure.erase(person)
+      erased()
+      yield* done.await
+    }).pipe(
+      Effect.timeout("30 seconds"),
+      Effect.provide(layerOf({ tags: [Event.tag("person", person)] }, (event) => handle(event, handled)))
+    )
+    equal(received, expected(handled, 0), "what the handler has received")
+  })
+
+/** Erases the person when the first of the events has arrived, and returns what arrives. */
+const byReader = <A, E>(
+  what: string,
+  read: (store: EventStore.EventStore["Service"], person: string) => Stream.Stream<A, E>,
+  show: (one: A) => string
+): Case<Stores> =>
+  test(`${what} delivers nothing that was erased since its page was read`, function*() {
+    const person = unique("p")
+    yield* append(person, 10)
+    const store = yield* EventStore.EventStore
+    const arrived = yield* read(store, person).pipe(
+      Stream.take(10),
+      Stream.runFoldEffect(
+        (): Array<string> => [],
+        (all, one) =>
+          Effect.gen(function*() {
+            all.push(show(one))
+            if (all.length === 1) yield* Erasure.erase(person)
+            return all
+          })
+      ),
+      Effect.timeout("30 seconds")
+    )
+    equal(arrived, expected(10, 1), "what has arrived")
+  })
+
+const ofEncoded = ({ data, decrypted }: EncodedEvent) => {
+  const text = JSON.stringify([data, decrypted])
+  return text.includes(name) ? name : text.includes("Erased") ? "erased" : "none"
+}
+
+const where = (person: string) => ({ tags: [Event.tag("person", person)] as const })
+
+/**
+ * The cases of events that wait while a person is erased.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const cases: ReadonlyArray<Case<Stores>> = [
+  byHandler("a subscription", (where, handle) =>
+    Subscription.layer([
+      Subscription.make(unique("mail"), {
+        events: Person,
+        where,
+        retry,
+        parks: ["TooEarly"],
+        handle: { Moved: handle, Rested: handle }
+      })
+    ])),
+  byHandler("a projection", (where, handle) =>
+    Projector.layer([
+      Projection.handler(unique("rows"), {
+        events: Person,
+        where,
+        retry,
+        parks: ["TooEarly"],
+        handle: { Moved: handle, Rested: handle }
+      })
+    ])),
+
+  test("documents derive nothing that was erased while their events waited", function*() {
+    const person = unique("p")
+    yield* append(person, 25)
+    const projection = Projection.make(unique("initials"), {
+      events: Person,
+      where: where(person),
+      document: Schema.Struct({ initials: Schema.Array(Schema.String) }),
+      key: (event) => event.person,
+      evolve: {
+        Moved: ({ initials } = { initials: [] }, { name }) => ({
+          initials: [...initials, PersonalData.isErased(name) ? "erased" : name.slice(0, 1)]
+        }),
+        Rested: (before) => before
+      }
+    })
+    const { [internals]: { driver: log } } = yield* EventStore.EventStore
+    const { [internals]: { driver } } = yield* ProjectionStore.ProjectionStore
+    const [ahead, erased] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    let reads = 0
+    // The first page waits to be folded, and the second is read in advance.
+    const store = ProjectionStore.make({
+      ...driver,
+      load: (generation, keys) =>
+        Effect.andThen(generation.startsWith(projection.id) ? erased.await : Effect.void, driver.load(generation, keys))
+    })
+    const events = EventStore.make({
+      ...log,
+      readAll: (page) =>
+        Effect.tap(log.readAll(page), () =>
+          Effect.sync(() => {
+            if (++reads === 2) ahead.openUnsafe()
+          }))
+    })
+    yield* Effect.gen(function*() {
+      yield* ahead.await
+      yield* Erasure.erase(person)
+      yield* erased.open
+      const { awaitPosition } = yield* ProjectionStore.ProjectionStore
+      const end = yield* (yield* EventStore.EventStore).head
+      yield* awaitPosition(projection, end, "20 seconds")
+      const { initials } = Option.getOrThrow(yield* ProjectionStore.get(projection, person))
+      equal(new Set(initials.slice(-5)), new Set(["erased"]), "what the last events have left")
+    }).pipe(
+      Effect.timeout("30 seconds"),
+      Effect.provide(
+        Projector.layer([projection], { batchSize: 10 }).pipe(
+          Layer.provideMerge(Layer.mergeAll(
+            Layer.effect(EventStore.EventStore, events),
+            Layer.effect(ProjectionStore.ProjectionStore, store)
+          ))
+        )
+      )
+    )
+  }),
+
+  byReader("EventStore.readStream", (store, person) => store.readStream(Person, person), ({ event }) => shown(event)),
+  byReader(
+    "EventStore.readAll",
+    (store, person) => store.readAll(Person, { where: where(person) }),
+    ({ event }) => shown(event)
+  ),
+  byReader(
+    "EventStore.subscribe",
+    (store, person) => store.subscribe(Person, { where: where(person) }),
+    ({ event }) => shown(event)
+  ),
+  byReader(
+    "EventStore.subscribeEncoded",
+    (store, person) => store.subscribeEncoded({ where: where(person) }),
+    ofEncoded
+  ),
+
+  test("the event bus delivers nothing that was erased since it was published", function*() {
+    const person = unique("p")
+    yield* Effect.gen(function*() {
+      const events = yield* EventBus.listen(Person)
+      yield* append(person, 10)
+      const arrived = yield* Stream.filter(events, ({ event }) => event.person === person).pipe(
+        Stream.take(10),
+        Stream.runFoldEffect(
+          (): Array<string> => [],
+          (all, { event }) =>
+            Effect.gen(function*() {
+              all.push(shown(event))
+              if (all.length === 1) yield* Erasure.erase(person)
+              return all
+            })
+        ),
+        Effect.timeout("30 seconds")
+      )
+      equal(arrived, expected(10, 1), "what has arrived")
+    }).pipe(Effect.scoped, Effect.provide(Layer.fresh(EventBus.layer())))
+  })
+]
