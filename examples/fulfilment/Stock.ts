@@ -1,0 +1,63 @@
+/**
+ * Stock: how much of a product is there, and for which orders it is reserved.
+ */
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { Aggregate, Command } from "evsrc"
+import { OrderId, Product, Quantity } from "./Orders.ts"
+
+const delivery = { product: Product, quantity: Quantity }
+const reservation = { ...delivery, orderId: OrderId }
+
+export const StockEvent = Schema.TaggedUnion({
+  StockDelivered: delivery,
+  StockReserved: reservation,
+  StockReleased: reservation
+})
+
+export class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", {
+  product: Product,
+  available: Schema.Int
+}) {}
+
+export const DeliverStock = Command.make("DeliverStock", { payload: delivery })
+export const ReserveStock = Command.make("ReserveStock", {
+  payload: reservation,
+  error: OutOfStock
+})
+export const ReleaseStock = Command.make("ReleaseStock", { payload: { product: Product, orderId: OrderId } })
+
+const Stock = Aggregate.make("Stock", {
+  id: "product",
+  state: Schema.Struct({ available: Schema.Int, reserved: Schema.Record(Schema.String, Schema.Int) }),
+  events: StockEvent,
+  commands: [DeliverStock, ReserveStock, ReleaseStock]
+})
+
+export const StockDecider = Stock.decider({
+  initial: { available: 0, reserved: {} },
+  evolve: {
+    StockDelivered: (state, { quantity }) => ({ ...state, available: state.available + quantity }),
+    StockReserved: ({ available, reserved }, { orderId, quantity }) => ({
+      available: available - quantity,
+      reserved: { ...reserved, [orderId]: quantity }
+    }),
+    StockReleased: ({ available, reserved }, { orderId, quantity }) => ({
+      available: available + quantity,
+      reserved: Object.fromEntries(Object.entries(reserved).filter(([id]) => id !== orderId))
+    })
+  },
+  decide: {
+    DeliverStock: (_, delivery) => [StockEvent.cases.StockDelivered.make(delivery)],
+    ReserveStock: ({ available, reserved }, reservation) =>
+      reserved[reservation.orderId] !== undefined
+        ? []
+        : available < reservation.quantity
+        ? Result.fail(new OutOfStock({ product: reservation.product, available }))
+        : [StockEvent.cases.StockReserved.make(reservation)],
+    ReleaseStock: ({ reserved }, { orderId, product }) => {
+      const quantity = reserved[orderId]
+      return quantity === undefined ? [] : [StockEvent.cases.StockReleased.make({ product, orderId, quantity })]
+    }
+  }
+})
