@@ -5,11 +5,12 @@
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type { InvalidCommand } from "../core/errors.ts"
+import type { EventStoreError, InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type * as Command from "./Command.ts"
 import * as CommandContext from "./CommandContext.ts"
+import * as CommandScheduler from "./CommandScheduler.ts"
 import { inherit } from "./ContextInheritance.ts"
 import * as InProcessRpc from "./InProcessRpc.ts"
 
@@ -50,3 +51,23 @@ export const dispatch = <C extends Command.Any>(
       handler.isPersonal
     )
   })
+
+/**
+ * Dispatches a command later, and returns the id of the schedule, by which `Schedules.cancel` cancels it. The schedule is in the log; `Schedules.layer` of any
+ * program dispatches the command when it is due, in effect once. If the command is rejected then, the stream of the schedule says so.
+ *
+ * **Example** (a reminder)
+ *
+ * ```ts
+ * CommandBus.schedule(SendReminder, { orderId }, { after: "3 days" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const schedule = <C extends Command.Any>(
+  command: C,
+  payload: Command.PayloadInput<C>,
+  options: CommandScheduler.ScheduleOptions
+): Effect.Effect<string, InvalidCommand | EventStoreError, CommandScheduler.ScheduledOf<C>> =>
+  Effect.flatMap(CommandScheduler.keyOf(command), (scheduler) => scheduler.schedule(payload, options))

@@ -263,3 +263,14 @@ export type Any = ProcessDefinition<any, Event.Any, unknown, Command.Any>
  * @category models
  */
 export type Commands<P extends Any> = P["commands"][number]
+
+/**
+ * Rejects an Rpc that is not a command: its type becomes the message, which no value has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type CheckedCommands<Commands extends ReadonlyArray<Command.Any>> = {
+  readonly [K in keyof Commands]: Commands[K] extends Command.WithBusErrors ? Commands[K]
+    : `"${Commands[K]["_tag"]}" is not a command: define it with Command.make`
+}

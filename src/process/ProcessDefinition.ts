@@ -13,6 +13,7 @@ import type * as Event from "../event/Event.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
 import * as ProcessBehaviour from "./ProcessBehaviour.ts"
 import type {
+  CheckedCommands,
   Contract,
   Correlate,
   Handled,
@@ -134,12 +135,6 @@ export const make = <
       return { ...contract, ...erased } as ProcessDefinition<State["Type"], Inputs, Event.Of<Events>, Commands[number]>
     }
   }
-}
-
-/** Rejects an Rpc that is not a command: its type becomes the message, which no value has. */
-type CheckedCommands<Commands extends ReadonlyArray<Command.Any>> = {
-  readonly [K in keyof Commands]: Commands[K] extends Command.WithBusErrors ? Commands[K]
-    : `"${Commands[K]["_tag"]}" is not a command: define it with Command.make`
 }
 
 const validate = ({ commands, deadlines, handles, name }: Contract): void => {

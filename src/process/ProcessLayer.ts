@@ -100,7 +100,7 @@ export const layer = <const P extends ProcessContract.Any>(
       const instances = yield* InstanceAppends.make(store, definition, alarm.set)
       appends.set(definition.name, instances)
       const { inputs, outputs } = ProcessConsumers.make(definition, Effect.succeed({ instances, handlers }))
-      subscriptions.push(inputs, outputs)
+      subscriptions.push(...definition.handles.length === 0 ? [] : [inputs], outputs)
       timers.push({
         definition,
         projection: ProcessInstances.of(definition),

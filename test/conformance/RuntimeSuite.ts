@@ -43,6 +43,7 @@ import { parking } from "../operations/ParkingSuite.ts"
 import { resets } from "../operations/ResetSuite.ts"
 import { unreadParked } from "../operations/UnreadParkedSuite.ts"
 import { processes } from "../process/ProcessSuite.ts"
+import { schedules } from "../process/ScheduleSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineAhead } from "../projection/inline/InlineAheadSuite.ts"
 import { inlineGaps } from "../projection/inline/InlineGapSuite.ts"
@@ -153,7 +154,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...consumerKeys,
     ...consumerKeyRejections
   ],
-  "process managers": processes,
+  "process managers": [...processes, ...schedules],
   subscriptions: [...subscriptions, ...handOvers, ...starts, ...bus],
   operations: [
     ...audits,

@@ -29,7 +29,7 @@ const eventsOf = (stream: string, count: number) =>
     })
   )
 
-const ordersOf = (orderId: string, count: number) => eventsOf(orderStream(orderId), count)
+export const ordersOf = (orderId: string, count: number) => eventsOf(orderStream(orderId), count)
 
 export const processes: ReadonlyArray<Case<Stores>> = [
   test("ships an order that is paid, and completes", function*() {

@@ -1,0 +1,271 @@
+/**
+ * Commands that are dispatched later: at an instant, after a time, or again and again. A schedule is an instance of a process manager, so it is in the log,
+ * fires once, and is parked, inspected and audited like every other.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Cron from "effect/Cron"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import type * as Command from "../command/Command.ts"
+import * as CommandContext from "../command/CommandContext.ts"
+import * as CommandScheduler from "../command/CommandScheduler.ts"
+import * as InProcessRpc from "../command/InProcessRpc.ts"
+import { ignore } from "../consumer/ConsumerDefinition.ts"
+import { type EventStoreError, type InvalidCommand, invalidRequest, type ProjectionBehind } from "../core/errors.ts"
+import { IdGenerator } from "../core/IdGenerator.ts"
+import { internals } from "../core/internals.ts"
+import * as Position from "../core/Position.ts"
+import type * as EventStore from "../eventStore/EventStore.ts"
+import type { ListOptions, Page } from "../projection/ProjectionReader.ts"
+import * as ProjectionStore from "../projection/ProjectionStore.ts"
+import type { InstanceAppends } from "./InstanceAppends.ts"
+import type * as ProcessContract from "./ProcessContract.ts"
+import * as ProcessDefinition from "./ProcessDefinition.ts"
+import { declaredErrorSchema } from "./ProcessEvents.ts"
+import * as ProcessInstances from "./ProcessInstances.ts"
+import * as ProcessLayer from "./ProcessLayer.ts"
+import * as Reaction from "./Reaction.ts"
+
+/**
+ * The commands that a program can schedule.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Schedules<out C extends Command.Any> {
+  readonly name: string
+  readonly commands: ReadonlyArray<C>
+  /** The process manager whose instances are the schedules, for `ProcessManager.list`, `inspect`, `retry` and `health`. */
+  readonly process: ProcessContract.Any
+}
+
+type CheckedCommand = Command.Any & Command.WithBusErrors
+
+/** A deadline of a schedule. */
+interface Occurrence {
+  readonly payload: unknown
+  readonly cron: { readonly expression: string; readonly timeZone: string } | null
+}
+
+const cronSchema = Schema.Struct({ expression: Schema.String, timeZone: Schema.String })
+
+/**
+ * Defines which commands can be scheduled. The streams of the schedules begin with the name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = <const Commands extends ReadonlyArray<CheckedCommand>>(
+  name: string,
+  commands: Commands
+): Schedules<Commands[number]> => {
+  const none = Schema.TaggedUnion({})
+  const all: ReadonlyArray<CheckedCommand> = commands
+  const contract = ProcessDefinition.make(name, {
+    inputs: none,
+    correlate: {},
+    state: Schema.Null,
+    events: none,
+    commands: all,
+    deadlines: Object.fromEntries(
+      commands.map((command) => [
+        command._tag,
+        { payload: InProcessRpc.payloadSchema(command), cron: Schema.NullOr(cronSchema) }
+      ])
+    )
+  })
+  const reactOf = (command: Command.Any) =>
+  (
+    _: unknown,
+    { cron, payload }: Occurrence,
+    { dueAt, firedAt }: ProcessContract.Fired
+  ) => [
+    Reaction.send(command, payload),
+    cron === null
+      ? Reaction.complete
+      : Reaction.deadline(command._tag, { payload, cron }, { at: nextOf(cron, DateTime.max(dueAt, firedAt)) })
+  ]
+  const process = contract.behaviour({
+    initial: null,
+    evolve: {},
+    react: Object.fromEntries(commands.map((command) => [command._tag, reactOf(command)])),
+    refused: Object.fromEntries(
+      commands.filter((command) => declaredErrorSchema(command) !== undefined).map(({ _tag }) => [_tag, ignore])
+    )
+  })
+  return { name, commands, process }
+}
+
+const nextOf = ({ expression, timeZone }: NonNullable<Occurrence["cron"]>, after: DateTime.Utc): Date =>
+  Cron.next(Cron.parseUnsafe(expression, timeZone), after)
+
+/**
+ * Provides `CommandBus.schedule` for the commands, and dispatches them when they are due. Programs with this layer share the work, and each occurrence is
+ * dispatched once in effect. It requires the handlers of the commands.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <C extends Command.Any>(
+  schedules: Schedules<C>,
+  options: ProcessLayer.ProcessOptions = {}
+): Layer.Layer<
+  CommandScheduler.ScheduledOf<C> | ProcessLayer.ProcessManagers,
+  EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore | Command.HandlerOf<C>
+> => {
+  const { commands, name, process } = schedules
+  const schedulers = Layer.effectContext(Effect.gen(function*() {
+    const newId = yield* IdGenerator
+    const appends = yield* appendsOf(schedules)
+    const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+    return commands.reduce<Context.Context<CommandScheduler.ScheduledOf<C>>>(
+      (context, command) =>
+        Context.add(context, CommandScheduler.keyOf(command), {
+          schedule: Effect.fnUntraced(function*(payload, { id = newId(), ...when }) {
+            const valid = yield* InProcessRpc.commandPayload(command, payload)
+            const due = yield* Effect.fromResult(dueOf(when, yield* driver.now))
+            const deadline = {
+              kind: "deadline",
+              name: command._tag,
+              id: "0",
+              payload: { payload: valid, cron: due.cron }
+            } as const
+            const received = {
+              kind: "received",
+              input: "schedule",
+              eventId: id,
+              position: Position.start,
+              starts: true
+            } as const
+            const { toEvent } = process.processEvents
+            const appended = appends.append(
+              id,
+              `${name}:scheduled:${id}`,
+              ({ status }) =>
+                status === "unstarted"
+                  ? { events: [toEvent(received), toEvent({ ...deadline, dueAt: due.at })] }
+                  : { ignored: "repeated" }
+            )
+            const { actor, attributes, causationId, correlationId } = when
+            const context = CommandContext.provide({ actor, attributes, causationId, correlationId })
+            yield* Effect.catchTag(context(appended), "ConcurrencyConflict", Effect.die)
+            return id
+          })
+        }),
+      Context.empty() as Context.Context<CommandScheduler.ScheduledOf<C>>
+    )
+  }))
+  // The process manager sends these commands and no others.
+  const running = ProcessLayer.layer([process], options) as Layer.Layer<
+    ProcessLayer.ProcessManagers,
+    EventStoreError,
+    EventStore.EventStore | ProjectionStore.ProjectionStore | Command.HandlerOf<C>
+  >
+  return Layer.provideMerge(schedulers, running)
+}
+
+const appendsOf = (
+  { name }: Schedules<Command.Any>
+): Effect.Effect<InstanceAppends, never, ProcessLayer.ProcessManagers> =>
+  Effect.flatMap(ProcessLayer.ProcessManagers, ({ [internals]: { appends } }) => {
+    const found = appends.get(name)
+    return found === undefined
+      ? Effect.die(new Error(`evsrc: the schedules "${name}" do not run in this program; provide Schedules.layer`))
+      : Effect.succeed(found)
+  })
+
+/** Returns when a command is due first. */
+const dueOf = (
+  when: CommandScheduler.When,
+  now: DateTime.Utc
+): Result.Result<{ readonly at: DateTime.Utc; readonly cron: Occurrence["cron"] }, EventStoreError> => {
+  if ("cron" in when) {
+    const { cron: expression, timeZone = "UTC" } = when
+    const parsed = Cron.parse(expression, timeZone)
+    return Result.isFailure(parsed)
+      ? Result.fail(
+        invalidRequest(
+          `the cron expression "${expression}" in the time zone "${timeZone}" is invalid: ${parsed.failure.message}; use five or six fields as in `
+            + `"0 8 * * MON-FRI", and a name such as "Europe/Berlin"`
+        )
+      )
+      : Result.succeed({ at: DateTime.makeUnsafe(Cron.next(parsed.success, now)), cron: { expression, timeZone } })
+  }
+  const at = "after" in when
+    ? Duration.fromInput(when.after).pipe((after) =>
+      after._tag === "Some" ? DateTime.make(DateTime.addDuration(now, after.value)) : after
+    )
+    : DateTime.make(when.at)
+  return at._tag === "Some"
+    ? Result.succeed({ at: DateTime.toUtc(at.value), cron: null })
+    : Result.fail(
+      invalidRequest("the time of a scheduled command is invalid; give `at` as a date, or `after` as a duration")
+    )
+}
+
+/**
+ * Cancels a schedule. Returns false if there is none of this id that is pending: it was dispatched, cancelled, or never made.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const cancel = Effect.fnUntraced(function*(
+  schedules: Schedules<Command.Any>,
+  id: string
+): Effect.fn.Return<boolean, EventStoreError | InvalidCommand, ProcessLayer.ProcessManagers> {
+  const { toEvent } = schedules.process.processEvents
+  const commandId = (yield* IdGenerator)()
+  const appends = yield* appendsOf(schedules)
+  const cancelled = appends.append(id, commandId, ({ deadlines, status }) =>
+    status === "running"
+      ? {
+        events: [
+          ...Object.entries(deadlines).map(([name, { id }]) => toEvent({ kind: "cancelled", name, id })),
+          toEvent({ kind: "completed" })
+        ]
+      }
+      : { ignored: status })
+  const { ignored } = yield* Effect.catchTag(cancelled, "ConcurrencyConflict", Effect.die)
+  return ignored === undefined
+})
+
+/**
+ * A command that is scheduled, or was.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ScheduledCommand {
+  readonly id: string
+  readonly status: ProcessInstances.Instance["status"]
+  /** The name of the command; `undefined` once nothing is pending. */
+  readonly command: string | undefined
+  readonly dueAt: DateTime.Utc | undefined
+}
+
+/**
+ * Returns a page of schedules; by default those that are pending, in the order in which they are due.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const list = (
+  { process }: Schedules<Command.Any>,
+  options: ListOptions<ProcessInstances.Instances> = { where: { status: "running" }, orderBy: { field: "nextDueAt" } }
+): Effect.Effect<Page<ScheduledCommand>, ProjectionBehind | EventStoreError, ProjectionStore.ProjectionStore> =>
+  Effect.map(ProjectionStore.list(ProcessInstances.of(process), options), ({ items, next }) => ({
+    next,
+    items: items.map(({ deadlines, id, nextDueAt, status }) => ({
+      id,
+      status,
+      command: Object.keys(deadlines)[0],
+      dueAt: nextDueAt ?? undefined
+    }))
+  }))

@@ -1,0 +1,93 @@
+/**
+ * The runtime suite of scheduled commands.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as CommandBus from "../../src/command/CommandBus.ts"
+import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
+import * as ProcessManager from "../../src/process/ProcessManager.ts"
+import * as Schedules from "../../src/process/Schedules.ts"
+import type { Stores } from "../support/AccountFixtures.ts"
+import { ordersOf } from "./ProcessSuite.ts"
+import { CancelOrder, orders, PlaceOrder, ShipOrder } from "./Shop.ts"
+
+/** Returns schedules of their own, and the layer that runs them. */
+const shop = () => {
+  const schedules = Schedules.make(unique("schedules").replaceAll("-", "_"), [CancelOrder, ShipOrder])
+  return { schedules, layer: Schedules.layer(schedules).pipe(Layer.fresh, Layer.provideMerge(orders())) }
+}
+
+export const schedules: ReadonlyArray<Case<Stores>> = [
+  test("dispatches a scheduled command once", function*() {
+    const { layer, schedules } = shop()
+    const orderId = unique("o")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(PlaceOrder, { orderId, isInStock: true })
+      const id = unique("schedule")
+      const scheduled = CommandBus.schedule(CancelOrder, { orderId, reason: "late" }, { after: "20 millis", id })
+      equal([yield* scheduled, yield* scheduled], [id, id], "the ids")
+      equal(yield* ordersOf(orderId, 2), ["OrderPlaced", "OrderCancelled"], "the order")
+      equal((yield* Schedules.list(schedules)).items.length, 0, "pending schedules")
+      equal(yield* Schedules.cancel(schedules, id), false, "a cancellation that is too late")
+    }).pipe(Effect.provide(layer))
+  }),
+
+  test("cancels a scheduled command", function*() {
+    const { layer, schedules } = shop()
+    const orderId = unique("o")
+    yield* Effect.gen(function*() {
+      const id = yield* CommandBus.schedule(CancelOrder, { orderId, reason: "late" }, { after: "1 hour" })
+      const { items } = yield* Schedules.list(schedules)
+      equal(
+        items.map(({ command, status }) => ({ command, status })),
+        [{ command: "CancelOrder", status: "running" }],
+        "pending"
+      )
+      equal(yield* Schedules.cancel(schedules, id), true, "the cancellation")
+      equal(yield* Schedules.cancel(schedules, id), false, "another one")
+      equal((yield* Schedules.list(schedules)).items.length, 0, "pending schedules")
+    }).pipe(Effect.provide(layer))
+  }),
+
+  test("dispatches a repeated command at each occurrence", function*() {
+    const { layer, schedules } = shop()
+    const orderId = unique("o")
+    yield* Effect.gen(function*() {
+      const id = yield* CommandBus.schedule(CancelOrder, { orderId, reason: "again" }, { cron: "* * * * * *" })
+      equal(yield* ordersOf(orderId, 2), ["OrderCancelled", "OrderCancelled"], "the order")
+      equal(yield* Schedules.cancel(schedules, id), true, "the cancellation")
+    }).pipe(Effect.provide(layer))
+  }),
+
+  test("records that a scheduled command was rejected", function*() {
+    const { layer, schedules } = shop()
+    const orderId = unique("o")
+    yield* Effect.gen(function*() {
+      yield* CommandBus.dispatch(PlaceOrder, { orderId, isInStock: false })
+      const id = yield* CommandBus.schedule(ShipOrder, { orderId }, { at: new Date(0) })
+      yield* Effect.repeat(ProcessManager.inspect(schedules.process, id), {
+        until: (found) => found._tag === "Some" && found.value.instance.status === "completed"
+      })
+      equal(yield* ordersOf(orderId, 1), ["OrderPlaced"], "the order")
+    }).pipe(Effect.provide(layer))
+  }),
+
+  test("rejects an invalid payload, time and cron expression", function*() {
+    const { layer } = shop()
+    yield* Effect.gen(function*() {
+      const orderId = unique("o")
+      const invalid = yield* Effect.flip(CommandBus.schedule(ShipOrder, { orderId: 1 as never }, { after: "1 hour" }))
+      equal(invalid._tag, "InvalidCommand", "the error of the payload")
+      const cron = yield* Effect.flip(CommandBus.schedule(ShipOrder, { orderId }, { cron: "every day" }))
+      includes(cron.message, "every day", "the error of the expression")
+      const zone = yield* Effect.flip(
+        CommandBus.schedule(ShipOrder, { orderId }, { cron: "0 8 * * *", timeZone: "Mars/Olympus" })
+      )
+      includes(zone.message, "Mars/Olympus", "the error of the time zone")
+      const time = yield* Effect.flip(CommandBus.schedule(ShipOrder, { orderId }, { at: new Date(Number.NaN) }))
+      includes(time.message, "invalid", "the error of the time")
+    }).pipe(Effect.provide(layer))
+  })
+]
