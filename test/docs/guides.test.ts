@@ -10,6 +10,7 @@ const guides = {
   "decisions": 7,
   "event-store": 7,
   "operations": 4,
+  "process-managers": 7,
   "personal-data": 7,
   "read-models": 12,
   "replay": 6,
