@@ -40,6 +40,8 @@ export interface CachedStates<State> {
     state: CachedState<State> | undefined,
     lastErasure: string | undefined
   ) => Effect.Effect<void>
+  /** Notes that the current handler uses a state that another command has read, so that its errors quote nothing of it. */
+  readonly noteShared: Effect.Effect<void>
 }
 
 /** What the states are read from, and cached in. */
@@ -59,7 +61,7 @@ interface Sources<State> {
  * @category constructors
  */
 export const make = <State>(sources: Sources<State>): CachedStates<State> => {
-  const { cache, inTransaction, read, snapshotter } = sources
+  const { cache, inTransaction, isPersonal, read, snapshotter } = sources
   const find = lookup(sources)
 
   /** Reads the current state, and writes a snapshot when one is due. */
@@ -121,7 +123,9 @@ export const make = <State>(sources: Sources<State>): CachedStates<State> => {
     appended: (...state) =>
       Effect.contextWith((caller: Context.Context<never>) =>
         inTransaction(caller) ? Effect.void : cacheAppended(state, caller)
-      )
+      ),
+    // Nothing was decrypted for the handler.
+    noteShared: isPersonal ? DecryptedValues.addUnknown : Effect.void
   }
 }
 

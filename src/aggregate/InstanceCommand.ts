@@ -9,6 +9,7 @@ import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import type * as CommandExecution from "../command/CommandExecution.ts"
 import * as CommandLoop from "../command/CommandLoop.ts"
+import * as RefusedEvents from "../command/RefusedEvents.ts"
 import { type ConcurrencyConflict, type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
@@ -217,6 +218,7 @@ const conflictOf = <State, Events extends Event.Any, C extends Command.Any>(
       CommandLoop.conflict({ state: base.reload, models: ofModels }, models?.isAlone === true ? failure : undefined)
     )
   }
+  if (RefusedEvents.isRefusal(error)) return Effect.succeed(CommandLoop.refused(error))
   if (!InstanceLoader.isOfOldState(error)) return Effect.fail(error)
   // Of a log that was set back, the models may be old too.
   const wasCurrent = isCurrent && (error._tag === "ConcurrencyConflict" || models?.isAlone !== false)

@@ -106,7 +106,13 @@ const loadUnlocked = <State, Events extends Event.Any, C extends Command.Any>(
     const last = turn.last()
     if (last !== undefined) {
       return usesCache && last.state.version > outdated && last.lastErasure === lastErasure
-        ? Effect.succeed({ from: last.state, lastErasure, behind: last, isCurrent: false, wasRead: false })
+        ? Effect.as(loader.noteShared, {
+          from: last.state,
+          lastErasure,
+          behind: last,
+          isCurrent: false,
+          wasRead: false
+        })
         : Deferred.await(last.outcome).pipe(
           Effect.andThen(loader.cached(stream)),
           Effect.flatMap((cached) => loadCurrent(instances, stream, turn, cached))
@@ -128,6 +134,7 @@ const loadLocked = <State, Events extends Event.Any, C extends Command.Any>(
   lockStream: () => StreamLock
 ): Effect.Effect<LoadedState<State>, EventStoreError> =>
   Effect.flatMap(instances.loader.cached(stream), (cached) => {
+    const { noteShared } = instances.loader
     const lastErasure = instances.loader.checkedErasure()
     const [last, locked] = [turn.last(), turn.locked()]
     const again = Effect.suspend(() => loadLocked(instances, stream, turn, lockStream))
@@ -139,11 +146,12 @@ const loadLocked = <State, Events extends Event.Any, C extends Command.Any>(
     const isUsable = (of: string | undefined) => instances.load !== "fresh" && of === lastErasure
     if (lock.isOpen()) {
       if (last !== undefined && isUsable(last.lastErasure)) {
-        return Effect.succeed({ from: last.state, lastErasure, behind: last, isCurrent: false, lock, wasRead: false })
+        const base = { from: last.state, lastErasure, behind: last, isCurrent: false, lock, wasRead: false }
+        return Effect.as(noteShared, base)
       }
       if (!hasSent) {
         return read !== undefined && isUsable(read.lastErasure)
-          ? Effect.succeed({ from: read.state, lastErasure, isCurrent: true, lock, wasRead: false })
+          ? Effect.as(noteShared, { from: read.state, lastErasure, isCurrent: true, lock, wasRead: false })
           : readLocked(instances, stream, turn, locked, cached)
       }
     }

@@ -52,7 +52,8 @@ export interface Decided<E, Failure> {
 }
 
 /**
- * The answer of `sync`: the events are written, or the base was not what the log has. `reload` says what to load then, or is undefined if it is the same
+ * The answer of `sync`: the events are written, or the store refuses them, or the base was not what the log has. Refused events are no error before the
+ * command was decided on what the log has. `reload` says what to load then, or is undefined if it is the same
  * again. With an error, the policy of retries decides whether there is another attempt.
  *
  * @since 0.1.0
@@ -60,6 +61,7 @@ export interface Decided<E, Failure> {
  */
 export type Synced<Reload, Failure> =
   | { readonly _tag: "Written"; readonly receipt: Receipt }
+  | { readonly _tag: "Refused"; readonly error: Failure }
   | { readonly _tag: "Conflict"; readonly reload: Reload | undefined; readonly error?: Failure | undefined }
 
 /**
@@ -99,22 +101,28 @@ export const make = <T extends Turn, B extends Base, E, Failure, Reload>(
   const decideOn = (turn: T, base: B): Effect.Effect<Synced<Reload, Failure>, Failure> => {
     const { end, events } = parts.decide(base)
     if (end === undefined) {
-      return turn.hasPassed() ? Effect.succeed(conflict(parts.reload(base))) : parts.sync(turn, base, events)
-    }
-    if (!base.isCurrent) {
+      if (turn.hasPassed()) return Effect.succeed(conflict(parts.reload(base)))
       return Effect.flatMap(
-        parts.verify(turn, base),
-        (current) => current === undefined ? Effect.succeed(conflict(parts.reload(base))) : decideOn(turn, current)
+        parts.sync(turn, base, events),
+        (synced) => synced._tag === "Refused" && !base.isCurrent ? decideOnCurrent(turn, base) : Effect.succeed(synced)
       )
     }
+    if (!base.isCurrent) return decideOnCurrent(turn, base)
     turn.pass()
     return Effect.map(end, written)
   }
+
+  const decideOnCurrent = (turn: T, base: B): Effect.Effect<Synced<Reload, Failure>, Failure> =>
+    Effect.flatMap(
+      parts.verify(turn, base),
+      (current) => current === undefined ? Effect.succeed(conflict(parts.reload(base))) : decideOn(turn, current)
+    )
 
   const inTurn = (turn: T) => Effect.flatMap(parts.load(turn, reload), (base) => decideOn(turn, base))
 
   const loop: Effect.Effect<Receipt, Failure> = Effect.flatMap(Effect.suspend(() => parts.inTurn(inTurn)), (synced) => {
     if (synced._tag === "Written") return Effect.succeed(synced.receipt)
+    if (synced._tag === "Refused") return Effect.fail(synced.error)
     reload = synced.reload ?? reload
     return synced.error === undefined ? loop : Effect.fail(synced.error)
   })
@@ -128,6 +136,14 @@ export const make = <T extends Turn, B extends Base, E, Failure, Reload>(
  * @category constructors
  */
 export const written = (receipt: Receipt): Synced<never, never> => ({ _tag: "Written", receipt })
+
+/**
+ * Returns the answer that the store refuses the events.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const refused = <Failure>(error: Failure): Synced<never, Failure> => ({ _tag: "Refused", error })
 
 /**
  * Returns the answer that the base was not what the log has.

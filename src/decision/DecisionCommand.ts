@@ -11,6 +11,7 @@
 import * as Effect from "effect/Effect"
 import type * as CommandExecution from "../command/CommandExecution.ts"
 import * as CommandLoop from "../command/CommandLoop.ts"
+import * as RefusedEvents from "../command/RefusedEvents.ts"
 import { type ConcurrencyConflict, type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
@@ -39,6 +40,10 @@ export interface Parts<Events extends Event.Any, Failure> {
 }
 
 type SendError = ConcurrencyConflict | EventStoreError
+
+/** Returns whether an append may have failed because it was decided on old matches. */
+const mayBeOfOldMatches = (error: EventStoreError): boolean =>
+  error.reason._tag === "StreamClosed" || RefusedEvents.isRefusal(error)
 
 /**
  * Makes the execution of a decision.
@@ -79,7 +84,11 @@ export const make = <Events extends Event.Any, Failure>(
       onFailure: (error): Effect.Effect<Synced, SendError> => {
         if (error._tag === "ConcurrencyConflict") return failWithoutRetry(error)
         const reload = models.afterError(base, error)
-        if (error._tag === "EventStoreError" && error.reason._tag !== "LogDiverged") return Effect.fail(error)
+        if (error._tag === "EventStoreError" && error.reason._tag !== "LogDiverged") {
+          return base.isCurrent || !mayBeOfOldMatches(error)
+            ? Effect.fail(error)
+            : Effect.succeed(CommandLoop.conflict(reload))
+        }
         const failure = error._tag === "EventStoreError" ? error : storeError(error)
         return Effect.succeed(CommandLoop.conflict(reload, base.isAlone ? failure : undefined))
       }

@@ -15,6 +15,7 @@ import { boundaryQueues } from "../aggregate/BoundaryQueueSuite.ts"
 import { closedInstances } from "../aggregate/ClosedInstanceSuite.ts"
 import { instanceQueues } from "../aggregate/InstanceQueueSuite.ts"
 import { loading } from "../aggregate/LoadingSuite.ts"
+import { oldStates } from "../aggregate/OldStateSuite.ts"
 import { commands } from "../command/CommandSuite.ts"
 import { circularWaits } from "../consumer/CircularWaitSuite.ts"
 import { consumerKeyRejections } from "../consumer/ConsumerKeyRejectionSuite.ts"
@@ -130,7 +131,8 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...jsonValues,
     ...roundTrips,
     ...versions,
-    ...closedInstances
+    ...closedInstances,
+    ...oldStates
   ],
   projections: [
     ...projections,

@@ -14,6 +14,7 @@ import * as ForgedDataSuite from "../personalData/ForgedDataSuite.ts"
 import * as HuntSuite from "../personalData/HuntSuite.ts"
 import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import * as SharedReadSuite from "../personalData/SharedReadSuite.ts"
+import * as SharedStateSuite from "../personalData/SharedStateSuite.ts"
 import * as WithheldSuite from "../personalData/WithheldSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { isLong } from "../support/scale.ts"
@@ -89,6 +90,7 @@ const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   "withheld words": WithheldSuite.cases,
   "shared reads": SharedReadSuite.cases,
   "data erased meanwhile": ErasedMeanwhileSuite.cases,
+  "shared states": SharedStateSuite.cases,
   hunt: HuntSuite.cases,
   scan: ScanSuite.scans,
   recordings: RecordingSuite.cases
