@@ -7,6 +7,7 @@
 import type * as DateTime from "effect/DateTime"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../core/errors.ts"
 import type { EventCount, LogPosition } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
@@ -185,6 +186,11 @@ export interface DeliveryState {
 export interface GenerationPosition {
   readonly generation: string
   readonly position: Position
+  /**
+   * Which of the events at the checkpoints, and of the given one, the log in the same database lacks, if there is one. Undefined without a given event, or
+   * if the store does not know the log.
+   */
+  readonly lost?: LogPosition | "none" | undefined
 }
 
 /**
@@ -237,9 +243,12 @@ export interface CheckpointDriver {
 
   /**
    * Returns a consumer's active generation, and the position up to which all of its partitions have processed the log; 0 when it has never run. It is
-   * the lowest checkpoint, or the position before the event of unknown key at which a partition waits.
+   * the lowest checkpoint, or the position before the event of unknown key at which a partition waits. `after` is an event that the caller waits for.
    */
-  readonly checkpoint: (consumer: string) => Effect.Effect<GenerationPosition, EventStoreError>
+  readonly checkpoint: (
+    consumer: string,
+    after?: LogPosition
+  ) => Effect.Effect<GenerationPosition, EventStoreError>
 
   /** Returns the delivery log of a partition, in order. */
   readonly applied: (
@@ -266,6 +275,21 @@ export interface CheckpointDriver {
 }
 
 /**
+ * The notifications of progress between stores.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ProgressNotifications {
+  /** Notifies the other stores that a consumer has progressed, if one of them waits for it. It returns at once. */
+  readonly progressed: (consumer: string) => Effect.Effect<void>
+  /** Asks the other stores to notify this one when a consumer progresses. It returns at once. */
+  readonly await: (consumer: string) => Effect.Effect<void>
+  /** Returns whether notifications arrive. */
+  readonly isListening: () => boolean
+}
+
+/**
  * The contract of a back end for projections and subscriptions.
  *
  * @since 0.1.0
@@ -283,6 +307,14 @@ export interface ConsumerDriver extends LeaseDriver, CheckpointDriver, ParkingDr
    * nothing, or outside a transaction.
    */
   readonly uncommittedAbove: Effect.Effect<Option.Option<Position>, EventStoreError>
+
+  /** Takes part in the notifications of progress between stores. Without it, or while it does not listen, a caller that waits polls. */
+  readonly notifications?:
+    | ((
+      /** Runs when a consumer has progressed in another store; without a name any may have. */
+      onProgress: (consumer: string | undefined) => Effect.Effect<void>
+    ) => Effect.Effect<ProgressNotifications, never, Scope.Scope>)
+    | undefined
 
   /** Returns whether statements run in a transaction of the caller, so that other processes do not see what they write yet. */
   readonly isInTransaction: Effect.Effect<boolean>

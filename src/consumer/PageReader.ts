@@ -12,6 +12,7 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver, EventType, LogFilter, PageOfEvents } from "../eventStore/driver/EventStoreDriver.ts"
 import { withinLog } from "../eventStore/LogIdentity.ts"
 import type { Consumer } from "./Consumer.ts"
+import * as HandedOnPage from "./HandedOnPage.ts"
 import * as UnknownTypes from "./UnknownTypes.ts"
 
 /**
@@ -31,6 +32,11 @@ export interface Page {
   readonly reached: LogPosition.LogPosition
   /** Whether that is the high-water mark. Otherwise more events may follow at once, although the page may be empty. */
   readonly isLast: boolean
+  /**
+   * Fails with `LogDiverged` when the log does not have what a page rests on that was handed on instead of read. Nothing may be written before it has
+   * succeeded.
+   */
+  readonly verify?: Effect.Effect<void, EventStoreError> | undefined
   /** Returns false for an event that was read only because of its type, and whose stream has another category. */
   readonly isRelevant: (event: EncodedEvent) => boolean
 }
@@ -46,6 +52,8 @@ export interface PageReader {
   readonly read: (after: LogPosition.LogPosition) => Effect.Effect<Page, EventStoreError>
   /** Discards the page that was read in advance. */
   readonly discard: Effect.Effect<void>
+  /** Ends when there is probably a page after a position that the last page has reached. */
+  readonly changed: (after: LogPosition.LogPosition) => Effect.Effect<void, EventStoreError>
 }
 
 /**
@@ -104,9 +112,14 @@ export const make = (
     }
   })
 
+  const handOn = HandedOnPage.make({ driver, filter, stopsAtUnknown })
+
   return {
     read: Effect.fnUntraced(function*(after) {
+      const handedOn = ahead === undefined ? yield* handOn.page(after, size) : undefined
+      if (handedOn !== undefined) return handedOn
       const page = yield* ahead === undefined ? fetch(after, size) : Fiber.join(ahead)
+      handOn.hasRead(page.reached.position)
       size = batchSize
       ahead = page.isLast
         ? undefined
@@ -118,7 +131,12 @@ export const make = (
       const fiber = ahead
       ahead = undefined
       return Fiber.interrupt(fiber)
-    })
+    }),
+    changed: (after) =>
+      Effect.suspend(() => {
+        const hasNext = () => handOn.hasNext(after)
+        return hasNext() ? Effect.void : driver.changed(after.position, { mayEndEarly: true, hasNext })
+      })
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Latch from "effect/Latch"
 import * as TraceContext from "../command/TraceContext.ts"
 import type { EventStoreError } from "../core/errors.ts"
@@ -224,8 +225,7 @@ const processPages = Effect.fnUntraced(function*(
       // The rest is read again. If the worker stops, it is interrupted there.
       if (done.isPartial) yield* pages.discard
       else if (page.isLast) {
-        const { driver } = events[internals]
-        yield* Effect.raceFirst(driver.changed(checkpoint.position, { mayEndEarly: true }), requests.await)
+        yield* Effect.raceFirst(pages.changed(checkpoint), requests.await)
       }
       continue
     }
@@ -298,11 +298,12 @@ const applyBatch = Effect.fnUntraced(
     const { head, isLast } = page
     const { position: from } = checkpoint
     const logPositionAt = logPositionsOf(checkpoint, page)
+    const verified = yield* verifying(processor, page)
     while (true) {
       const committed = yield* processor.apply(
         { ...partition, onRetry: retryReporter(partition, from, head) },
         batch,
-        (plan) => commit(partition, from, to, logPositionAt, plan)
+        (plan) => Effect.andThen(verified, commit(partition, from, to, logPositionAt, plan))
       )
       if (committed.advanced === "lost") return undefined
       // Another partition has written a document in the meantime.
@@ -323,6 +324,17 @@ const applyBatch = Effect.fnUntraced(
     }
   }
 )
+
+/** Verifies a page before the user's code runs; or, if that has no effects, meanwhile: then it returns what to await before the commit. */
+const verifying = (
+  { grows }: BatchProcessor,
+  { verify }: PageReader.Page
+): Effect.Effect<Effect.Effect<void, EventStoreError>, EventStoreError> =>
+  verify === undefined
+    ? Effect.succeed(Effect.void)
+    : grows
+    ? Effect.map(Effect.forkChild(verify, { startImmediately: true }), Fiber.join)
+    : Effect.as(verify, Effect.void)
 
 /** Returns the function that finds the event at a position that a page may reach, and the number of events before it. */
 const logPositionsOf = (

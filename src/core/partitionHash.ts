@@ -79,3 +79,14 @@ export const partitionKeys = (
   const found = tags.filter((one) => one.startsWith(`${tag}:`))
   return found.length === 0 ? [stream] : Array.from(new Set(found))
 }
+
+/**
+ * Returns whether an event has a key in a partition.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isInPartition = (
+  event: Parameters<typeof partitionKeys>[0],
+  { index, of, tag }: { readonly index: number; readonly of: number; readonly tag?: string | undefined }
+): boolean => partitionKeys(event, tag).some((key) => partitionOf(key, of) === index)

@@ -265,8 +265,14 @@ export const decryptEvents = <E extends EncodedEvent>(
 export const make = (keys: Decryption, driver: EventStoreDriver): EventStoreDriver => {
   const decryptPage = <P extends { readonly events: ReadonlyArray<EncodedEvent> }>(page: P) =>
     Effect.map(decryptEvents(keys, page.events), (events): P => events === page.events ? page : { ...page, events })
+  const { appended } = driver
   return {
     ...driver,
+    appended: appended && {
+      ...appended,
+      after: (position, limit) =>
+        Effect.flatMap(appended.after(position, limit), (events) => decryptEvents(keys, events))
+    },
     readStream: (page) => Effect.flatMap(driver.readStream(page), (events) => decryptEvents(keys, events)),
     readAll: (page) => Effect.flatMap(driver.readAll(page), decryptPage),
     readByQuery: (page) => Effect.flatMap(driver.readByQuery(page), decryptPage),

@@ -25,6 +25,7 @@ const maxEarly = 4
 interface Waiter {
   readonly after: Position
   readonly mayEndEarly: boolean
+  readonly hasNext: (() => boolean) | undefined
   readonly done: Deferred.Deferred<void, EventStoreError>
   /** Since when, in milliseconds, the high-water mark is below `after`. */
   belowSince: number | undefined
@@ -42,14 +43,26 @@ export interface ReaderWakeups {
    * position for a second: then the log may have been set back, and the reader finds out by its next read.
    *
    * With `mayEndEarly` a wake-up ends it before the mark is read, which saves the reader a statement. If the reader finds nothing new, and waits after
-   * the same position again, it waits for the mark.
+   * the same position again, it waits for the mark. A wake-up also ends it when `hasNext` returns true: the reader then reads nothing.
    */
   readonly changed: (
     after: Position,
-    options?: { readonly mayEndEarly?: boolean | undefined }
+    options?: { readonly mayEndEarly?: boolean | undefined; readonly hasNext?: (() => boolean) | undefined }
   ) => Effect.Effect<void, EventStoreError>
   /** Tells the watcher that the log has probably grown. */
   readonly wake: Effect.Effect<void>
+  /** Tells the watcher that the log has probably grown up to a position: readers that wait after it do not end early. */
+  readonly wakeUpTo: (position: Position) => void
+}
+
+/** Options of a watcher. */
+interface Options {
+  readonly head: Effect.Effect<Position, EventStoreError>
+  readonly interval?: Duration.Input | (() => Duration.Input) | undefined
+  /** Runs before the watcher waits for a wake-up. */
+  readonly onWait?: Effect.Effect<void> | undefined
+  /** Whether readers have reached the positions after which they wait. The caller that waits for a checkpoint has not. `false` by default. */
+  readonly endsBelow?: boolean
 }
 
 /**
@@ -58,35 +71,38 @@ export interface ReaderWakeups {
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function*(options: {
-  readonly head: Effect.Effect<Position, EventStoreError>
-  readonly interval?: Duration.Input | undefined
-  /** Whether readers have reached the positions after which they wait. The caller that waits for a checkpoint has not. `false` by default. */
-  readonly endsBelow?: boolean
-}): Effect.fn.Return<ReaderWakeups, never, Scope.Scope> {
+export const make = Effect.fnUntraced(function*(
+  options: Options
+): Effect.fn.Return<ReaderWakeups, never, Scope.Scope> {
   const waiting = new Set<Waiter>()
   const wakeUp = Latch.makeUnsafe(false)
-  /** Whether a wake-up has come since the last look at the waiting readers. */
-  let hasGrown = false
+  /** The position up to which a wake-up has come since the last look at the waiting readers. */
+  let grownTo: Position | "unknown" | undefined
   /** The positions of the readers that the last wake-up has ended early. */
   let endedEarly: ReadonlySet<Position> = new Set()
 
-  const endEarly = (): void => {
-    const early = Array.from(waiting).filter(({ mayEndEarly }) => mayEndEarly)
-    if (early.length > maxEarly) return
-    endedEarly = new Set(early.map(({ after }) => after))
-    for (const waiter of early) {
+  const end = (waiters: ReadonlyArray<Waiter>): void => {
+    for (const waiter of waiters) {
       waiting.delete(waiter)
       Deferred.doneUnsafe(waiter.done, Exit.void)
     }
+  }
+  const endEarly = (to: Position | "unknown"): void => {
+    end(Array.from(waiting).filter(({ hasNext }) => hasNext?.() === true))
+    const early = Array.from(waiting).filter(({ after, mayEndEarly }) =>
+      mayEndEarly && (to === "unknown" || after < to)
+    )
+    if (early.length > maxEarly) return
+    endedEarly = new Set(early.map(({ after }) => after))
+    end(early)
   }
 
   const watchOnce = Effect.gen(function*() {
     yield* wakeUp.await
     wakeUp.closeUnsafe()
     if (waiting.size === 0) return
-    if (hasGrown) endEarly()
-    hasGrown = false
+    if (grownTo !== undefined) endEarly(grownTo)
+    grownTo = undefined
     if (waiting.size === 0) return
     const waiters = Array.from(waiting)
     const head = yield* Effect.exit(options.head)
@@ -100,19 +116,22 @@ export const make = Effect.fnUntraced(function*(options: {
       waiting.delete(waiter)
       Deferred.doneUnsafe(waiter.done, Exit.asVoid(head))
     }
-    if (waiting.size > 0 && options.interval !== undefined) {
-      yield* Effect.timeoutOption(wakeUp.await, options.interval)
-      wakeUp.openUnsafe()
-    }
+    if (waiting.size === 0) return
+    if (options.onWait !== undefined) yield* options.onWait
+    const interval = typeof options.interval === "function" ? options.interval() : options.interval
+    if (interval === undefined) return
+    yield* Effect.timeoutOption(wakeUp.await, interval)
+    wakeUp.openUnsafe()
   })
   yield* Effect.forkScoped(Background.withoutSpans(Effect.forever(watchOnce)))
 
   return {
-    changed: (after, { mayEndEarly = false } = {}) =>
+    changed: (after, { hasNext, mayEndEarly = false } = {}) =>
       Effect.suspend(() => {
         const waiter: Waiter = {
           after,
           mayEndEarly: mayEndEarly && !endedEarly.has(after),
+          hasNext,
           done: Deferred.makeUnsafe(),
           belowSince: undefined
         }
@@ -121,8 +140,12 @@ export const make = Effect.fnUntraced(function*(options: {
         return Effect.onInterrupt(Deferred.await(waiter.done), () => Effect.sync(() => waiting.delete(waiter)))
       }),
     wake: Effect.sync(() => {
-      hasGrown = true
+      grownTo = "unknown"
       wakeUp.openUnsafe()
-    })
+    }),
+    wakeUpTo: (position) => {
+      grownTo = grownTo === undefined || (grownTo !== "unknown" && grownTo < position) ? position : grownTo
+      wakeUp.openUnsafe()
+    }
   }
 })

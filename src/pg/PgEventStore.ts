@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../core/errors.ts"
+import * as AppendedEvents from "../eventStore/AppendedEvents.ts"
 import type { AppendRequest, AppendResult, EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
@@ -63,23 +64,15 @@ export const makeDriver = Effect.fnUntraced(
       interval: options.pollInterval ?? "50 millis",
       endsBelow: true
     })
-    const notifications = options.notify === false
-      ? undefined
-      : yield* PgNotify.make({
-        channel: PgNotify.channelOf(schema),
-        connections,
-        onNotification: highWaterMark.wake
-      })
-    const wakeReaders = notifications === undefined
-      ? highWaterMark.wake
-      : Effect.andThen(highWaterMark.wake, notifications.notify)
+    const channel = options.notify === false ? undefined : PgNotify.channelOf(schema)
+    const { appended, committed, wakeReaders } = yield* announcements(channel, connections, highWaterMark.wake)
 
     const statements = PgAppend.make(connections, quoted, reader.receipt)
     const waits = LockWaits.make(connections)
     const lockTimeoutErrors = LockTimeoutError.make(connections, quoted)
     const lockTimeoutError = lockTimeoutErrors.ofAppend
     const appendInBatch = yield* AppendBatcher.make(
-      { ...wakingReaders(statements, wakeReaders), waits, lockTimeoutError, deadlines: connections.deadlines },
+      { ...announcing(statements, committed), waits, lockTimeoutError, deadlines: connections.deadlines },
       options.groupCommit
     )
     const readSnapshot = yield* SnapshotReads.make(connections, query, quoted, options.groupRead)
@@ -89,9 +82,9 @@ export const makeDriver = Effect.fnUntraced(
     )
     const appendAlone = PgTransactionalAppend.make(
       { connections, statements, waits, lockTimeoutError },
-      wakeReaders
+      committed
     )
-    const locks = yield* StreamLocks.make({ connections, statements, waits, lockTimeoutError, wakeReaders }, quoted)
+    const locks = yield* StreamLocks.make({ connections, statements, waits, lockTimeoutError, committed }, quoted)
     const appendUnlocked = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
       Effect.withFiber((fiber) =>
         request.inTransaction === undefined && request.closes !== true
@@ -106,6 +99,7 @@ export const makeDriver = Effect.fnUntraced(
       schema,
       ...transactions(connections),
       asFollower: FollowerTurns.make(connections),
+      appended: { ...appended, after: (position, limit) => Effect.sync(() => appended.after(position, limit)) },
       append: (request) =>
         request.lock === undefined
           ? appendUnlocked(request)
@@ -126,6 +120,26 @@ export const makeDriver = Effect.fnUntraced(
   }
 )
 
+/** Returns what tells of appends that were committed: the readers, the other processes, and the buffer of this one. */
+const announcements = Effect.fnUntraced(function*(
+  channel: string | undefined,
+  connections: PgConnections.PgConnections,
+  wake: Effect.Effect<void>
+) {
+  const notifications = channel === undefined ? undefined : yield* PgNotify.make({ channel, connections, onLog: wake })
+  const wakeReaders = notifications === undefined ? wake : Effect.andThen(wake, notifications.notify)
+  const appended = AppendedEvents.make()
+  return {
+    appended,
+    wakeReaders,
+    committed: (appends: ReadonlyArray<PgAppend.CommittedAppend>): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        for (const { request, result } of appends) appended.record(request, result)
+        return appends.length === 0 ? Effect.void : wakeReaders
+      })
+  }
+})
+
 const transactions = (
   connections: PgConnections.PgConnections
 ): Pick<EventStoreDriver, "transactions" | "inTransaction" | "outsideTransaction"> => {
@@ -144,15 +158,17 @@ const transactions = (
   }
 }
 
-/** The statements of group commit, each of which wakes the readers once if it has appended. */
-const wakingReaders = (statements: PgAppend.PgAppend, wakeReaders: Effect.Effect<void>) => {
-  const wake = (rows: ReadonlyArray<PgAppend.AppendRow>) =>
-    rows.some(({ outcome }) => outcome === "appended") ? wakeReaders : Effect.void
-  return {
-    single: (request, wait) => Effect.tap(statements.single(request, wait), (row) => wake([row])),
-    batch: (requests) => Effect.tap(statements.batch(requests), wake)
-  } satisfies Partial<PgAppend.PgAppend>
-}
+/** The statements of group commit. After each, `committed` gets the appends that it has written. */
+const announcing = (
+  statements: PgAppend.PgAppend,
+  committed: (appends: ReadonlyArray<PgAppend.CommittedAppend>) => Effect.Effect<void>
+) =>
+  ({
+    single: (request, wait) =>
+      Effect.tap(statements.single(request, wait), (row) => committed(PgAppend.committedOf([request], [row]))),
+    batch: (requests) =>
+      Effect.tap(statements.batch(requests), (rows) => committed(PgAppend.committedOf(requests, rows)))
+  }) satisfies Partial<PgAppend.PgAppend>
 
 /**
  * Provides the event store after it has run the migrations.

@@ -24,11 +24,14 @@ export interface PgOptions extends PgDeadlineOptions {
    */
   readonly schema?: string | undefined
   /**
-   * Whether processes notify each other of appends by `NOTIFY`, after the commit. `true` by default. Each process holds one connection
-   * for it. A lost notification only delays a reader until its next poll.
+   * Whether processes notify each other of appends, and of the progress of projections, by `NOTIFY`, after the commit. `true` by default. Each process holds
+   * one connection for it. A lost notification only delays a reader until its next poll.
    */
   readonly notify?: boolean | undefined
-  /** How often a waiting reader polls for new events. 50 milliseconds by default. Appends of the same process wake it at once. */
+  /**
+   * How often a waiting reader polls for new events. 50 milliseconds by default. Appends of the same process wake it at once. A caller that waits for a
+   * projection polls once a second at most while notifications arrive.
+   */
   readonly pollInterval?: Duration.Input | undefined
   /** How group commit batches concurrent appends. */
   readonly groupCommit?: AppendQueueOptions | undefined

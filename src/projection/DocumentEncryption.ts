@@ -82,12 +82,12 @@ export const make = (
         driver.unindexed(consumer, indexes, limit),
         (found) => Effect.map(decryptAll(found.documents), (documents) => ({ ...found, documents }))
       ),
-    get: (consumer, key) =>
+    get: (consumer, key, after) =>
       Effect.flatMap(
-        driver.get(consumer, key),
-        ({ document, generation }) =>
+        driver.get(consumer, key, after),
+        ({ document, ...found }) =>
           Effect.map(decryptAll(Option.toArray(document)), ([stored]) => ({
-            generation,
+            ...found,
             document: Option.fromUndefinedOr(stored)
           }))
       ),

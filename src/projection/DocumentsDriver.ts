@@ -6,7 +6,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
-import type { EncodedDocument } from "../consumer/CheckpointDriver.ts"
+import type { EncodedDocument, GenerationPosition } from "../consumer/CheckpointDriver.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import type { LogPosition } from "../core/LogPosition.ts"
 
@@ -89,6 +89,8 @@ export interface FoundPage {
 export interface FoundDocument {
   readonly generation: string
   readonly document: Option.Option<StoredDocument>
+  /** The checkpoint of the generation as of the same point in time, if the caller has given `after`. */
+  readonly reached?: GenerationPosition | undefined
 }
 
 /**
@@ -175,8 +177,12 @@ export interface DocumentsDriver {
   /** Writes changes to several generations, all or nothing, in the transaction of an append. */
   readonly write: (changes: ReadonlyArray<DocumentChanges>) => Effect.Effect<void, EventStoreError>
 
-  /** Returns a document of a consumer's active generation. */
-  readonly get: (consumer: string, key: string) => Effect.Effect<FoundDocument, EventStoreError>
+  /** Returns a document of a consumer's active generation; with `after` also what `checkpoint` returns. */
+  readonly get: (
+    consumer: string,
+    key: string,
+    after?: LogPosition
+  ) => Effect.Effect<FoundDocument, EventStoreError>
 
   /** Returns a page of documents of a consumer's active generation. */
   readonly list: (page: DocumentPage) => Effect.Effect<FoundPage, EventStoreError>

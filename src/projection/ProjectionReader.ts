@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
+import type { GenerationPosition } from "../consumer/CheckpointDriver.ts"
 import {
   type EventStoreError,
   IndexIncomplete,
@@ -113,17 +114,28 @@ export interface ReaderOptions {
   readonly limits: Limits.Limits
   /**
    * Reads when the projection has reached the position of `ReadAfter`. If the generation that was read has not, because it has become the active one
-   * since, it waits and reads again.
+   * since, it waits and reads again. `readReached` reads together with the checkpoint, in one statement.
    */
   readonly readAfter: <A extends { readonly generation: string | undefined }>(
     projection: Awaited,
-    read: Effect.Effect<A, EventStoreError>
+    read: Effect.Effect<A, EventStoreError>,
+    readReached?: ReadReached<A>
   ) => Effect.Effect<A, ProjectionBehind | EventStoreError>
   /** Fails with `LogDiverged` when the log does not have this event at its position. Without the event store it checks nothing. */
   readonly requireEvent: (position: LogPosition) => Effect.Effect<void, EventStoreError>
   /** Returns the signal that an `async` projection has progressed. */
   readonly progressOf: (projection: string) => ChangeFeed.Signal<EventStoreError, never>
 }
+
+/**
+ * Reads a projection together with its checkpoint as of the same point in time.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ReadReached<A> = (
+  after: LogPosition
+) => Effect.Effect<A & { readonly reached?: GenerationPosition | undefined }, EventStoreError>
 
 /**
  * Returns the reads of a projection store.
@@ -147,7 +159,11 @@ const readsOf = (reader: Reader) => ({
   ): Effect.fn.Return<Option.Option<DocumentOf<P>>, ProjectionBehind | EventStoreError> {
     // A key that cannot be stored names no document.
     if (DocumentCodec.validateKey(key) !== undefined) return Option.none()
-    const { document } = yield* reader.readAfter(projection, storedOne(reader, projection, key))
+    const { document } = yield* reader.readAfter(
+      projection,
+      storedOne(reader, projection, key),
+      (after) => reader.driver.get(projection.id, key, after)
+    )
     return yield* decodeOne(projection, document)
   }),
 

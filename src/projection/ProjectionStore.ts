@@ -7,28 +7,18 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { GenerationPosition } from "../consumer/CheckpointDriver.ts"
+import type { ProgressNotifications } from "../consumer/CheckpointDriver.ts"
 import * as GenerationId from "../consumer/GenerationId.ts"
-import {
-  CircularWait,
-  type EventStoreError,
-  ProjectionBehind,
-  storeError,
-  UndecodableDocument
-} from "../core/errors.ts"
-import * as HandledEvent from "../core/HandledEvent.ts"
+import { type EventStoreError, ProjectionBehind, storeError, UndecodableDocument } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
-import * as LogPosition from "../core/LogPosition.ts"
-import { monotonicMillis } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
-import * as LogIdentity from "../eventStore/LogIdentity.ts"
 import * as ReaderWakeups from "../eventStore/ReaderWakeups.ts"
 import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
@@ -39,6 +29,7 @@ import type * as Projection from "./ProjectionDefinition.ts"
 import * as ProjectionReader from "./ProjectionReader.ts"
 import type { Awaited, DocumentOf, ListOptions, Page, Reads, Watches } from "./ProjectionReader.ts"
 import type { ProjectionStoreDriver } from "./ProjectionStoreDriver.ts"
+import * as ReadsAfter from "./ReadsAfter.ts"
 
 export { ReadAfter }
 export type {
@@ -149,12 +140,12 @@ export const make = Effect.fnUntraced(function*(
     timeout: Duration.Input
   ): Effect.fn.Return<void, ProjectionBehind | EventStoreError> {
     if (projection.lifecycle !== "async" || position <= Position.start) return
-    yield* rejectCircularWait(driver, projection.id, position)
+    yield* ReadsAfter.rejectCircularWait(driver, projection.id, position)
     yield* watchers.checkpointOf(projection.id).changed(Position.make(position - 1n)).pipe(
       Effect.timeoutOrElse({
         duration: timeout,
         orElse: () =>
-          Effect.flatMap(watchers.checkpoint(projection.id), ({ position: reached }) =>
+          Effect.flatMap(driver.checkpoint(projection.id), ({ position: reached }) =>
             reached >= position
               ? Effect.void
               : Effect.fail(new ProjectionBehind({ projection: projection.id, wanted: position, reached })))
@@ -162,36 +153,14 @@ export const make = Effect.fnUntraced(function*(
     )
   })
 
-  const readAfter: ProjectionReader.ReaderOptions["readAfter"] = Effect.fnUntraced(function*(projection, read) {
-    const after = yield* ReadAfter
-    if (after === undefined) return yield* read
-    const check = checkLog(driver, log, projection, LogPosition.make(after.position, after.eventId))
-    const began = yield* monotonicMillis
-    for (let timeout = Duration.toMillis(after.timeout);;) {
-      yield* awaitPosition(projection, after.position, Duration.millis(timeout)).pipe(
-        // A position that was lost with the end of the log is not reached, or by other events.
-        Effect.tapErrorTag("ProjectionBehind", () => check),
-        Effect.andThen(check)
-      )
-      const positions = new Map(watchers.positions(projection.id))
-      const found = yield* read
-      if (projection.lifecycle !== "async" || found.generation === undefined) return found
-      const reached = positions.get(found.generation) ?? Position.start
-      if (reached >= after.position) return found
-      // Another generation has become the active one since. It may be an older one.
-      timeout = began + Duration.toMillis(after.timeout) - (yield* monotonicMillis)
-      if (timeout <= 0) {
-        return yield* new ProjectionBehind({ projection: projection.id, wanted: after.position, reached })
-      }
-    }
-  })
+  const readAfter = ReadsAfter.make({ driver, log, watcherOf: watchers.checkpointOf })
 
   return ProjectionStore.of({
     ...ProjectionReader.make({
       driver,
       limits,
       readAfter,
-      requireEvent: (position) => requireEvents(log, [position]),
+      requireEvent: (position) => ReadsAfter.requireEvents(log, [position]),
       progressOf: watchers.progressOf
     }),
     reindex: (projection) => reindexWith(driver, projection),
@@ -201,56 +170,6 @@ export const make = Effect.fnUntraced(function*(
     [internals]: { driver: waking(driver, watchers) }
   })
 })
-
-/** Fails when the wait could never end: a handler of the consumer waits, or the transaction that appends the event. */
-const rejectCircularWait = Effect.fnUntraced(function*(
-  driver: ProjectionStoreDriver,
-  consumer: string,
-  position: Position.Position
-): Effect.fn.Return<void, EventStoreError> {
-  const handled = yield* HandledEvent.active
-  if (handled.some((one) => one.consumer === consumer)) {
-    // What the consumer has reached already needs no wait.
-    if ((yield* driver.checkpoint(consumer)).position >= position) return
-    return yield* storeError(new CircularWait({ consumer, position, waiting: "handler" }))
-  }
-  const above = yield* driver.uncommittedAbove
-  if (
-    handled.some(({ uncommitted }) => uncommitted !== undefined && uncommitted <= position)
-    || Option.exists(above, (above) => above < position)
-  ) {
-    return yield* storeError(new CircularWait({ consumer, position, waiting: "transaction" }))
-  }
-})
-
-/**
- * Fails with `LogDiverged` when the log does not have the event at a position, or at a checkpoint of the projection: it was set back. Without the
- * event store, or for a bare position, it checks nothing.
- */
-const checkLog = Effect.fnUntraced(function*(
-  store: ProjectionStoreDriver,
-  ofLayer: Option.Option<EventStore["Service"]>,
-  { id, lifecycle }: Awaited,
-  after: LogPosition.LogPosition
-): Effect.fn.Return<void, EventStoreError> {
-  if (after.eventId === undefined) return
-  const checkpoints = lifecycle === "async" ? yield* store.progress(yield* store.activeGeneration(id)) : []
-  yield* requireEvents(ofLayer, [after, ...checkpoints])
-})
-
-/** Fails with `LogDiverged` when the log of the context, or of the layer, does not have these events; without a log it checks nothing. */
-const requireEvents = (
-  ofLayer: Option.Option<EventStore["Service"]>,
-  positions: ReadonlyArray<LogPosition.LogPosition>
-): Effect.Effect<void, EventStoreError> =>
-  Effect.flatMap(
-    Effect.serviceOption(EventStore),
-    (ofContext) =>
-      Option.match(Option.orElse(ofContext, () => ofLayer), {
-        onNone: () => Effect.void,
-        onSome: (events) => LogIdentity.requireEvents(events[internals].driver, positions)
-      })
-  )
 
 /** The number of documents that one statement reindexes. */
 const reindexedPerStatement = 500
@@ -279,15 +198,15 @@ const reindexWith = Effect.fn("ProjectionStore.reindex")(function*(
   }
 })
 
+/** How often, at most, the store looks for progress that other processes announce: an announcement may be lost. */
+const minPollWhileListening = Duration.seconds(1)
+
 /** The watchers of a store: one per consumer, shared by all callers that wait. */
 interface Watchers {
   readonly checkpointOf: (consumer: string) => ReaderWakeups.ReaderWakeups
-  /** Reads a consumer's checkpoint. */
-  readonly checkpoint: (consumer: string) => Effect.Effect<GenerationPosition, EventStoreError>
-  /** Returns the position that each generation of a consumer had when its checkpoint was read last. */
-  readonly positions: (consumer: string) => ReadonlyMap<string, Position.Position>
   readonly progressOf: (consumer: string) => ChangeFeed.ProgressSignal
-  readonly wake: (consumer: string) => Effect.Effect<void>
+  /** Wakes those that wait for a consumer to come as far, also in other processes. */
+  readonly advanced: (consumer: string, to: Position.Position) => Effect.Effect<void>
   readonly wakeAll: Effect.Effect<void>
 }
 
@@ -307,44 +226,81 @@ const makeWatchers = Effect.fnUntraced(function*(
     }
     return { of, started }
   }
-  const positions = new Map<string, Map<string, Position.Position>>()
-  const checkpoint = (consumer: string) =>
-    Effect.tap(driver.checkpoint(consumer), ({ generation, position }) =>
-      Effect.sync(() => {
-        const ofConsumer = positions.get(consumer) ?? new Map<string, Position.Position>()
-        positions.set(consumer, ofConsumer.set(generation, position))
-      }))
   const checkpoints = onePerConsumer((consumer) =>
-    ReaderWakeups.make({ head: Effect.map(checkpoint(consumer), ({ position }) => position), interval })
+    ReaderWakeups.make({
+      head: Effect.map(driver.checkpoint(consumer), ({ position }) => position),
+      interval: interval === undefined
+        ? undefined
+        : () =>
+          notifications?.isListening() === true
+            ? Duration.max(Duration.fromInputUnsafe(interval), minPollWhileListening)
+            : interval,
+      onWait: notifications?.await(consumer)
+    })
   )
   const progresses = onePerConsumer((consumer) => ChangeFeed.progressOf(driver, consumer, interval))
-  return {
-    checkpointOf: checkpoints.of,
-    checkpoint,
-    positions: (consumer) => positions.get(consumer) ?? new Map(),
-    progressOf: progresses.of,
-    wake: (consumer) =>
+  const wakeOne = (consumer: string) =>
+    Effect.suspend(() =>
       Effect.andThen(
         checkpoints.started.get(consumer)?.wake ?? Effect.void,
         progresses.started.get(consumer)?.wake ?? Effect.void
-      ),
-    wakeAll: Effect.suspend(() =>
-      Effect.forEach([...checkpoints.started.values(), ...progresses.started.values()], ({ wake }) => wake, {
-        discard: true
-      })
+      )
     )
+  const wakeAll: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.forEach([...checkpoints.started.values(), ...progresses.started.values()], ({ wake }) => wake, {
+      discard: true
+    })
+  )
+  const notifications: ProgressNotifications | undefined = yield* driver.notifications?.((consumer) =>
+    consumer === undefined ? wakeAll : wakeOne(consumer)
+  )
+    ?? Effect.undefined
+  return {
+    checkpointOf: checkpoints.of,
+    progressOf: progresses.of,
+    advanced: (consumer, to) =>
+      Effect.suspend(() => {
+        checkpoints.started.get(consumer)?.wakeUpTo(to)
+        return Effect.andThen(
+          progresses.started.get(consumer)?.wake ?? Effect.void,
+          notifications?.progressed(consumer) ?? Effect.void
+        )
+      }),
+    wakeAll
   }
 })
 
 /** Returns the driver that wakes the watchers when progress becomes visible: after an advance, after a transaction, after a cut-over. */
-const waking = (driver: ProjectionStoreDriver, { wake, wakeAll }: Watchers): ProjectionStoreDriver => ({
-  ...driver,
-  advance: (request) =>
-    Effect.tap(driver.advance(request), () => wake(GenerationId.parse(request.generation).consumer)),
-  transaction: (effect, options) => Effect.tap(driver.transaction(effect, options), () => wakeAll),
-  cutOver: (request) =>
-    Effect.tap(driver.cutOver(request), ({ _tag }) => _tag === "CutOver" ? wake(request.consumer) : Effect.void)
-})
+const waking = (driver: ProjectionStoreDriver, { advanced, wakeAll }: Watchers): ProjectionStoreDriver => {
+  /** The consumers that have advanced in transactions that have not ended. */
+  const uncommitted = new Map<string, Position.Position>()
+  const afterCommit = Effect.suspend(() => {
+    const found = Array.from(uncommitted)
+    uncommitted.clear()
+    return Effect.andThen(wakeAll, Effect.forEach(found, ([consumer, to]) => advanced(consumer, to), { discard: true }))
+  })
+  return {
+    ...driver,
+    advance: (request) =>
+      Effect.tap(driver.advance(request), () => {
+        const { consumer } = GenerationId.parse(request.generation)
+        return Effect.flatMap(
+          driver.isInTransaction,
+          (isInTransaction) =>
+            isInTransaction
+              ? Effect.sync(() => void uncommitted.set(consumer, request.to))
+              : advanced(consumer, request.to)
+        )
+      }),
+    transaction: (effect, options) => Effect.tap(driver.transaction(effect, options), () => afterCommit),
+    cutOver: (request) =>
+      Effect.tap(
+        driver.cutOver(request),
+        ({ _tag }) =>
+          _tag === "CutOver" ? Effect.andThen(wakeAll, advanced(request.consumer, Position.start)) : Effect.void
+      )
+  }
+}
 
 /**
  * Returns a layer of the projection store over a driver.

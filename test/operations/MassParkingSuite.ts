@@ -343,21 +343,25 @@ const bulk: ReadonlyArray<Case<Stores>> = [
     const ids = upTo(40).map((n) => `s${n}-`)
     for (const id of ids) poison.add(`${id}1`)
     const lines: Array<string> = []
+    const ofConsumer = () => lines.filter((line) => line.includes(projection.id))
     const logger = Logger.make<unknown, void>(({ logLevel, message }) => {
       if (logLevel === "Error") lines.push(String(Array.isArray(message) ? message[0] : message))
     })
     yield* Effect.gen(function*() {
       for (const id of ids) yield* append(id, 1)
       yield* awaitConsumer(yield* append("last", 1))
+      // The worker writes them after the checkpoint.
+      yield* Effect.repeat(Effect.sleep("5 millis"), { until: () => ofConsumer().length >= 10 }).pipe(
+        Effect.timeoutOption("10 seconds")
+      )
     }).pipe(
       Effect.provide(Projector.layer([projection])),
       Effect.provide(Logger.layer([logger])),
       Effect.provideService(References.MinimumLogLevel, "Info")
     )
-    const ofConsumer = lines.filter((line) => line.includes(projection.id))
-    isAtLeast(ofConsumer.length, 10, "the lines")
-    equal(ofConsumer.length, 11, ofConsumer.join("\n"))
-    includes(ofConsumer.at(-1)!, "has parked 30 more keys", "the last line")
+    isAtLeast(ofConsumer().length, 10, "the lines")
+    equal(ofConsumer().length, 11, ofConsumer().join("\n"))
+    includes(ofConsumer().at(-1)!, "has parked 30 more keys", "the last line")
   })
 ]
 

@@ -89,7 +89,7 @@ describe("a schema", () => {
       })
       const sql = yield* PgClient.PgClient
       const connections = PgConnections.make(sql, yield* PgDeadlines.make())
-      yield* PgNotify.make({ channel: "x".repeat(64), connections, onNotification: Effect.void }).pipe(
+      yield* PgNotify.make({ channel: "x".repeat(64), connections, onLog: Effect.void }).pipe(
         Effect.andThen(Effect.sleep("2500 millis")),
         Effect.scoped,
         Effect.provide(Logger.layer([logger]))

@@ -110,6 +110,27 @@ export interface ClosedPage {
 }
 
 /**
+ * The events that this process has appended last, for consumers that have read all before them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandedOnEvents {
+  /** Returns whether this process has appended the event at a position, and it was committed. */
+  readonly has: (position: Position) => boolean
+  /**
+   * Returns the events at the positions right after one, at most `limit`. It stops before the first position that this process has not filled: another
+   * process may have. Whether the log still has them is not checked.
+   */
+  readonly after: (
+    position: Position,
+    limit: number
+  ) => Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError>
+  /** Discards all of them, because the log lacks one. */
+  readonly clear: () => void
+}
+
+/**
  * The log in encoded form, as a back end implements it.
  *
  * @since 0.1.0
@@ -131,6 +152,9 @@ export interface EventStoreDriver {
   readonly asFollower?:
     | (<A, E, R>(read: Effect.Effect<A, E, R>) => Effect.Effect<A, E | EventStoreError, R>)
     | undefined
+
+  /** The events that this process has appended last. Without it, consumers read them. */
+  readonly appended?: HandedOnEvents | undefined
 
   /** Appends events to a stream. */
   readonly append: (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError>
@@ -294,7 +318,11 @@ export interface EventStoreDriver {
    */
   readonly changed: (
     after: Position,
-    options?: { readonly mayEndEarly?: boolean | undefined }
+    options?: {
+      readonly mayEndEarly?: boolean | undefined
+      /** Ends the wait at the next wake-up when it returns true: the caller then needs no read. */
+      readonly hasNext?: (() => boolean) | undefined
+    }
   ) => Effect.Effect<void, EventStoreError>
 
   /** The driver of the snapshots that are stored beside these streams. */

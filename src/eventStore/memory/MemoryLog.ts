@@ -6,7 +6,7 @@
 import type * as DateTime from "effect/DateTime"
 import * as Option from "effect/Option"
 import type { EventCount, LogPosition } from "../../core/LogPosition.ts"
-import { partitionKeys, partitionOf } from "../../core/partitionHash.ts"
+import { isInPartition } from "../../core/partitionHash.ts"
 import * as Position from "../../core/Position.ts"
 import * as Receipt from "../../core/Receipt.ts"
 import * as StreamId from "../../core/StreamId.ts"
@@ -342,9 +342,7 @@ export const partitionLag = (log: MemoryLog, request: LagRequest & Pick<Limits, 
  */
 export const partitionMatcher = ({ partition, ...filter }: LogFilter): (row: Row) => boolean => {
   const isMatch = EventFilter.matcher(filter)
-  return (row) =>
-    isMatch(row) && (partition === undefined
-      || partitionKeys(row, partition.tag).some((key) => partitionOf(key, partition.of) === partition.index))
+  return (row) => isMatch(row) && (partition === undefined || isInPartition(row, partition))
 }
 
 /**

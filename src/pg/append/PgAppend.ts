@@ -125,13 +125,7 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
     resolve: (request, row) => {
       switch (row.outcome) {
         case "appended":
-          return Effect.succeed({
-            _tag: "Appended",
-            version: Version.make(Number(row.version)),
-            // Both functions return these for every append that they wrote.
-            positions: row.positions!.map(Position.make),
-            recordedAt: DateTime.makeUnsafe(row.recorded_at!)
-          })
+          return Effect.succeed(appendedOf(row))
         case "closed":
           return Effect.succeed({ _tag: "Closed", version: Version.make(Number(row.version)) })
         case "conflict":
@@ -148,6 +142,41 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
     }
   }
 }
+
+const appendedOf = (
+  { positions, recorded_at, version }: AppendRow
+): Extract<AppendResult, { readonly _tag: "Appended" }> => ({
+  _tag: "Appended",
+  version: Version.make(Number(version)),
+  // Both functions return these for every append that they wrote.
+  positions: positions!.map(Position.make),
+  recordedAt: DateTime.makeUnsafe(recorded_at!)
+})
+
+/**
+ * An append that was committed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface CommittedAppend {
+  readonly request: AppendRequest
+  readonly result: () => Extract<AppendResult, { readonly _tag: "Appended" }>
+}
+
+/**
+ * Returns those of the appends that were written, given the rows of a statement that was committed.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const committedOf = (
+  requests: ReadonlyArray<AppendRequest>,
+  rows: ReadonlyArray<AppendRow>
+): ReadonlyArray<CommittedAppend> =>
+  rows.flatMap((row, index) =>
+    row.outcome === "appended" ? [{ request: requests[index]!, result: () => appendedOf(row) }] : []
+  )
 
 /**
  * Returns whether a document has changed since it was read.

@@ -17,18 +17,18 @@ import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../Pg
 import * as PgStatement from "../PgStatement.ts"
 import * as DocumentsInFlight from "./DocumentsInFlight.ts"
 import { isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
-import { type AppendRow, documentsParameter, isStale, type PgAppend } from "./PgAppend.ts"
+import { type AppendRow, type CommittedAppend, documentsParameter, isStale, type PgAppend } from "./PgAppend.ts"
 
 /**
- * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it. It wakes
- * the readers after the commit.
+ * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it.
+ * `committed` gets the append after the commit.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (
   context: Context,
-  wakeReaders: Effect.Effect<void>
+  committed: (appends: ReadonlyArray<CommittedAppend>) => Effect.Effect<void>
 ): (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError> => {
   const { sql } = context.connections
   const inFlight = DocumentsInFlight.make()
@@ -44,7 +44,8 @@ export const make = (
   return (request) =>
     Effect.tap(
       appendWith(request),
-      (result) => result._tag === "Appended" ? sql.afterCommit(wakeReaders) : Effect.void
+      (result) =>
+        result._tag === "Appended" ? sql.afterCommit(committed([{ request, result: () => result }])) : Effect.void
     )
 }
 

@@ -37,7 +37,7 @@ import { fromAppendError, fromTransactionalAppendError, isConnectionLost, sqlErr
 import * as Timer from "../timer.ts"
 import { bytesOf } from "./AppendBatcher.ts"
 import { isLockConflict, type LockWait, type LockWaits } from "./LockWaits.ts"
-import type { AppendRow, PgAppend } from "./PgAppend.ts"
+import { type AppendRow, type CommittedAppend, committedOf, type PgAppend } from "./PgAppend.ts"
 
 /** How long a lock is held before its appends are sent, in milliseconds. */
 const maxHold = 500
@@ -56,7 +56,8 @@ interface Dependencies {
   readonly waits: LockWaits
   /** Returns the error of an append that has waited too long for a lock. */
   readonly lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>
-  readonly wakeReaders: Effect.Effect<void>
+  /** Gets the appends that were written under a lock, after the commit. */
+  readonly committed: (appends: ReadonlyArray<CommittedAppend>) => Effect.Effect<void>
 }
 
 /** An append under a lock. */
@@ -201,7 +202,7 @@ class Busy extends Data.TaggedError("Busy") {}
 
 /** Returns the effect that holds a lock and ends it. `onSend` is called when its appends are sent. */
 const runner = (dependencies: Dependencies, schema: string) => {
-  const { connections, lockTimeoutError, waits, wakeReaders } = dependencies
+  const { committed, connections, lockTimeoutError, waits } = dependencies
   const take = taker(connections, schema)
   const write = writer(dependencies)
   return (lock: Lock, onSend: () => void): Effect.Effect<void> => {
@@ -221,8 +222,8 @@ const runner = (dependencies: Dependencies, schema: string) => {
         Effect.onExit((exit) => {
           if (pendings === undefined) return Effect.void
           answer(pendings, exit, state)
-          return Exit.isSuccess(exit) && exit.value.some(({ outcome }) => outcome === "appended")
-            ? wakeReaders
+          return Exit.isSuccess(exit)
+            ? committed(committedOf(pendings.map(({ request }) => request), exit.value))
             : Effect.void
         }),
         Effect.asSome,

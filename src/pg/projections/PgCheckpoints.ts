@@ -12,6 +12,7 @@ import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import * as PgDocuments from "./PgDocuments.ts"
+import * as PgReached from "./PgReached.ts"
 
 /**
  * Former partitions as they are stored: positions as text, because JSON numbers are not exact beyond 53 bits.
@@ -147,20 +148,16 @@ export const make = (query: PgStatement, schema: string): CheckpointDriver => {
         query<{ readonly generation: string }>(`select ${schema}.active_generation($1) as generation`, [consumer]),
         ([row]) => row!.generation
       ),
-    checkpoint: (consumer) =>
+    checkpoint: (consumer, after) =>
       Effect.map(
-        query<{ readonly generation: string; readonly position: bigint | null }>(
-          // A partition that waits at an event of unknown key has not applied it. `least` leaves out null.
-          `select active.generation, (
-              select min(least(checkpoint.position, waits.position - 1)) from ${schema}.checkpoints checkpoint
-                left join ${schema}.parked waits on waits.generation = checkpoint.generation
-                  and waits.partition = checkpoint.partition and waits.key = ''
-                where checkpoint.generation = active.generation
-            ) as position
-            from (select ${schema}.active_generation($1) as generation offset 0) as active`,
-          [consumer]
+        query<PgReached.ReachedRow>(
+          `select active.generation, reached.*${
+            after === undefined ? "" : ", lost.*"
+          } from (select ${schema}.active_generation($1) as generation offset 0) as active
+            cross join ${after === undefined ? PgReached.now(schema) : PgReached.after(schema, 2)}`,
+          [consumer, ...PgReached.parametersOf(after)]
         ),
-        ([row]) => ({ generation: row!.generation, position: Position.make(row!.position ?? 0n) })
+        ([row]) => PgReached.reachedOf(row!)
       ),
     applied: (generation, partition) =>
       Effect.map(

@@ -10,11 +10,12 @@ import { parseJson } from "../../core/json/parseJson.ts"
 import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as IndexEntry from "../../projection/list/IndexEntry.ts"
-import type { DocumentsDriver, StoredDocument } from "../../projection/ProjectionStoreDriver.ts"
+import type { DocumentsDriver, FoundDocument, StoredDocument } from "../../projection/ProjectionStoreDriver.ts"
 import { nullable } from "../append/PgAppend.ts"
 import type { PgStatement } from "../PgStatement.ts"
 import { indexedText } from "../PgText.ts"
 import * as PgDocumentPages from "./PgDocumentPages.ts"
+import * as PgReached from "./PgReached.ts"
 
 const unitSeparatorEscape = "\\x1f"
 
@@ -87,19 +88,20 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
         ])
       )
     },
-    get: (consumer, key) =>
-      Effect.map(
-        query<GenerationRow>(
-          `select active.generation, document.key, document.document::text as document, document.revision
-            from (select ${schema}.active_generation($1) as generation offset 0) as active
-              left join ${schema}.documents document on document.generation = active.generation and document.key = $2`,
-          [consumer, key]
-        ),
-        (rows) => ({
-          generation: rows[0]!.generation,
-          document: Option.fromUndefinedOr(rows.filter(isDocumentRow).map(documentOf)[0])
-        })
-      ),
+    get: (consumer, key, after) => {
+      const document = `select active.generation, document.key, document.document::text as document, document.revision`
+      const found = `from (select ${schema}.active_generation($1) as generation offset 0) as active
+              left join ${schema}.documents document on document.generation = active.generation and document.key = $2`
+      return after === undefined
+        ? Effect.map(query<GenerationRow>(`${document} ${found}`, [consumer, key]), foundOf)
+        : Effect.map(
+          query<GenerationRow & PgReached.ReachedRow>(
+            `${document}, reached.*, lost.* ${found} cross join ${PgReached.after(schema, 3)}`,
+            [consumer, key, ...PgReached.parametersOf(after)]
+          ),
+          (rows) => ({ ...foundOf(rows), reached: PgReached.reachedOf(rows[0]!) })
+        )
+    },
     list: listWith(query, schema),
     unindexed: (consumer, indexes, limit) =>
       Effect.map(
@@ -119,6 +121,11 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
       ]))
   }
 }
+
+const foundOf = (rows: ReadonlyArray<GenerationRow>): FoundDocument => ({
+  generation: rows[0]!.generation,
+  document: Option.fromUndefinedOr(rows.filter(isDocumentRow).map(documentOf)[0])
+})
 
 const listWith = (query: PgStatement, schema: string): DocumentsDriver["list"] => (page) =>
   Effect.gen(function*() {

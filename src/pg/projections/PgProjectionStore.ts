@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { PgClient } from "@effect/sql-pg"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -19,6 +20,7 @@ import * as PgConnections from "../connections/PgConnections.ts"
 import * as PgLockObserver from "../locks/PgLockObserver.ts"
 import * as PgMigrations from "../migrations/PgMigrations.ts"
 import * as PgDeadlines from "../PgDeadlines.ts"
+import * as PgNotify from "../PgNotify.ts"
 import { type PgOptions, schemaOf } from "../PgOptions.ts"
 import * as PgStatement from "../PgStatement.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
@@ -44,6 +46,7 @@ export const makeDriver = Effect.fnUntraced(
     const query = PgStatement.make(connections)
     const observe = PgLockObserver.make(connections)
     const handlers = Semaphore.makeUnsafe(maxHandlerTransactions(connections))
+    const client = yield* Effect.serviceOption(PgClient.PgClient)
     return {
       ...PgLeases.make(query, quoted),
       ...PgCheckpoints.make(query, quoted),
@@ -64,6 +67,14 @@ export const makeDriver = Effect.fnUntraced(
             ([row]) => Option.map(Option.fromNullishOr(row?.mark), Position.make)
           )
       ),
+      ...options.notify === false || Option.isNone(client) ? {} : {
+        notifications: (onProgress) =>
+          Effect.provideService(
+            PgNotify.make({ channel: PgNotify.channelOf(name), connections, onProgress }),
+            PgClient.PgClient,
+            client.value
+          )
+      },
       isInTransaction: Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome),
       transaction: (effect, { runsHandlers = false } = {}) => {
         if (!runsHandlers) return PgStatement.transactional(connections, effect)

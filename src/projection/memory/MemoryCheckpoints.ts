@@ -7,7 +7,7 @@ import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { Advance, CheckpointDriver } from "../../consumer/CheckpointDriver.ts"
+import type { Advance, CheckpointDriver, GenerationPosition } from "../../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import { type DeliverySegment, segmentSize } from "../../consumer/DeliveryLog.ts"
 import * as LogPosition from "../../core/LogPosition.ts"
@@ -37,17 +37,7 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
   checkpoint: (consumer) =>
     Effect.map(
       MemoryState.requireActive(state, consumer),
-      (name) => {
-        const { parked, partitions } = MemoryState.generationOf(state, name)
-        const reached = MemoryState.reachedBy(partitions)
-        // A partition that waits at an event of unknown key has not applied it.
-        const position = Array.from(parked.values()).reduce(
-          (least, { key, position }) =>
-            key === ConsumerKey.unknownKey && position <= least ? Position.make(position - 1n) : least,
-          reached
-        )
-        return { generation: name, position }
-      }
+      (generation) => reachedBy(state, generation)
     ),
   applied: (generation, partition) =>
     Effect.sync(() => Array.from(MemoryState.generationOf(state, generation).partitions[partition]?.segments ?? [])),
@@ -87,6 +77,23 @@ export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
       }
     })
 })
+
+/**
+ * Returns the position up to which all partitions of a generation have processed the log.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const reachedBy = (state: MemoryState.MemoryState, generation: string): GenerationPosition => {
+  const { parked, partitions } = MemoryState.generationOf(state, generation)
+  // A partition that waits at an event of unknown key has not applied it.
+  const position = Array.from(parked.values()).reduce(
+    (least, { key, position }) =>
+      key === ConsumerKey.unknownKey && position <= least ? Position.make(position - 1n) : least,
+    MemoryState.reachedBy(partitions)
+  )
+  return { generation, position }
+}
 
 /** An event that began before the checkpoint moved has ended. */
 const hasEnded = (inHand: MemoryState.Partition["inHand"], advancedAt: DateTime.Utc | undefined): boolean =>

@@ -18,6 +18,7 @@ import type {
   PagePlace,
   StoredDocument
 } from "../ProjectionStoreDriver.ts"
+import * as MemoryCheckpoints from "./MemoryCheckpoints.ts"
 import * as MemoryState from "./MemoryState.ts"
 
 /**
@@ -51,10 +52,14 @@ export const make = (
       Effect.sync(() => {
         for (const { changes, generation } of writes) MemoryState.writeDocuments(state, generation, changes)
       }),
-    get: (consumer, key) =>
+    get: (consumer, key, after) =>
       Effect.map(
         MemoryState.requireActive(state, consumer),
-        (generation) => ({ generation, document: Option.fromUndefinedOr(load(generation, [key])[0]) })
+        (generation) => ({
+          generation,
+          document: Option.fromUndefinedOr(load(generation, [key])[0]),
+          ...after === undefined ? {} : { reached: MemoryCheckpoints.reachedBy(state, generation) }
+        })
       ),
     list: (page) =>
       Effect.map(MemoryState.requireActive(state, page.consumer), (generation) => {
