@@ -169,7 +169,7 @@ export const make = Effect.fnUntraced(function*(
   const newId = yield* IdGenerator
   const snapshots = yield* SnapshotStore.make(driver.snapshots)
 
-  const followed = yield* FollowerReads.make(driver, driver.readAll)
+  const followed = yield* FollowerReads.ofDriver(driver)
 
   const upToDate = (events: Stream.Stream<EncodedEvent, EventStoreError>) =>
     EventEncryption.streamUpToDate(keys, events)
@@ -177,7 +177,7 @@ export const make = Effect.fnUntraced(function*(
     upToDate(LogReader.readStream(driver, limits, stream, options))
   const readAllEncoded = (options: ReadEncodedOptions = {}) => upToDate(LogReader.logPages(driver, limits, options))
   const subscribeEncoded = (options: ReadEncodedOptions = {}) =>
-    upToDate(LogReader.logPages(driver, limits, options, followed))
+    upToDate(LogReader.logPages(driver, limits, options, followed.readAll))
 
   const recordOf = (commandId: string) => {
     const wrong = Limits.validateCommandId(commandId)
@@ -199,6 +199,7 @@ export const make = Effect.fnUntraced(function*(
               : Effect.succeedNone),
         appending: context,
         readByQueryAfter: (query, after, basis) => LogReader.readByQuery(driver, limits, query, after, basis),
+        followed,
         changeAppends: (change) => withSend((request) => send(change(request)))
       },
       append: (events, stream, batch, options = {}) =>

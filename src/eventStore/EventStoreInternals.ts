@@ -51,6 +51,8 @@ export interface EventStoreInternals {
     after: Position,
     basis?: ReadonlyArray<LogPosition>
   ) => Effect.Effect<QueryResult, EventStoreError>
+  /** The driver's reads for callers that read whenever something has changed. Callers that wait for the same share one read. */
+  readonly followed: Pick<EventStoreDriver, "head" | "readByQuery">
   /** Returns this event store, except that its appends send the changed request to the driver. Inline projections use it. */
   readonly changeAppends: (change: (request: AppendRequest) => AppendRequest) => EventStore["Service"]
 }

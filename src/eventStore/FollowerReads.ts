@@ -1,8 +1,9 @@
 /**
- * The reads of those that follow the log: equal ones that wait for their turn are one read.
+ * The reads of those that follow the log or a document: equal ones that wait for their turn are one read.
  *
  * @since 0.1.0
  */
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -10,66 +11,110 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { EventStoreError } from "../core/errors.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
-import type { EventStoreDriver, LogPage, PageOfEvents } from "./driver/EventStoreDriver.ts"
+import type { EventStoreDriver, PageOfEvents } from "./driver/EventStoreDriver.ts"
 
 /** A read, its result, and how many followers wait for it. */
-interface Shared {
-  readonly done: Deferred.Deferred<PageOfEvents, EventStoreError>
+interface Shared<A> {
+  readonly done: Deferred.Deferred<A, EventStoreError>
   fiber: Fiber.Fiber<void> | undefined
   followers: number
 }
 
 /**
- * Returns a function that reads a page in the driver's `asFollower`. It shares the read with the followers that ask for the same page before it begins:
- * one that has begun may not see the event for which a later one was woken. In a transaction of the caller it reads at once.
+ * How followers read.
  *
- * The read has the context of the follower that came first, but counts for the handlers of all: each of them has read the personal data of the page.
+ * @since 0.1.0
+ * @category options
+ */
+export interface FollowerReadsOptions<in Request, in out A> {
+  readonly read: (request: Request) => Effect.Effect<A, EventStoreError>
+  /** Returns the same text for equal requests. */
+  readonly keyOf: (request: Request) => string
+  /** Gives each read its turn, if the driver has turns. */
+  readonly asFollower: EventStoreDriver["asFollower"]
+  /** Returns whether the caller reads for itself, such as one in a transaction of its own. */
+  readonly isAlone: Effect.Effect<boolean>
+  /** Runs in each caller that receives a shared result. */
+  readonly receive?: ((result: A) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * Returns a function that reads in the driver's `asFollower`. It shares the read with the followers that ask for the same before it begins: one that
+ * has begun may not see the event for which a later one was woken.
+ *
+ * A shared read has the context of the follower that came first, but what it decrypts is not added to the values of that follower's handler: `receive`
+ * adds it to those of each.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = Effect.fnUntraced(function*(
-  { asFollower = (read) => read, inTransaction }: Pick<EventStoreDriver, "asFollower" | "inTransaction">,
-  read: (page: LogPage) => Effect.Effect<PageOfEvents, EventStoreError>
-): Effect.fn.Return<(page: LogPage) => Effect.Effect<PageOfEvents, EventStoreError>, never, Scope.Scope> {
-  const queued = new Map<string, Shared>()
+export const make = Effect.fnUntraced(function*<Request, A>(
+  { asFollower = (read) => read, isAlone, keyOf, read, receive = () => Effect.void }: FollowerReadsOptions<Request, A>
+): Effect.fn.Return<(request: Request) => Effect.Effect<A, EventStoreError>, never, Scope.Scope> {
+  const queued = new Map<string, Shared<A>>()
   const fibers = yield* FiberSet.make<void>()
-  const begin = (key: string, page: LogPage): Effect.Effect<Shared> =>
+  const begin = (key: string, request: Request): Effect.Effect<Shared<A>> =>
     Effect.suspend(() => {
-      const shared: Shared = { done: Deferred.makeUnsafe(), fiber: undefined, followers: 0 }
+      const shared: Shared<A> = { done: Deferred.makeUnsafe(), fiber: undefined, followers: 0 }
       queued.set(key, shared)
       const begun = Effect.sync(() => {
         if (queued.get(key) === shared) queued.delete(key)
       })
-      return asFollower(Effect.andThen(begun, DecryptedValues.outsideHandler(Effect.suspend(() => read(page))))).pipe(
-        Effect.ensuring(begun),
-        Effect.onExit((exit) => Deferred.done(shared.done, exit)),
-        Effect.exit,
-        Effect.asVoid,
-        FiberSet.run(fibers),
-        Effect.map((fiber) => {
-          shared.fiber = fiber
-          return shared
-        })
-      )
+      return asFollower(Effect.andThen(begun, DecryptedValues.outsideHandler(Effect.suspend(() => read(request)))))
+        .pipe(
+          // Those that are woken together ask one after the other, also where a read needs no turn.
+          (turn) => Effect.andThen(Effect.yieldNow, turn),
+          Effect.ensuring(begun),
+          Effect.onExit((exit) => Deferred.done(shared.done, exit)),
+          Effect.exit,
+          Effect.asVoid,
+          FiberSet.run(fibers),
+          Effect.map((fiber) => {
+            shared.fiber = fiber
+            return shared
+          })
+        )
     })
-  const leave = (shared: Shared) =>
+  const leave = (shared: Shared<A>) =>
     Effect.sync(() => {
       if (--shared.followers === 0) shared.fiber?.interruptUnsafe()
     })
-  return (page) =>
-    Effect.withFiber(({ context }) => {
-      if (inTransaction(context)) return read(page)
-      const key = keyOf(page)
+  return (request) =>
+    Effect.flatMap(isAlone, (isAlone) => {
+      if (isAlone) return read(request)
+      const key = keyOf(request)
       const found = queued.get(key)
-      return Effect.flatMap(found === undefined ? begin(key, page) : Effect.succeed(found), (shared) => {
+      return Effect.flatMap(found === undefined ? begin(key, request) : Effect.succeed(found), (shared) => {
         shared.followers++
-        return Effect.onInterrupt(Deferred.await(shared.done), () => leave(shared)).pipe(
-          Effect.tap(({ events }) => DecryptedValues.addAll(events))
-        )
+        return Effect.tap(Effect.onInterrupt(Deferred.await(shared.done), () => leave(shared)), receive)
       })
     })
 })
 
-const keyOf = ({ after, ...page }: LogPage): string =>
-  JSON.stringify([String(after), page], (_, value: unknown) => typeof value === "bigint" ? String(value) : value)
+/**
+ * Returns the shared reads of a driver of the log. In a transaction of the caller they read at once.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofDriver = Effect.fnUntraced(function*(driver: EventStoreDriver) {
+  const { asFollower, inTransaction } = driver
+  const isAlone = Effect.contextWith((caller: Context.Context<never>) => Effect.succeed(inTransaction(caller)))
+  const options = { asFollower, isAlone, keyOf: textOf }
+  const receive = ({ events }: PageOfEvents) => DecryptedValues.addAll(events)
+  const head = yield* make({ ...options, read: (_: {}) => driver.head })
+  return {
+    head: head({}),
+    readAll: yield* make({ ...options, receive, read: driver.readAll }),
+    readByQuery: yield* make({ ...options, receive, read: driver.readByQuery })
+  }
+})
+
+/**
+ * Returns the same text for requests with the same members.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const textOf = (request: object): string =>
+  JSON.stringify(request, (_, value: unknown) => typeof value === "bigint" ? String(value) : value)

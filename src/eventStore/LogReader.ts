@@ -331,7 +331,7 @@ export interface Matches {
  * @category constructors
  */
 export const queryPages = (
-  driver: EventStoreDriver,
+  driver: Pick<EventStoreDriver, "readByQuery">,
   query: EventQuery.EventQuery,
   extent: "final" | "visible",
   start: LogPosition.LogPosition,

@@ -103,7 +103,9 @@ export const make = (
   driver: EventStoreDriver,
   projection: Projection.Any,
   { documentBytes, pageSize }: Pick<Limits, "documentBytes" | "pageSize">,
-  only?: string
+  only?: string,
+  /** Reads the events, instead of the driver. */
+  pages: Pick<EventStoreDriver, "readByQuery"> = driver
 ): LiveDocuments => {
   const find = only === undefined ? undefined : projection.find?.(only)
   const query = queryOf(projection, only, find)
@@ -127,7 +129,7 @@ export const make = (
       yield* rejectUntagged(driver, projection, query)
       // A log that was set back has other events there, which must not be folded into these documents.
       const start = LogPosition.make(reached, reachedEventId)
-      yield* Stream.runForEach(queryPages(driver, query, extent, start, pageSize), (page) => {
+      yield* Stream.runForEach(queryPages(pages, query, extent, start, pageSize), (page) => {
         for (const event of page.events) {
           const folded = fold(event)
           if (Result.isFailure(folded)) return Effect.fail(folded.failure)

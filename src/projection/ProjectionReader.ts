@@ -39,6 +39,7 @@ import type {
   ProjectionStoreDriver,
   StoredDocument
 } from "./ProjectionStoreDriver.ts"
+import * as WatchedReads from "./WatchedReads.ts"
 
 /**
  * A page of documents.
@@ -143,16 +144,41 @@ export type ReadReached<A> = (
  * @since 0.1.0
  * @category constructors
  */
-export const make = (options: ReaderOptions) => {
+export const make = Effect.fnUntraced(function*(options: ReaderOptions) {
   const reader: Reader = { ...options, readInline: InlineCompleteness.reader(options.driver) }
-  return readsOf(reader)
+  return readsOf(reader, {
+    one: yield* WatchedReads.make(options.driver, watchedOne(reader), (key) => key),
+    page: yield* WatchedReads.make(options.driver, watchedPage(reader), ({ cursor, page }) => [page, cursor])
+  })
+})
+
+/** Returns the read of a watcher of one document, with the text that shows a change. */
+const watchedOne = (reader: Reader) => ({ projection, what: key }: WatchedReads.Watched<string>) =>
+  Effect.map(storedOne(reader, projection, key), ({ document, generation }) => ({
+    generation,
+    text: textOf(Option.toArray(document)),
+    value: document
+  }))
+
+/** Returns the read of a watcher of a page, with the text that shows a change. */
+const watchedPage = (reader: Reader) => ({ projection, what: list }: WatchedReads.Watched<List>) =>
+  Effect.map(storedPage(reader, projection, list), (value) => ({
+    generation: value.generation,
+    text: textOf(value.documents),
+    value
+  }))
+
+/** The reads of watchers, which those of the same share. */
+interface SharedReads {
+  readonly one: ReturnType<typeof watchedOne>
+  readonly page: ReturnType<typeof watchedPage>
 }
 
 interface Reader extends ReaderOptions {
   readonly readInline: ReturnType<typeof InlineCompleteness.reader>
 }
 
-const readsOf = (reader: Reader) => ({
+const readsOf = (reader: Reader, shared: SharedReads) => ({
   get: Effect.fn("ProjectionStore.get")(function*<P extends Projection.Any>(
     projection: P,
     key: string
@@ -189,10 +215,7 @@ const readsOf = (reader: Reader) => ({
         const found = watchLive(yield* eventStoreFor(projection), projection, limitsOf(reader), key)
         return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
       }
-      const read = Effect.map(
-        firstAfter(reader, projection, asFollower(reader, storedOne(reader, projection, key))),
-        ({ document }) => ({ text: textOf(Option.toArray(document)), value: document })
-      )
+      const read = firstAfter(reader, projection, shared.one({ projection, what: key }))
       const found = ChangeFeed.watch(yield* signalOf(reader, projection), read)
       return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
     })),
@@ -200,22 +223,13 @@ const readsOf = (reader: Reader) => ({
   watchList: <P extends Projection.Any>(projection: P, options: ListOptions<P> = {}) =>
     Stream.unwrap(Effect.gen(function*() {
       const list = yield* Effect.fromResult(listOf(reader, projection, options))
-      const read = Effect.map(
-        firstAfter(reader, projection, asFollower(reader, storedPage(reader, projection, list))),
-        (found) => ({ text: textOf(found.documents), value: found })
-      )
+      const read = firstAfter(reader, projection, shared.page({ projection, what: list }))
       return Stream.mapEffect(
         ChangeFeed.watch(yield* signalOf(reader, projection), read),
         (found) => decodePage(projection, list, found)
       )
     }))
 })
-
-/** Returns a read of a caller that watches documents. */
-const asFollower = <A>(
-  { driver }: Reader,
-  read: Effect.Effect<A, EventStoreError>
-): Effect.Effect<A, EventStoreError> => driver.asFollower === undefined ? read : driver.asFollower(read)
 
 /** Returns a read that waits for the position of `ReadAfter` only the first time. */
 const firstAfter = <A extends { readonly generation: string | undefined }>(
@@ -320,7 +334,10 @@ const signalOf = (
 ): Effect.Effect<ChangeFeed.Signal<EventStoreError, never>> =>
   projection.lifecycle === "async"
     ? Effect.sync(() => progressOf(projection.id))
-    : Effect.map(logFor(projection), (log) => ({ current: log.head, changed: log.changed }))
+    : Effect.map(eventStoreFor(projection), ({ [internals]: { driver, followed } }) => ({
+      current: followed.head,
+      changed: driver.changed
+    }))
 
 /** Returns the event store from the context. `Reads` and `Watches` ask for it where a projection needs it; an erased projection may lack it. */
 const eventStoreFor = (projection: Awaited): Effect.Effect<EventStore["Service"]> =>
@@ -338,7 +355,7 @@ const logFor = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
 
 /** Watches one document of a live projection. It folds new events up to the high-water mark, because the order of later events may change. */
 const watchLive = (
-  { [internals]: { driver: log, keys } }: EventStore["Service"],
+  { [internals]: { driver: log, followed, keys } }: EventStore["Service"],
   projection: Projection.Any,
   limits: Limits.Limits,
   key: string
@@ -346,11 +363,11 @@ const watchLive = (
   Stream.suspend(() => {
     const isPersonal = EventPersonalData.hasPersonalData(projection.events)
     let foldedErasure: string | undefined
-    let documents = LiveProjection.make(log, projection, limits, key)
+    let documents = LiveProjection.make(log, projection, limits, key, followed)
     const read = Effect.gen(function*() {
       const lastErasure = isPersonal ? yield* keys.lastErasure : undefined
       // The fold may hold data of a subject that was erased since: fold again from the first event.
-      if (lastErasure !== foldedErasure) documents = LiveProjection.make(log, projection, limits, key)
+      if (lastErasure !== foldedErasure) documents = LiveProjection.make(log, projection, limits, key, followed)
       foldedErasure = lastErasure
       yield* documents.read("final")
       const found = yield* documents.get(key)

@@ -156,7 +156,7 @@ export const make = Effect.fnUntraced(function*(
   const readAfter = ReadsAfter.make({ driver, log, watcherOf: watchers.checkpointOf })
 
   return ProjectionStore.of({
-    ...ProjectionReader.make({
+    ...yield* ProjectionReader.make({
       driver,
       limits,
       readAfter,
