@@ -118,7 +118,8 @@ const reloadOf = <State>(
 ): InstanceLoader.Reload => ({
   // A version that a broken chain would have led to says nothing about the state of another one.
   outdated: behind === undefined ? from.version : reload.outdated,
-  decisions: reload.decisions + 1
+  // A repeated command id before it says nothing about other processes.
+  decisions: behind?.chain.isRepeated === true ? reload.decisions : reload.decisions + 1
 })
 
 const decideOn = <State, E, Failure>(

@@ -254,10 +254,14 @@ export const track = <State, Events extends Event.Any, C extends Command.Any>(
       if (next !== undefined) sent = turn.sent(next, lastErasure, behind, commandId)
     },
     queued: () => sent === undefined ? turn.unlock() : turn.pass(),
+    repeated: () => {
+      if (sent !== undefined) turn.ended(sent, undefined, "repeated")
+      sent = undefined
+    },
     ended: (outcome, error) => {
       if (sent === undefined) return
-      if (outcome !== undefined) state = { ...sent.state, position: outcome.receipt.position }
-      turn.ended(sent, state, error === undefined ? undefined : obstacleOf(error))
+      if (outcome?.written !== undefined) state = { ...sent.state, position: outcome.receipt.position }
+      turn.ended(sent, state, error !== undefined ? obstacleOf(error) : outcome && "repeated")
     },
     state: () => state
   }

@@ -44,6 +44,8 @@ export interface Sent<State> {
 /** Appends of which each was decided on the state of the one before. */
 interface Chain {
   isBroken: boolean
+  /** Whether it was broken by a command id that the log has, and not by events of others. */
+  isRepeated: boolean
 }
 
 /**
@@ -86,7 +88,7 @@ export interface Turn<State> extends CommandLoop.Turn {
     behind: Sent<State> | undefined,
     commandId: string | undefined
   ) => Sent<State>
-  /** Takes the outcome of an append for the commands behind it: the state, or the events of others that were in its way, if that was the reason. */
+  /** Takes the outcome of an append for the commands behind it: the state, or why it was not written, if that is known. */
   readonly ended: (sent: Sent<State>, state: CachedState<State> | undefined, obstacle: Obstacle | undefined) => void
   /** Returns whether appends of other processes were in the way of those of the instance again and again. */
   readonly isContended: () => boolean
@@ -101,12 +103,12 @@ export interface Turn<State> extends CommandLoop.Turn {
 }
 
 /**
- * Where events of others were in the way of an append: in its stream, or among the matches of its models.
+ * Why an append was not written: events of others in its stream, or among the matches of its models, or its command id was in the log.
  *
  * @since 0.1.0
  * @category models
  */
-export type Obstacle = "stream" | "models"
+export type Obstacle = "stream" | "models" | "repeated"
 
 /**
  * Returns a turn for a command that does not take part in a queue.
@@ -307,7 +309,7 @@ const turnOf = <State>(
         instance.written.delete(commandId)
       },
       sent: (state, lastErasure, behind, commandId) => {
-        const chain = behind?.chain ?? { isBroken: false }
+        const chain = behind?.chain ?? { isBroken: false, isRepeated: false }
         const sent: Sent<State> = {
           state,
           lastErasure,
@@ -347,8 +349,10 @@ const end = <State>(
 ): void => {
   if (state === undefined && !sent.chain.isBroken) {
     sent.chain.isBroken = true
+    sent.chain.isRepeated = obstacle === "repeated"
     if (instance.last?.chain === sent.chain) instance.last = undefined
-    if (instance.last === undefined && obstacle !== "models") instance.isStale = true
+    // If its outcome is unknown, it may have been written.
+    if (instance.last === undefined && (obstacle === "stream" || obstacle === undefined)) instance.isStale = true
     if (obstacle === "stream" && ++instance.conflicts >= maxConflicts) instance.contention = calmLocks
   }
   if (instance.last === sent) {

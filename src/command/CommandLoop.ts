@@ -166,16 +166,6 @@ export const conflict = <Reload, Failure = never>(reload: Reload, error?: Failur
 export const again: Synced<never, never> = { _tag: "Conflict", reload: undefined }
 
 /**
- * The outcome of an append whose events are written.
- *
- * @since 0.1.0
- * @category models
- */
-export interface Written extends AppendOutcome {
-  readonly written: NonNullable<AppendOutcome["written"]>
-}
-
-/**
  * Follows an append for the commands that are decided on its events before they are written.
  *
  * @since 0.1.0
@@ -184,8 +174,10 @@ export interface Written extends AppendOutcome {
 export interface Tracker {
   /** Receives the events just before the append is sent. */
   readonly sent: (request: Pick<AppendRequest, "events" | "stream">) => void
-  /** Receives the outcome if the events are written, and otherwise the error if there is one. Without either, the append was interrupted or repeated. */
-  readonly ended: (written: Written | undefined, error: AppendError | undefined) => void
+  /** The command id was appended before, so nothing is written. `ended` follows. */
+  readonly repeated: () => void
+  /** Receives the outcome, or the error. Without either, the append was interrupted or has died. */
+  readonly ended: (outcome: AppendOutcome | undefined, error: AppendError | undefined) => void
 }
 
 /**
@@ -206,17 +198,18 @@ export const tracked = (
         for (const tracker of trackers) tracker.sent(request)
       },
       onQueued,
+      onRepeated: () => {
+        for (const tracker of trackers) tracker.repeated()
+      },
       lock
     }),
     (exit) => {
-      const outcome = Exit.isSuccess(exit) && isWritten(exit.value) ? exit.value : undefined
+      const outcome = Exit.isSuccess(exit) ? exit.value : undefined
       const error = Exit.isSuccess(exit) ? undefined : Option.getOrUndefined(Exit.findErrorOption(exit))
       for (const tracker of trackers) tracker.ended(outcome, error)
       return Effect.void
     }
   )
-
-const isWritten = (outcome: AppendOutcome): outcome is Written => outcome.written !== undefined
 
 /**
  * Returns a turn that a function ends.

@@ -337,16 +337,23 @@ export const tracker = (
   onWritten: (events: ReadonlyArray<EncodedEvent>) => void
 ): CommandLoop.Tracker => {
   let sent: Sent | undefined
+  const end = (isWritten: boolean) => {
+    if (sent === undefined) return
+    cache.ended(sent)
+    Deferred.doneUnsafe(sent.outcome, Effect.succeed(isWritten))
+    sent = undefined
+  }
   return {
     sent: ({ events }) => {
       sent = { events, outcome: Deferred.makeUnsafe() }
       cache.sent(sent)
     },
+    repeated: () => end(false),
     ended: (outcome) => {
-      if (outcome !== undefined) onWritten(outcome.written())
-      if (sent === undefined) return
-      cache.ended(sent)
-      Deferred.doneUnsafe(sent.outcome, Effect.succeed(outcome !== undefined))
+      // A repeated command id has written nothing.
+      const written = outcome?.written
+      if (written !== undefined) onWritten(written())
+      end(written !== undefined)
     }
   }
 }
@@ -359,13 +366,14 @@ export const tracker = (
  * @category constructors
  */
 export const trackerOfTagged = (cache: ModelCache): CommandLoop.Tracker => {
-  const { ended, sent } = tracker(cache, (events) => cache.written(events, new Set()))
+  const { ended, repeated, sent } = tracker(cache, (events) => cache.written(events, new Set()))
   let isTagged = false
   return {
     sent: (request) => {
       isTagged = request.events.some(({ tags = [] }) => tags.length > 0)
       if (isTagged) sent(request)
     },
+    repeated,
     ended: (outcome, error) => {
       if (isTagged) ended(outcome, error)
     }

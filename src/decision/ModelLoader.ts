@@ -205,7 +205,7 @@ export const reading = (store: EventStore.EventStore["Service"], models: Models)
   }
 }
 
-const untracked: CommandLoop.Tracker = { sent: () => {}, ended: () => {} }
+const untracked: CommandLoop.Tracker = { sent: () => {}, repeated: () => {}, ended: () => {} }
 
 const isDiverged = (error: AppendError): boolean =>
   error._tag === "EventStoreError" && error.reason._tag === "LogDiverged"
@@ -263,9 +263,9 @@ const loadedFrom = (
     isCurrent: behind.size === 0 && items.every(({ isOfRead }) => isOfRead),
     sentAt: () => sentAt,
     track: () => {
-      const { ended, sent } = ModelCache.tracker(cache, (written) => advance(cache, items, sentAt ?? begins, written))
+      const { sent, ...rest } = ModelCache.tracker(cache, (written) => advance(cache, items, sentAt ?? begins, written))
       return {
-        ended,
+        ...rest,
         sent: (request) => {
           sentAt = cache.tick()
           sent(request)

@@ -101,6 +101,8 @@ export interface AppendObserver {
   readonly onSend: (request: Pick<AppendRequest, "events" | "stream">) => void
   /** A later append to the stream now comes after this one. A driver that does not know that never calls it. */
   readonly onQueued: () => void
+  /** The command id was appended before, so nothing is written. A driver that does not know that early never calls it. */
+  readonly onRepeated: () => void
   /** A lock of the stream, under which to append. */
   readonly lock?: StreamLock | undefined
 }
@@ -178,7 +180,7 @@ const appendNow = <E extends Event.Any>(
   }
   const request = input.observer === undefined
     ? encoded.success
-    : { ...encoded.success, onQueued: input.observer.onQueued, lock: input.observer.lock }
+    : withObserver(encoded.success, input.observer)
   const sendObserved = (request: AppendRequest) => {
     input.observer?.onSend(request)
     return send(context, request, command, use)
@@ -192,6 +194,13 @@ const appendNow = <E extends Event.Any>(
     onSuccess: sendObserved
   })
 }
+
+const withObserver = (request: AppendRequest, { lock, onQueued, onRepeated }: AppendObserver): AppendRequest => ({
+  ...request,
+  onQueued,
+  onRepeated,
+  lock
+})
 
 /** Adds the hash of a content without personal data to the metadata of the first event. */
 const withHash = (request: AppendRequest, { whole }: PayloadHash.Content): AppendRequest => ({

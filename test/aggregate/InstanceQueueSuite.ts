@@ -223,6 +223,45 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     ok(decisions <= 60, `no command is decided twice: ${decisions} decisions`)
   }),
 
+  test("command ids that are in the log cost those behind them one more decision, and no read", function*() {
+    const id = yield* Effect.provide(opened, accounts)
+    const commandId = unique("command")
+    const repeated = (n: number) => ({ commandId: `${commandId}-${n}` })
+    const calls = { decisions: 0, reads: 0 }
+    const counting = Aggregate.layer({
+      ...AccountDecider,
+      decide: {
+        ...AccountDecider.decide,
+        Deposit: (...input: Parameters<typeof AccountDecider.decide.Deposit>) => {
+          calls.decisions++
+          return AccountDecider.decide.Deposit(...input)
+        }
+      }
+    }, { conflictRetry: Schedule.recurs(0) })
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    const store = yield* EventStore.make({
+      ...driver,
+      readStream: (page) => {
+        calls.reads++
+        return driver.readStream(page)
+      }
+    })
+    const deposits = (count: number, contextOf: (n: number) => { readonly commandId?: string }) =>
+      Effect.forEach(upTo(count), (n) => CommandBus.dispatch(Deposit, { id, amount: 1 }, contextOf(n)), {
+        concurrency: "unbounded"
+      })
+    yield* Effect.gen(function*() {
+      const firsts = yield* deposits(10, repeated)
+      Object.assign(calls, { decisions: 0, reads: 0 })
+      const receipts = yield* deposits(40, (n) => n % 4 === 0 ? repeated(n / 4) : {})
+      for (const [index, first] of firsts.entries()) equal(receipts[index * 4 + 3], first, "the first receipt")
+      equal(new Set(receipts.map(({ version }) => version)).size, 40, "each has its own version")
+    }).pipe(Effect.provide(counting), Effect.provideService(EventStore.EventStore, store))
+    equal(yield* versionsOf(id), [40, 41], "the balance")
+    ok(calls.decisions <= 10 + 2 * 30, `${calls.decisions} decisions`)
+    equal(calls.reads, 0, "reads")
+  }),
+
   test("an interrupted command harms no other of the instance", function*() {
     const id = yield* Effect.provide(opened, accounts)
     yield* Effect.provide(

@@ -150,6 +150,8 @@ export interface AppendRequest {
    * then comes after it, though its outcome is not known yet.
    */
   readonly onQueued?: (() => void) | undefined
+  /** A driver may call this once it knows that the command id was appended before, and before it answers the appends behind this one. */
+  readonly onRepeated?: (() => void) | undefined
 }
 
 /**

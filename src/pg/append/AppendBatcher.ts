@@ -234,6 +234,7 @@ const answersOf = (
           if (group.needsStreamOnly) group.held.freeNames(pending)
         }
       } else {
+        if (Exit.isSuccess(exit) && exit.value.outcome === "duplicate") pending.request.onRepeated?.()
         finish(pending, storeExit(pending, exit))
         end(pending, mayBeFollowed(exit))
       }
