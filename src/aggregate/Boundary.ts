@@ -36,7 +36,10 @@ import type * as InstanceQueue from "./InstanceQueue.ts"
 export interface Boundary {
   readonly models: ModelLoader.ModelLoader
   /** Runs an effect in its turn among the decisions and commands that share a tag with the models, which `pass` ends. */
-  readonly inTurn: <A, E>(effect: (pass: () => void) => Effect.Effect<A, E>) => Effect.Effect<A, E | EventStoreError>
+  readonly inTurn: <A, E>(
+    effect: (pass: () => void) => Effect.Effect<A, E>,
+    onWait: () => void
+  ) => Effect.Effect<A, E | EventStoreError>
 }
 
 /**
@@ -84,9 +87,9 @@ export const make = (
     models: takesTurn && !EventPersonalData.modelsHavePersonalData(models)
       ? ModelLoader.cached(store, ModelCache.ofStore(driver, limits), models, load)
       : ModelLoader.reading(store, models),
-    inTurn: (effect) =>
+    inTurn: (effect, onWait) =>
       takesTurn
-        ? DecisionTurns.ofStore(driver).inTurn(items, { command, maxWaiting, layer: "Aggregate.layer" }, effect)
+        ? DecisionTurns.ofStore(driver).inTurn(items, { command, maxWaiting, layer: "Aggregate.layer", onWait }, effect)
         : effect(() => {})
   }
 }

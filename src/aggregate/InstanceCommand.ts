@@ -15,7 +15,7 @@ import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as DecisionModels from "../decision/DecisionModels.ts"
 import * as ModelCache from "../decision/ModelCache.ts"
-import type * as ModelLoader from "../decision/ModelLoader.ts"
+import * as ModelLoader from "../decision/ModelLoader.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventAppender from "../eventStore/EventAppender.ts"
 import type { CachedState } from "./AggregateState.ts"
@@ -84,7 +84,8 @@ const inTurn = <State, Events extends Event.Any, C extends Command.Any, E>(
   const inBoth = (state: InstanceQueue.Turn<State>) =>
     boundary === undefined
       ? effect(turnOf(state, () => {}))
-      : boundary.inTurn((pass) => effect(turnOf(state, pass)))
+      // The command that has the turn may wait for a lock that another process holds, which waits in the same way.
+      : boundary.inTurn((pass) => effect(turnOf(state, pass)), state.unlock)
   return instances.queue.inTurn(
     attempt.stream,
     attempt.isNewId() ? inBoth : (state) => RepeatedCommand.answered(attempt, state, () => inBoth(state))
@@ -106,6 +107,8 @@ const load = <State, Events extends Event.Any, C extends Command.Any>(
   { state }: Turn<State>,
   reload: Reload
 ): Effect.Effect<Boundary.Base<State>, EventStoreError> => {
+  // A command that is decided alone waits for appends, which may wait for the lock to be released.
+  if (reload.models !== undefined && ModelLoader.isAlone(reload.models)) state.unlock()
   const lock = isInTransaction ? undefined : instances.store[internals].driver.lockStream
   const loadState = InstanceLoader.load(instances, attempt.stream, state, lock, reload.state)
   return boundary === undefined || reload.models === undefined

@@ -47,6 +47,8 @@ export interface TurnOptions {
   readonly maxWaiting: number
   /** The layer that has the option `maxWaiting`. */
   readonly layer: string
+  /** Called before the decision waits for its turn. */
+  readonly onWait?: (() => void) | undefined
 }
 
 /** The decisions with one key. */
@@ -143,6 +145,7 @@ export const make = (): DecisionTurns => {
           turn.isGiven = true
           return Effect.ensuring(restore(run), left)
         }
+        options.onWait?.()
         return Effect.ensuring(restore(Effect.andThen(awaitTurn(options.command, turn), run)), left)
       })
   }

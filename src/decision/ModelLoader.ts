@@ -104,6 +104,14 @@ interface BaseItem extends Item {
 const maxOptimistic = 2
 
 /**
+ * Returns whether a command is decided alone on the matches of the log: after all appends in flight have ended.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isAlone = ({ decisions }: Reload): boolean => decisions >= maxOptimistic
+
+/**
  * Makes a loader that uses cached matches and appends in flight.
  *
  * @since 0.1.0
@@ -141,7 +149,7 @@ export const cached = (
       Effect.andThen(
         untagged,
         Effect.suspend(() => {
-          if (reload.decisions < maxOptimistic) return loadSince(reload, false)
+          if (!isAlone(reload)) return loadSince(reload, false)
           const alone = { ...reload, since: cache.tick() }
           return Effect.andThen(awaitInFlight(cache, models), loadSince(alone, true))
         })
