@@ -140,7 +140,7 @@ export const verify = <State, Events extends Event.Any, C extends Command.Any>(
     if (behind !== undefined || base.models?.isCurrent === false) turn.unlock()
     let known: CachedState<State> | undefined = behind === undefined
       ? from
-      : (yield* InstanceLoader.settle(instances, stream, behind))?.from
+      : (yield* InstanceLoader.settle(instances, stream, turn, behind))?.from
     /** The version of a state that was the current one before the models are read. */
     let before = behind === undefined && !isCurrent ? undefined : known?.version
     for (let reads = 1;; reads++) {

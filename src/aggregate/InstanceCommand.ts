@@ -158,7 +158,7 @@ const verify = <State, Events extends Event.Any, C extends Command.Any>(
     return Effect.map(InstanceLoader.loadCurrent(instances, stream, turn.state, read), of)
   }
   turn.pass()
-  return Effect.map(InstanceLoader.settle(instances, stream, behind), of)
+  return Effect.map(InstanceLoader.settle(instances, stream, turn.state, behind), of)
 }
 
 const sync = <State, Events extends Event.Any, C extends Command.Any>(

@@ -198,7 +198,8 @@ export const loadCurrent = <State, Events extends Event.Any, C extends Command.A
   })
 
 /**
- * Returns the state once it is known to be the current one, without a read; undefined if it is not, or if it cannot be used any more.
+ * Returns the state of an append once it is written, or the current one if the append was sent before the command arrived: then others may have appended
+ * since, and before. Undefined if the append is not written, or if its state cannot be used any more.
  *
  * @since 0.1.0
  * @category combinators
@@ -206,16 +207,19 @@ export const loadCurrent = <State, Events extends Event.Any, C extends Command.A
 export const settle = <State, Events extends Event.Any, C extends Command.Any>(
   { loader }: Pick<Instances<State, Events, C>, "loader">,
   stream: string,
+  turn: InstanceQueue.Turn<State>,
   behind: InstanceQueue.Sent<State>
-): Effect.Effect<LoadedState<State> | undefined> =>
-  // When its append has been written, the state was the current one.
-  Effect.map(
+): Effect.Effect<LoadedState<State> | undefined, EventStoreError> =>
+  Effect.flatMap(
     Effect.zip(Deferred.await(behind.outcome), loader.cached(stream)),
     ([state]) => {
       const { lastErasure } = behind
       // A subject may have been erased meanwhile.
-      const isUsable = state !== undefined && lastErasure === loader.checkedErasure()
-      return isUsable ? { from: state, lastErasure, behind, isCurrent: true, wasRead: false } : undefined
+      if (state === undefined || lastErasure !== loader.checkedErasure()) return Effect.undefined
+      const settled = { from: state, lastErasure, behind, isCurrent: true, wasRead: false }
+      return turn.sentSince(behind)
+        ? Effect.succeed(settled)
+        : Effect.map(loader.current(stream, state), (from) => ({ ...settled, from }))
     }
   )
 

@@ -75,6 +75,8 @@ export interface Turn<State> extends CommandLoop.Turn {
   readonly isStale: () => boolean
   /** Returns whether a state of this version was the current one at some moment since the command arrived. */
   readonly isVerified: (version: Version) => boolean
+  /** Returns whether an append was sent since the command arrived, so that the state it leads to is not older than the command. */
+  readonly sentSince: (sent: Sent<State>) => boolean
   /** Takes the beginning of a read of the current state; returns a function that takes its end. */
   readonly readBegins: () => (version: Version) => void
   /** Returns the end of an append under a command id that was sent and did not fail, as far as it is remembered. */
@@ -296,6 +298,7 @@ const turnOf = <State>(
       isVerified: (version) =>
         instance.verified !== undefined && arrival <= instance.verified.arrivals
         && version >= instance.verified.version,
+      sentSince: ({ arrivals }) => arrival <= arrivals,
       readBegins: () => {
         const { arrivals } = instance
         return (version) => {

@@ -47,7 +47,8 @@ const evolve = {
 const decisions = new Map<string, number>()
 const drawn = (state: PotState, { amount, pot }: { readonly amount: number; readonly pot: string }) => {
   decisions.set(pot, (decisions.get(pot) ?? 0) + 1)
-  return state === "spilt" ? Result.fail(new Spilt()) : [{ _tag: "PotDrawn" as const, pot, left: state - amount }]
+  if (state === "spilt") return Result.fail(new Spilt())
+  return amount === 0 ? [] : [{ _tag: "PotDrawn" as const, pot, left: state - amount }]
 }
 
 const payload = { pot: Schema.String, amount: Schema.Int }
@@ -200,10 +201,43 @@ const inFlight = Object.entries(kinds).map(([kind, draw]) =>
   })
 )
 
+const withoutEvents = Object.entries(kinds).map(([kind, draw]) =>
+  test(`${kind} without events rests on what the log had when it arrived, also behind an append`, function*() {
+    const pot = unique("pot")
+    const [written, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    let holds = false
+    const other = yield* process()
+    const own = yield* process((send) => (request) => {
+      if (!holds) return send(request)
+      holds = false
+      request.onQueued?.()
+      return Effect.tap(
+        send({ ...request, onQueued: undefined }),
+        () => Effect.andThen(Deferred.succeed(written, undefined), Deferred.await(mayEnd))
+      )
+    })
+    yield* Effect.gen(function*() {
+      const fork = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.forkChild(effect, { startImmediately: true })
+      yield* CommandBus.dispatch(Fill, { pot, amount: 2 })
+      yield* draw(pot, 1)
+      holds = true
+      const first = yield* fork(draw(pot, 1))
+      yield* Deferred.await(written)
+      yield* Effect.provide(CommandBus.dispatch(Fill, { pot, amount: 5 }), other)
+      const before = decisions.get(pot)!
+      const second = yield* fork(draw(pot, 0))
+      yield* Effect.repeat(Effect.yieldNow, { until: () => decisions.get(pot)! > before })
+      yield* Deferred.succeed(mayEnd, undefined)
+      yield* Fiber.join(first)
+      equal(Number((yield* Fiber.join(second)).version), 4, "the version")
+    }).pipe(Effect.provide(own), Effect.timeout("60 seconds"))
+  })
+)
+
 /**
  * Events that are refused on an old state.
  *
  * @since 0.1.0
  * @category suites
  */
-export const oldStates: ReadonlyArray<Case<EventStore.EventStore>> = [...byKind, ...inFlight]
+export const oldStates: ReadonlyArray<Case<EventStore.EventStore>> = [...byKind, ...inFlight, ...withoutEvents]
