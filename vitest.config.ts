@@ -58,7 +58,7 @@ export default defineConfig(({ mode }) => {
       // Two more than CI has cores, because tests wait for a third of their time.
       maxWorkers: 4,
       sequence: { sequencer: LongestFirst },
-      testTimeout: 60_000,
+      testTimeout: 120_000,
       hookTimeout: 120_000
     }
   }

@@ -34,7 +34,7 @@ describe("InstanceQueue", () => {
             yield* Effect.yieldNow
             if (yield* Random.nextBoolean) fibers[yield* Random.nextIntBetween(0, 11)]!.interruptUnsafe()
           }
-          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.await(fiber)), "5 seconds")
+          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.await(fiber)), "30 seconds")
           assert.lengthOf(exits, 12)
           yield* queue.inTurn("s", command)
         }

@@ -74,7 +74,7 @@ describe("DecisionTurns", () => {
             yield* Effect.yieldNow
             if (yield* Random.nextBoolean) fibers[yield* Random.nextIntBetween(0, 15)]!.interruptUnsafe()
           }
-          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.await(fiber)), "5 seconds")
+          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.await(fiber)), "30 seconds")
           for (const exit of exits) assert.isFalse(Exit.hasDies(exit), String(exit))
           assert.strictEqual(turns.size(), 0, "keys that are left")
         }

@@ -251,7 +251,7 @@ it.live("finishes requests in progress at shutdown and accepts no more", () =>
 
     const closed = Effect.runPromise(Scope.close(scope, Exit.void))
     yield* Effect.promise(async () => {
-      const deadline = Date.now() + 10_000
+      const deadline = Date.now() + 30_000
       while (await fetch(`${url}/health`).then(() => true, () => false)) assert.isBelow(Date.now(), deadline)
     })
     const released = Date.now()
@@ -261,7 +261,7 @@ it.live("finishes requests in progress at shutdown and accepts no more", () =>
     assert.deepStrictEqual([answer.statusCode, answer.headers.connection], [201, "close"])
     yield* Effect.promise(() => closed)
     // Node alone would wait for further requests on the open connections.
-    assert.isBelow(Date.now() - released, 3000)
+    assert.isBelow(Date.now() - released, 15_000)
     silent.destroy()
   }))
 

@@ -280,7 +280,7 @@ describe("a statement that takes too long", () => {
         const fiber = yield* Effect.forkChild(Stream.runCollect(store.readStream(Tick, "s")))
         yield* Effect.sleep("50 millis")
         const [took] = yield* Effect.timed(Fiber.interrupt(fiber))
-        assert.isBelow(Duration.toMillis(took), 4_000)
+        assert.isBelow(Duration.toMillis(took), 20_000)
       }), { statementTimeout: "1 minute" }))
 })
 
@@ -604,7 +604,7 @@ describe("closing a store", () => {
           yield* Effect.forkDetach(Effect.exit(Stream.runCollect(store.readStream(Tick, "s"))))
           yield* Effect.sleep("50 millis")
         }), { notify: true }))
-      assert.isBelow(Duration.toMillis(took), 15_000)
+      assert.isBelow(Duration.toMillis(took), 30_000)
     }))
 })
 

@@ -384,7 +384,7 @@ describe.concurrent("health", () => {
               `^The health check has not ended within 300ms \\(timeout\\): it could not read the end of the log; the session ${pid} `
             )
           )
-          assert.isBelow(Duration.toMillis(late[0]), 5_000)
+          assert.isBelow(Duration.toMillis(late[0]), 10_000)
           yield* run(foreign, "rollback")
         })
       ),

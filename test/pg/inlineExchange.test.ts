@@ -70,8 +70,12 @@ const hasBegun = Effect.flatMap(
     )
 )
 
+/** The deadlines are not those of the migrations. */
 const stores = (options: Parameters<typeof PgStores.layerWith>[0] = {}) =>
-  PgStores.layerWith(options).pipe(Layer.provideMerge(layerPostgres({ poolSize: 8 })))
+  Layer.fresh(PgStores.layerWithoutMigrations(options)).pipe(
+    Layer.provideMerge(PgStores.layer),
+    Layer.provideMerge(layerPostgres({ poolSize: 8 }))
+  )
 const provide = (options?: Parameters<typeof PgStores.layerWith>[0]) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   effect.pipe(
     Effect.provide(Layer.fresh(stores(options))),
@@ -86,7 +90,7 @@ describe("An exchange of the documents of an inline projection", () => {
         Effect.forEach([0, 20, 40], (n) => append(...tanks.slice(n, n + 20).map((t) => filled(t)))),
         program
       )
-      yield* spoil(12)
+      yield* spoil(80)
       const repairing = yield* Effect.forkChild(Projector.repairInline(current))
       for (let n = 0; repairing.pollUnsafe() === undefined; n++) {
         yield* n % 5 === 0 ? append(filled(n % 60)) : Effect.provide(append(filled((n * 7) % 60)), program)
@@ -98,7 +102,7 @@ describe("An exchange of the documents of an inline projection", () => {
       }
       assert.isTrue(yield* Fiber.join(repairing))
       yield* requireRight
-    }).pipe(provide({ lockTimeout: "500 millis" })), 60_000)
+    }).pipe(provide({ lockTimeout: "4 seconds" })), 60_000)
 
   it.live(
     "begins again when another definition has changed documents that were exchanged",
@@ -135,12 +139,12 @@ describe("An exchange of the documents of an inline projection", () => {
           exchanged_until = clock_timestamp() + ${seconds} * interval '1 second'`
       yield* lapses(3600)
       const error = yield* Effect.flip(Projector.repairInline(current))
-      assert.match(error.message, /is being made by the session \d+ .* has waited 300ms \(maintenanceTimeout\)/)
+      assert.match(error.message, /is being made by the session \d+ .* has waited 2s \(maintenanceTimeout\)/)
       yield* lapses(-1)
       assert.isTrue(yield* Projector.repairInline(current))
       assert.isUndefined((yield* registered)?.missedFrom)
       yield* requireRight
-    }).pipe(provide({ maintenanceTimeout: "300 millis" })), 60_000)
+    }).pipe(provide({ maintenanceTimeout: "2 seconds" })), 60_000)
 
   it.live("ends when the projection is retired, and does not bring it back", () =>
     Effect.gen(function*() {

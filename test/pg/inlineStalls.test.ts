@@ -151,7 +151,7 @@ describe("Inline projections on PostgreSQL", () => {
         assert.include(message, "counts", "the first one still has a gap")
         yield* Fiber.interrupt(client)
       }).pipe(Effect.scoped, Effect.provide(Layer.fresh(stores()))),
-    30_000
+    60_000
   )
 
   it.live(

@@ -93,7 +93,7 @@ describe("Events without a tag on PostgreSQL", () => {
         return [first, during, yield* outcome(anHourLater(take("eve", "ann@x.com")))]
       }))
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged", "EventsUntagged"])
-    }).pipe(Effect.provide(stores())), 30_000)
+    }).pipe(Effect.provide(stores())), 60_000)
 
   it.live("are noticed there, too, if an upcaster changes the value of the tag", () =>
     Effect.gen(function*() {
@@ -110,7 +110,7 @@ describe("Events without a tag on PostgreSQL", () => {
         inLowerCase
       )
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged", "EventsUntagged"])
-    }).pipe(Effect.provide(stores())), 30_000)
+    }).pipe(Effect.provide(stores())), 60_000)
 
   it.live("are noticed by a process that decides in transactions", () =>
     Effect.gen(function*() {
@@ -121,7 +121,7 @@ describe("Events without a tag on PostgreSQL", () => {
         return [first, yield* outcome(anHourLater(sql.withTransaction(take("eve", "ann@x.com"))))]
       }))
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged"])
-    }).pipe(Effect.provide(stores())), 30_000)
+    }).pipe(Effect.provide(stores())), 60_000)
 
   it.live(
     "are noticed while another process has made its first decision in a transaction",

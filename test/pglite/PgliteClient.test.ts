@@ -334,7 +334,7 @@ describe("listen", () => {
         yield* failed(sql.withTransaction(Effect.andThen(sql.notify("Büro \"1\"", "rolled back"), Effect.fail("no"))))
         yield* sql.notify("Büro \"1\"", "alone")
         yield* Effect.promise(() => pglite.query("SELECT pg_notify('Büro \"1\"', 'by PGlite')"))
-        const payloads = yield* Effect.forEach([1, 2, 3], () => Queue.take(received)).pipe(Effect.timeout("2 seconds"))
+        const payloads = yield* Effect.forEach([1, 2, 3], () => Queue.take(received)).pipe(Effect.timeout("20 seconds"))
         assert.deepStrictEqual(payloads.map(({ payload }) => payload), ["in a transaction", "alone", "by PGlite"])
         assert.strictEqual(yield* Queue.size(other), 0)
       }))
@@ -349,7 +349,7 @@ describe("listen", () => {
       const received = yield* sql.listen("events")
       yield* failed(sql`COPY (SELECT 1) TO STDOUT`)
       yield* sql.notify("events", "again")
-      assert.strictEqual((yield* Effect.timeout(Queue.take(received), "2 seconds")).payload, "again")
+      assert.strictEqual((yield* Effect.timeout(Queue.take(received), "20 seconds")).payload, "again")
     }))
 })
 

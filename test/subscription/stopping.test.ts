@@ -48,7 +48,7 @@ describe.concurrent("a worker stops in time with a handler", () => {
             })], options))
           )
         assert.isBelow(yield* closing(open, layer, handlerOf), 5_500)
-      }), 30_000)
+      }), 60_000)
 
     it.live(`of a projection ${what}`, () =>
       Effect.gen(function*() {
@@ -61,6 +61,6 @@ describe.concurrent("a worker stops in time with a handler", () => {
             })], options))
           )
         assert.isBelow(yield* closing(open, layer, handlerOf), 6_500)
-      }), 30_000)
+      }), 60_000)
   }
 })

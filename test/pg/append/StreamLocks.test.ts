@@ -166,14 +166,14 @@ describe("StreamLocks", () => {
   it.live("waiting for the locks of many streams leaves connections, and harms no free stream", () =>
     Effect.gen(function*() {
       const database = yield* freshDatabase
-      const { driver, lock: lockOf } = yield* open(database.url, { lockTimeout: "1 second" }, 4)
+      const { driver, lock: lockOf } = yield* open(database.url, { lockTimeout: "4 seconds" }, 4)
       const names = Array.from({ length: 12 }, (_, i) => `held${i}`)
       for (const name of names) yield* holdStream(database, name)
       const locks = names.map(lockOf)
       const free = lockOf("free")
-      yield* Effect.timeout(free.held, "800 millis")
+      yield* Effect.timeout(free.held, "3 seconds")
       free.release()
-      assert.strictEqual((yield* Effect.timeout(driver.append(request("other")), "800 millis"))._tag, "Appended")
+      assert.strictEqual((yield* Effect.timeout(driver.append(request("other")), "3 seconds"))._tag, "Appended")
       const exits = yield* Effect.forEach(locks, ({ held }) => Effect.exit(held), { concurrency: "unbounded" })
       assert.deepStrictEqual(new Set(exits.map(reasonOf)), new Set(["StoreUnavailable"]))
     }))
@@ -189,12 +189,16 @@ describe("StreamLocks", () => {
     Effect.gen(function*() {
       const database = yield* freshDatabase
       const scope = yield* Scope.make()
-      const { driver, lock: lockOf } = yield* Effect.provideService(open(database.url), Scope.Scope, scope)
+      const { driver, lock: lockOf } = yield* Effect.provideService(
+        open(database.url, { lockTimeout: "1 minute" }),
+        Scope.Scope,
+        scope
+      )
       yield* holdStream(database, "held")
       const [held, waiting]: ReadonlyArray<StreamLock> = [lockOf("s"), lockOf("held")]
       yield* held!.held
       const append = yield* forked(Effect.exit(driver.append(request("s", { lock: held }))))
-      yield* Effect.timeout(Scope.close(scope, Exit.void), "5 seconds")
+      yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
       assert.strictEqual(reasonOf(yield* Fiber.join(append)), "StoreUnavailable")
       assert.strictEqual(reasonOf(yield* Effect.exit(waiting!.held)), "StoreUnavailable")
       const after = lockOf("s")
