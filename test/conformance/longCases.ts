@@ -14,6 +14,7 @@ const onDatabases: ReadonlyArray<RegExp> = [
   /^lists by filter, order and page what a filter and a sort over all documents give \(seed [1-5]\)$/,
   /^random events, keys, parking and retries leave each document in the order of the log \(seed 3\)$/,
   /^nothing quotes a name that `handle` of (Subscription.make|Projection.handler) quotes \([2-4]\)$/,
+  /^nothing quotes a name that `document` of Projection.make quotes \([47]\)$/,
   // What is stored of them is the text of the first.
   /^an invalid document that evolve quotes as (a text|the document) is kept nowhere/
 ]
@@ -38,26 +39,18 @@ const onPglite: ReadonlyArray<RegExp> = [
   ...onDatabases,
   ...races,
   /^reads all matches of a query beyond one page$/,
-  /^(decisions change|changes of) 4 courses/,
-  /^random events, keys, parking and retries leave each document in the order of the log \(seed [12]\)$/,
-  /^a subscription goes on with \d partitions instead of [14],/,
-  /^a version continues with [24] partitions where one with 4 stands$/,
-  /^an event of a new type is applied or rejected while both releases run$/,
-  /^folds decision models as of every position and instant \(3\)$/,
-  /^returns the stored document of every position, in every lifecycle \(5\)$/,
   /^inline, async and live projections make the same documents from a log \(seed 27182\)$/,
-  /^folds an aggregate as of every version, position and instant \(folded\)$/,
-  /^an audit finds (a segment|a doubled|a sequence|a missing|two|that all)/,
   /^an inline document is the fold of the log in its order: (by position|of several streams|several keys)/,
   /^inline documents of several projections and stacked layers/,
   /^lists are the same in every lifecycle/,
-  /^discards neither the active generation/,
-  /^of a claim and a discard at the same time/,
   /^reindex adds an index while events arrive/,
-  /^a skip of very many keys/,
+  /^hands on a partition whose handler (in a transaction )?ignores its interruption$/,
   /^an invalid document that evolve quotes as an error is kept nowhere/,
   /^nothing quotes a name that/
 ]
+
+/** Suites of code that runs the same statements on PGlite and on a PostgreSQL server, which has them in each run. */
+export const suitesOnPglite: ReadonlyArray<string> = ["consumers", "operations", "history"]
 
 const inLongRuns = {
   PostgreSQL: onDatabases,
@@ -81,8 +74,13 @@ const inLongRuns = {
 } as const
 
 /** Returns the cases of a suite that a back end runs now: in a long run those that it leaves out of a short one. */
-export const of = (backEnd: keyof typeof inLongRuns) => <R>(cases: ReadonlyArray<Case<R>>): ReadonlyArray<Case<R>> =>
-  cases.filter(({ name }) => inLongRuns[backEnd].some((pattern) => pattern.test(name)) === isLong)
+export const of =
+  (backEnd: keyof typeof inLongRuns) => <R>(cases: ReadonlyArray<Case<R>>, suite = ""): ReadonlyArray<Case<R>> => {
+    const isAsAWhole = backEnd === "PGlite" && suitesOnPglite.includes(suite)
+    return cases.filter(({ name }) =>
+      (isAsAWhole || inLongRuns[backEnd].some((pattern) => pattern.test(name))) === isLong
+    )
+  }
 
 /** Returns the patterns that no name matches. */
 export const unusedPatterns = (names: ReadonlyArray<string>): ReadonlyArray<RegExp> =>

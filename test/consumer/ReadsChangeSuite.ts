@@ -722,18 +722,21 @@ const races: ReadonlyArray<Case<Stores>> = [
         old.repair()
         newer.repair()
         const retry = yield* Effect.forkChild(Parking.retryAll(old.subscription))
-        yield* Effect.sleep(`${2 * round} millis`)
+        yield* Effect.sleep(`${2 * (round % 5)} millis`)
         const { status } = yield* startMails(newer.subscription)
-        const [{ state } = { state: undefined }] = yield* status.pipe(
-          Effect.repeat({
-            until: ([one]) => one?.state === "stuck" || one?.state === "live",
-            schedule: Schedule.spaced("10 millis")
-          }),
-          Effect.timeout("30 seconds")
-        )
+        const until = <A, E, R>(effect: Effect.Effect<A, E, R>, holds: (value: NoInfer<A>) => boolean) =>
+          Effect.timeout(Effect.repeat(effect, { until: holds, schedule: Schedule.spaced("10 millis") }), "30 seconds")
+        yield* until(status, ([one]) => one?.state === "stuck" || one?.state === "live")
         yield* Fiber.join(retry)
-        if (state === "live") {
-          equal(newer.count(2) + old.count(2), 20, "how often the events of the new type were handled")
+        // The request ends with the parked events. Those behind them may be handled after it.
+        yield* until(Parking.count(old.subscription), ({ parked }) => parked === 0)
+        const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+        const [progress] = yield* driver.progress(old.subscription.id)
+        if (progress?.reads === ConsumerReads.format(ConsumerReads.of(newer.subscription))) {
+          equal(newer.streams(2), 20, "the streams of which the events of the new type were handled")
+        } else {
+          // The old code has freed keys: at first, or after a lease of the newer one that ended on a busy machine.
+          yield* until(status, ([one]) => one?.state === "stuck")
         }
       }))
     }
@@ -901,15 +904,17 @@ const headOf = (subscription: Consumer) =>
 const failingMails = (name: string, takes: boolean) =>
   Effect.sync(() => {
     let isDown = true
-    const handled: Array<number> = []
-    const send = ({ by }: { readonly by: number }) =>
+    const handled: Array<{ readonly by: number; readonly stream: string }> = []
+    const send = ({ by }: { readonly by: number }, { stream }: { readonly stream: string }) =>
       Effect.suspend(() => {
         if (isDown && by === 1) return Effect.die("down")
-        handled.push(by)
+        handled.push({ by, stream })
         return Effect.void
       })
     return {
-      count: (by: number) => handled.filter((one) => one === by).length,
+      count: (by: number) => handled.filter((one) => one.by === by).length,
+      /** The number of streams of which it has handled an event. */
+      streams: (by: number) => new Set(handled.flatMap((one) => one.by === by ? [one.stream] : [])).size,
       repair: () => {
         isDown = false
       },

@@ -412,10 +412,13 @@ describe("the hash chain on PostgreSQL", () => {
           ),
           {}
         )))
-      yield* Effect.forEach([1, 2, 3, 4], () => on(say("starting", `${Math.random()}`), { hashChain: true }), {
+      yield* Effect.forEach([1, 2, 3, 4], () =>
+        on(say("starting", `${Math.random()}`), { hashChain: true, lockTimeout: "30 seconds" }), {
         concurrency: "unbounded"
       })
-      for (const writer of writers) yield* Fiber.join(writer)
+      for (const writer of writers) {
+        yield* Fiber.join(writer)
+      }
       const { faults, unchained, verified } = yield* on(HashChain.verify(), { hashChain: true })
       assert.deepStrictEqual(faults, [])
       assert.isAtLeast(verified, 4)

@@ -200,7 +200,8 @@ describe.concurrent("health", () => {
             lines[0]!,
             new RegExp(
               `^Warn ticks@1 waits: a transaction holds back all readers at position 1, while events up to position \\d+ are committed: `
-                + `the session ${pid} \\(role "${name}_writer", application "shop"`
+                // On a busy machine the look for the session may have taken too long.
+                + `(the session ${pid} \\(role "${name}_writer", application "shop"|Health names it$)`
             )
           )
 

@@ -317,7 +317,8 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
   test("handles no further event after its heartbeat shows that another worker took over", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()
-    const [begun, proceed, committed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const [begun, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const [committed, end] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
     const handle = (worker: string) => ({ n }: { readonly n: number }) =>
       Effect.andThen(
         worker === "old" && n === 1 ? Effect.andThen(begun.open, proceed.await) : Effect.void,
@@ -331,7 +332,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
     const old = yield* separable((driver) => ({
       // It looks whether its code reads what the other one has read, and that takes its time.
-      progress: () => Effect.andThen(proceed.open, Effect.never),
+      progress: (generation) => Effect.andThen(Effect.andThen(proceed.open, end.await), driver.progress(generation)),
       advance: (request) => Effect.tap(driver.advance(request), committed.open)
     }))
     yield* Effect.provideService(buildWorker(older, options, scope), ProjectionStore.ProjectionStore, old.store)
@@ -340,7 +341,8 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* buildWorker(newer, options, scope)
     yield* inbox.until(3)
     old.separate(false)
-    yield* Effect.timeout(committed.await, "10 seconds")
+    yield* Effect.addFinalizer(() => end.open)
+    yield* Effect.timeout(committed.await, "20 seconds")
     equal([...inbox.got], ["new 1", "new 2", "new 3", "old 1"], "the handled events")
   }),
 
@@ -572,7 +574,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     )
     yield* begun.await
     yield* Effect.addFinalizer(() => end.open)
-    yield* Effect.timeout(Scope.close(scope, Exit.void), "7 seconds")
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
     equal(
       lines.some((line) => /^The handler of event \d+ \(Sent\) .* is rolled back, partition 0/.test(line)),
       true,

@@ -1,15 +1,16 @@
-/** Runs the transfer suite on every back end, each test on fresh stores. */
+/** Runs the transfer suite on every back end, each test on fresh stores: on PGlite in the long tests. */
 import { Context, Effect, Layer } from "effect"
 import { EventStore, KeyStore } from "evsrc"
 import { TransferSuite } from "evsrc/conformance"
 import { PgEventStore } from "evsrc/pg"
 import { conformance } from "../conformance/conformance.ts"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
+import { isLong } from "../support/scale.ts"
 import * as RetagSuite from "./RetagSuite.ts"
 
-const backEnds = {
+/** A new PGlite for each store takes long, and runs the statements of the server. */
+const backEnds = isLong ? { PGlite: PgEventStore.layer.pipe(Layer.provide(layerPglite())) } : {
   memory: EventStore.layerMemory,
-  PGlite: PgEventStore.layer.pipe(Layer.provide(layerPglite())),
   PostgreSQL: PgEventStore.layer.pipe(Layer.provide(layerPostgres({ poolSize: 4 })))
 }
 
