@@ -89,7 +89,10 @@ export const of = (
   if (isOwnError(error)) return error
   const tag = EventHandlers.tagOf(error)
   const isDeclared = tag !== undefined && EventHandlers.isDeclared(consumer.parks, error)
-  const words = secrets === undefined
+  // The words of this library quote nothing, and say which function of the user threw.
+  const words = userCode.isOwnError(error)
+    ? error.message
+    : secrets === undefined
     ? `${isDeclared ? `"${tag}"` : userCode.classOf(error)}; ${withheld}`
     : scrub(describe(error), secrets)
   const undeclared = cause.reasons.some((reason) =>

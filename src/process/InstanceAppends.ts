@@ -33,12 +33,15 @@ import type * as ProcessState from "./ProcessState.ts"
 export type AppendError = ConcurrencyConflict | EventStoreError | InvalidCommand
 
 /**
- * What an instance appends: the events, or the reason why it ignores the input.
+ * What an instance appends: the events, or the reason why it ignores the input, or the error with which it rejects it.
  *
  * @since 0.1.0
  * @category models
  */
-export type Decided = { readonly events: ReadonlyArray<Event.Tagged> } | { readonly ignored: ProcessState.Ignored }
+export type Decided =
+  | { readonly events: ReadonlyArray<Event.Tagged> }
+  | { readonly ignored: ProcessState.Ignored }
+  | { readonly rejected: EventStoreError }
 
 /**
  * The outcome of an input.
@@ -71,6 +74,15 @@ export interface InstanceAppends {
   readonly load: (id: string) => Effect.Effect<ProcessState.ProcessState<unknown>, EventStoreError>
 }
 
+/**
+ * Returns the actor of what a process manager appends and dispatches.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const actorOf = ({ name, version }: Pick<ProcessContract.Contract, "name" | "version">): string =>
+  `process:${name}@${version}`
+
 const count = (process: string, reason: ProcessState.Ignored): Effect.Effect<void> =>
   Metric.update(Metric.withAttributes(Metrics.processIgnored, { process, reason }), 1)
 
@@ -85,7 +97,7 @@ const maxWaiting = 1_000
  */
 export const make = Effect.fnUntraced(function*(
   store: EventStore.EventStore["Service"],
-  { decider, name, processEvents }: ProcessContract.Any,
+  { decider, isPersonal, name, processEvents }: ProcessContract.Any,
   /** Takes when a deadline is due that was set. */
   onDeadline: (dueAt: DateTime.Utc) => void
 ): Effect.fn.Return<InstanceAppends> {
@@ -102,13 +114,15 @@ export const make = Effect.fnUntraced(function*(
       const stream = decider.aggregate.streamOf(id)
       const wrong = id.length === 0 ? "it is empty" : StreamId.validate(stream)
       if (wrong !== undefined) {
-        return invalidRequest(`the id "${id}" of an instance of the process manager "${name}" is invalid: ${wrong}`)
+        const shown = isPersonal ? "an id" : `the id "${id}"`
+        return invalidRequest(`${shown} of an instance of the process manager "${name}" is invalid: ${wrong}`)
       }
       let ignored: ProcessState.Ignored | undefined
       let sent: ReadonlyArray<Event.Tagged> = []
       const decideOn = (
-        from: CachedState<ProcessState.ProcessState<unknown>>
-      ): CommandLoop.Decided<Event.Tagged, never> => {
+        from: CachedState<ProcessState.ProcessState<unknown>>,
+        { firstReceiptOr }: CommandExecution.Attempt
+      ): CommandLoop.Decided<Event.Tagged, EventStoreError> => {
         ignored = undefined
         sent = []
         const decided = Result.try(() => decide(from.state))
@@ -118,12 +132,14 @@ export const make = Effect.fnUntraced(function*(
           sent = decided.success.events
           return { events: sent, end: sent.length > 0 ? undefined : empty }
         }
+        if ("rejected" in decided.success) return { events: [], end: Effect.fail(decided.success.rejected) }
         ignored = decided.success.ignored
-        return { events: [], end: empty }
+        // An input that comes again was taken before, whatever the instance has done since.
+        return { events: [], end: firstReceiptOr(empty) }
       }
       return run(
         { rpc, payload: { id, cause: commandId }, events, streamOf: () => stream },
-        (attempt) => InstanceCommand.make(instances, attempt, undefined, decideOn)
+        (attempt) => InstanceCommand.make(instances, attempt, undefined, (from) => decideOn(from, attempt))
       ).pipe(
         Effect.updateService(CommandContext, (context) => ({ ...context, commandId })),
         Effect.flatMap((receipt) => {

@@ -16,7 +16,7 @@ import { type EventStoreError, invalidRequest } from "../core/errors.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as Subscription from "../subscription/Subscription.ts"
-import type { AppendError, InstanceAppends } from "./InstanceAppends.ts"
+import { actorOf, type AppendError, type InstanceAppends } from "./InstanceAppends.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import { declaredErrorSchema, type ProcessEvent } from "./ProcessEvents.ts"
 import { streamPrefix } from "./ProcessInstances.ts"
@@ -25,7 +25,7 @@ import * as ProcessState from "./ProcessState.ts"
 /** The attribute of the metadata that counts how many reactions of process managers led to an event. */
 const depthAttribute = "evsrc.processDepth"
 
-/** How many reactions of process managers may lead to one another, without a deadline in between. */
+/** How many reactions with commands may lead to one another, without a deadline in between. */
 const maxDepth = 100
 
 /**
@@ -102,22 +102,20 @@ export const make = (definition: ProcessContract.Any, runtime: Effect.Effect<Run
   }
 }
 
-/** Runs an append or a dispatch one reaction deeper than the event that causes it. */
-const deeper =
-  (name: string, { metadata }: Recorded) =>
-  <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | EventStoreError, R> => {
-    const found = metadata.attributes?.[depthAttribute]
-    const depth = (typeof found === "number" ? found : 0) + 1
-    return depth > maxDepth
-      ? invalidRequest(
-        `the process manager "${name}" and others react to one another: ${maxDepth} reactions led to this event, without a deadline in between; end the loop in `
-          + `a reaction, then retry or skip the event by Parking`
-      )
-      : Effect.updateService(self, CommandContext, (context) => ({
-        ...context,
-        attributes: { ...context.attributes, [depthAttribute]: depth }
-      }))
-  }
+/** Returns how many reactions led to an event. */
+const depthOf = ({ metadata }: Recorded): number => {
+  const found = metadata.attributes?.[depthAttribute]
+  return typeof found === "number" ? found : 0
+}
+
+/** Runs an append or a dispatch of a process manager, to whose events so many reactions led. */
+const by =
+  (definition: ProcessContract.Any, depth: number) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.updateService(self, CommandContext, (context) => ({
+      ...context,
+      actor: actorOf(definition),
+      attributes: { ...context.attributes, [depthAttribute]: depth }
+    }))
 
 /** Takes an input. */
 const take = (
@@ -132,9 +130,8 @@ const take = (
     const starts = found.starts && (startsUntil === undefined || DateTime.isLessThan(recorded.recordedAt, startsUntil))
     const input: ProcessState.Input = { _tag: "Event", recorded, starts }
     const part = recorded.part === 0 ? "" : `:${recorded.part}`
-    return reactTo(definition, instances, found.id, `${definition.name}:${recorded.id}${part}`, input).pipe(
-      deeper(definition.name, recorded)
-    )
+    const commandId = `${definition.name}:${recorded.id}${part}`
+    return reactTo(definition, instances, { id: found.id, commandId, input, depth: depthOf(recorded) + 1 })
   })
 
 /** Dispatches a command under the id of the event that sends it. An error that the command declares is an input of the instance. */
@@ -150,7 +147,8 @@ const dispatch = (
     // A rejected command leaves nothing in the log, so it would be decided again when the event is handled again.
     if (status === "abandoned" || rejected.includes(recorded.id)) return
     const command = definition.commands.find(({ _tag }) => _tag === name)!
-    const handled = CommandBus.dispatch(command, payload, { commandId: recorded.id })
+    const depth = depthOf(recorded)
+    const handled = CommandBus.dispatch(command, payload, { commandId: recorded.id }).pipe(by(definition, depth))
     yield* Effect.catch(handled, (error: unknown): Effect.Effect<unknown, AppendError> => {
       if (isInfrastructure(error) || declaredErrorSchema(command) === undefined) {
         return Effect.fail(error as AppendError)
@@ -163,9 +161,10 @@ const dispatch = (
         error,
         at: recorded.recordedAt
       }
-      return reactTo(definition, instances, id, `${definition.name}:rejected:${recorded.id}`, input)
+      const commandId = `${definition.name}:rejected:${recorded.id}`
+      return reactTo(definition, instances, { id, commandId, input, depth: depth + 1 })
     })
-  }).pipe(deeper(definition.name, recorded))
+  })
 
 const isInfrastructure = (error: unknown): error is AppendError => {
   const tag = tagOf(error)
@@ -179,28 +178,43 @@ const reactAgain = (
   recorded: Recorded,
   { dueAt, firedAt, id, name, payload }: Extract<ProcessEvent, { readonly kind: "fired" }>
 ): Effect.Effect<unknown, AppendError> =>
-  reactTo(definition, instances, idOf(definition, recorded), `${definition.name}:fired:${recorded.id}`, {
-    _tag: "Deadline",
-    name,
-    id,
-    firedAt,
-    fired: { id, dueAt, payload }
+  reactTo(definition, instances, {
+    id: idOf(definition, recorded),
+    commandId: `${definition.name}:fired:${recorded.id}`,
+    input: { _tag: "Deadline", name, id, firedAt, fired: { id, dueAt, payload } },
+    depth: 0
   })
+
+/** An input of an instance. */
+interface Reacting {
+  readonly id: string
+  readonly commandId: string
+  readonly input: ProcessState.Input
+  /** How many reactions led to it, with this one. */
+  readonly depth: number
+}
 
 /** Appends the reaction of an instance to an input, once under the command id. */
 const reactTo = (
   definition: ProcessContract.Any,
   instances: InstanceAppends,
-  id: string,
-  commandId: string,
-  input: ProcessState.Input
+  { commandId, depth, id, input }: Reacting
 ) =>
   instances.append(id, commandId, (state) => {
     const ignored = ProcessState.ignores(state, input)
-    return ignored === undefined
-      ? { events: ProcessState.react(definition, definition.processEvents, state, input) }
-      : { ignored }
-  })
+    if (ignored !== undefined) return { ignored }
+    const events = ProcessState.react(definition, definition.processEvents, state, input)
+    // A reaction without a command ends the loop.
+    return depth > maxDepth && events.some((event) => definition.processEvents.fromEvent(event)?.kind === "send")
+      ? { rejected: loop(definition) }
+      : { events }
+  }).pipe(by(definition, depth))
+
+const loop = ({ name }: ProcessContract.Any): EventStoreError =>
+  invalidRequest(
+    `the process manager "${name}" and others react to one another: ${maxDepth} reactions led to this event, without a deadline in between; end the loop in a `
+      + `reaction, then retry the event by Parking, or skip it`
+  )
 
 const idOf = ({ name }: ProcessContract.Any, { stream }: Recorded): string => stream.slice(streamPrefix(name).length)
 

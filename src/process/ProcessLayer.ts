@@ -82,6 +82,18 @@ export const layer = <const P extends ProcessContract.Any>(
 > => {
   const definitions: ReadonlyArray<ProcessContract.Any> = processes
   const projections = definitions.map((definition) => ProcessInstances.of(definition))
+  const names = definitions.map(({ name }) => name)
+  const twice = names.find((name, index) => names.indexOf(name) !== index)
+  if (twice !== undefined) {
+    return Layer.effect(
+      ProcessManagers,
+      Effect.die(
+        new Error(
+          `ProcessManager.layer: two process managers have the name "${twice}"; give each one once, or rename one`
+        )
+      )
+    )
+  }
   const running = Effect.gen(function*() {
     const store = yield* EventStore.EventStore
     const projectionStore = yield* ProjectionStore.ProjectionStore

@@ -10,7 +10,6 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as AggregateLoader from "../aggregate/AggregateLoader.ts"
 import type * as Command from "../command/Command.ts"
-import type * as Consumer from "../consumer/Consumer.ts"
 import { type EventStoreError, invalidRequest, type ProjectionBehind } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
@@ -37,11 +36,12 @@ import type { ProcessState } from "./ProcessState.ts"
  * @since 0.1.0
  * @category accessors
  */
-export const consumers = (process: ProcessContract.Any): {
-  readonly inputs: Consumer.Consumer
-  readonly outputs: Consumer.Consumer
-  readonly instances: ProcessInstances.Instances
-} => ({ ...ProcessConsumers.of(process), instances: ProcessInstances.of(process) })
+export const consumers = (
+  process: ProcessContract.Any
+): ProcessConsumers.ProcessConsumers & { readonly instances: ProcessInstances.Instances } => ({
+  ...ProcessConsumers.of(process),
+  instances: ProcessInstances.of(process)
+})
 
 /**
  * Returns a page of instances, filtered and ordered by `status`, `startedAt`, `updatedAt` and `nextDueAt`.
@@ -155,7 +155,7 @@ export const abandon = Effect.fnUntraced(function*(
  * @category options
  */
 export interface HealthOptions extends Health.HealthOptions {
-  /** A process manager is red when a deadline is overdue for longer; 30 seconds by default. */
+  /** A process manager is red when a deadline is overdue for longer, or an instance is stuck for longer; 30 seconds by default. */
   readonly overdueTimeout?: Duration.Input | undefined
 }
 
@@ -171,8 +171,8 @@ export interface ProcessHealth extends Health.Health {
 }
 
 /**
- * Returns the health of a process manager: that of its consumers, and whether deadlines are overdue. It is red while a command or a reaction fails for longer
- * than `stallTimeout`, and not green while an instance is stuck.
+ * Returns the health of a process manager: that of its consumers, whether deadlines are overdue, and whether instances are stuck. It is red while a command
+ * or a reaction of an instance fails for longer than `overdueTimeout`.
  *
  * @since 0.1.0
  * @category constructors
@@ -194,10 +194,31 @@ export const health = Effect.fnUntraced(function*(
     orderBy: { field: "nextDueAt" },
     limit: 1
   })
-  if (overdue === undefined || overdue.nextDueAt === null) return { ...found, overdue: undefined }
-  const late = Duration.format(DateTime.distance(overdue.nextDueAt, found.at))
-  const reason =
-    `a deadline of the instance "${overdue.id}" of the process manager "${process.name}" is overdue for ${late}; does a program run `
-    + `ProcessManager.layer, and what does its log say of the timer?`
-  return { ...found, status: "red", reasons: [...found.reasons, reason], overdue }
+  const { items: [stuck] } = yield* Parking.list(outputs, {
+    parkedBefore: DateTime.subtractDuration(found.at, timeout),
+    limit: 1
+  })
+  const reasons = [...found.reasons]
+  const since = (at: DateTime.Utc) => Duration.format(DateTime.distance(at, found.at))
+  if (overdue !== undefined && overdue.nextDueAt !== null) {
+    reasons.push(
+      `a deadline of the instance "${overdue.id}" of the process manager "${process.name}" is overdue for ${
+        since(overdue.nextDueAt)
+      }; does a program run ProcessManager.layer, and what does its log say of the timer?`
+    )
+  }
+  if (stuck !== undefined) {
+    const id = stuck.stream.slice(ProcessInstances.streamPrefix(process.name).length)
+    reasons.push(
+      `the instance "${id}" of the process manager "${process.name}" is stuck for ${
+        since(stuck.parkedAt)
+      }; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon`
+    )
+  }
+  return {
+    ...found,
+    status: overdue === undefined && stuck === undefined ? found.status : "red",
+    reasons,
+    overdue
+  }
 })

@@ -4,13 +4,20 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
+import { invalidRequest } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { ProcessEvent, ProcessEvents } from "./ProcessEvents.ts"
 import * as Reaction from "./Reaction.ts"
@@ -161,9 +168,10 @@ export const ignores = (
   if (status === "completed" || status === "abandoned") return status
   switch (input._tag) {
     case "Event": {
+      if (input.starts) return undefined
       // After a crash inputs come again, also those that came before the instance was started.
       const isEarly = startedBy !== undefined && input.recorded.position < startedBy
-      return (status === "unstarted" && !input.starts) || isEarly ? "unstarted" : undefined
+      return status === "unstarted" || isEarly ? "unstarted" : undefined
     }
     case "Deadline":
       return input.fired !== undefined || deadlines[input.name]?.id === input.id ? undefined : "cancelled"
@@ -173,7 +181,7 @@ export const ignores = (
 }
 
 /** What a reaction is made from. */
-type Definition = Pick<ProcessContract.Any, "name" | "deadlines" | "react" | "refused">
+type Definition = Pick<ProcessContract.Any, "name" | "deadlines" | "isPersonal" | "react" | "refused">
 
 type Deadline = Extract<Input, { readonly _tag: "Deadline" }>
 
@@ -263,33 +271,76 @@ const reactionTo = (
 
 /** Returns the event of an action; `undefined` if it changes nothing. */
 const eventOf = (
-  { deadlines, name: process }: Definition,
+  { deadlines, isPersonal, name: process }: Definition,
   { deadlines: pending, deadlinesSet }: ProcessState<unknown>,
   one: Reaction.AnyAction,
   at: DateTime.Utc
-): ProcessEvent | undefined =>
-  Reaction.match<ProcessEvent | undefined>(one, {
+): ProcessEvent | undefined => {
+  const rejects = (message: string) => invalidRequest(`a reaction of the process manager "${process}" ${message}`)
+  const valid = (action: string, schema: Schema.Top, payload: unknown): unknown => {
+    const made = validPayload(schema, payload, isPersonal)
+    if (Result.isFailure(made)) throw rejects(`${action} with an invalid payload: ${made.failure}`)
+    return made.success
+  }
+  return Reaction.match<ProcessEvent | undefined>(one, {
     send: ({ command, name, payload }) => ({
       kind: "send",
       name,
-      payload: InProcessRpc.payloadSchema(command).make(payload)
+      payload: valid(`sends the command "${name}"`, InProcessRpc.payloadSchema(command), payload)
     }),
     deadline: ({ due, name, payload }) => {
       const fields = deadlines[name]
       if (fields === undefined) {
-        throw new Error(`the reaction of "${process}" sets the deadline "${name}", which it does not declare`)
+        throw rejects(`sets the deadline "${name}", which it does not declare`)
       }
-      const valid = Schema.Struct(fields).make(payload as {})
-      return { kind: "deadline", name, id: String(deadlinesSet), dueAt: dueAtOf(due, at), payload: valid }
+      const made = valid(`sets the deadline "${name}"`, Schema.Struct(fields), payload)
+      const dueAt = dueAtOf(due, at)
+      if (dueAt === undefined) {
+        throw rejects(
+          `sets the deadline "${name}" to an instant outside of the years 1 to 9999; to wait without end, set no deadline`
+        )
+      }
+      return { kind: "deadline", name, id: String(deadlinesSet), dueAt, payload: made }
     },
     cancel: ({ name }) => pending[name] && { kind: "cancelled", name, id: pending[name].id },
     complete: () => ({ kind: "completed" })
   })
+}
 
-const dueAtOf = (due: Reaction.Due, at: DateTime.Utc): DateTime.Utc =>
-  "after" in due
-    ? DateTime.addDuration(at, Duration.fromInputUnsafe(due.after))
-    : DateTime.toUtc(DateTime.makeUnsafe(due.at))
+const strict = { parseOptions: { onExcessProperty: "error", errors: "all" } } as const
+
+/** Returns a payload that its Schema has made, or what is wrong with it; without its words if it may have personal data. */
+const validPayload = (
+  schema: Schema.Top,
+  payload: unknown,
+  isPersonal: boolean
+): Result.Result<unknown, string> => {
+  // An asynchronous check is a defect: a reaction is pure.
+  const exit = Effect.runSyncExit(Effect.suspend(() => schema.makeEffect(payload, strict)))
+  if (Exit.isSuccess(exit)) return Result.succeed(exit.value)
+  const issue = Cause.findErrorOption(exit.cause)
+  if (Option.isSome(issue)) {
+    return Result.fail(
+      isPersonal
+        ? SchemaFailure.safeMessageOf(schema, issue.value)
+        : SchemaFailure.messageWithout(schema, issue.value, new Set())
+    )
+  }
+  const thrown = SchemaFailure.ofThrown("a function of its Schema", Cause.squash(exit.cause))
+  return Result.fail(SchemaFailure.messageOf(thrown, isPersonal))
+}
+
+const [minDueAt, maxDueAt] = [Date.parse("0001-01-01T00:00:00Z"), Date.parse("9999-12-31T23:59:59.999Z")]
+
+/** Returns when a deadline is due; `undefined` if the text of the instant does not sort as the instant does. */
+const dueAtOf = (due: Reaction.Due, at: DateTime.Utc): DateTime.Utc | undefined => {
+  const millis = "after" in due
+    ? DateTime.toEpochMillis(at) + Duration.toMillis(Duration.fromInputUnsafe(due.after))
+    : due.at instanceof Date
+    ? due.at.getTime()
+    : DateTime.toEpochMillis(due.at)
+  return millis >= minDueAt && millis <= maxDueAt ? DateTime.makeUnsafe(millis) : undefined
+}
 
 /**
  * Returns the earliest instant at which a deadline is due; `undefined` without a pending deadline.

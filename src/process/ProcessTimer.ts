@@ -18,7 +18,7 @@ import { monotonicMillis } from "../core/monotonic.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import type * as ProjectionStore from "../projection/ProjectionStore.ts"
-import type { AppendError, InstanceAppends } from "./InstanceAppends.ts"
+import { actorOf, type AppendError, type InstanceAppends } from "./InstanceAppends.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { Instance, Instances } from "./ProcessInstances.ts"
 import * as ProcessState from "./ProcessState.ts"
@@ -63,8 +63,10 @@ export interface Settings {
  */
 export interface Alarm {
   readonly latch: Latch.Latch
-  /** When the timer looks again, by the clock of the store, in milliseconds. */
+  /** When the timer looks again, by the clock of the store, in milliseconds; `-Infinity` while it looks. */
   wakesAt: number
+  /** When the earliest deadline is due that was set since the timer began to look. */
+  earliest: number
   readonly set: (dueAt: DateTime.Utc) => void
 }
 
@@ -78,9 +80,12 @@ export const makeAlarm = (): Alarm => {
   const latch = Latch.makeUnsafe(false)
   const alarm: Alarm = {
     latch,
-    wakesAt: Infinity,
+    wakesAt: -Infinity,
+    earliest: Infinity,
     set: (dueAt) => {
-      if (DateTime.toEpochMillis(dueAt) < alarm.wakesAt) latch.openUnsafe()
+      const millis = DateTime.toEpochMillis(dueAt)
+      alarm.earliest = Math.min(alarm.earliest, millis)
+      if (millis < alarm.wakesAt) latch.openUnsafe()
     }
   }
   return alarm
@@ -110,7 +115,9 @@ export const run = (timer: Timer): Effect.Effect<never> =>
     let pause = minPause
     while (true) {
       yield* alarm.latch.close
-      alarm.wakesAt = Infinity
+      // What is set meanwhile shortens the wait, and does not begin another look at once.
+      alarm.wakesAt = -Infinity
+      alarm.earliest = Infinity
       const exit = yield* Effect.exit(pass(timer, failures, outages))
       if (Exit.isSuccess(exit)) {
         pause = minPause
@@ -140,6 +147,7 @@ const pass = Effect.fnUntraced(function*(
   outages: OutageLog.OutageLog
 ): Effect.fn.Return<Duration.Duration, TimerError> {
   const { alarm, driver, projection, settings, store } = timer
+  const begun = yield* monotonicMillis
   const now = yield* driver.now
   let cursor: string | undefined
   do {
@@ -158,11 +166,14 @@ const pass = Effect.fnUntraced(function*(
     limit: 1
   })
   const dueAt = next?.nextDueAt
-  const { pollInterval } = settings
-  const left = dueAt === undefined || dueAt === null ? pollInterval : DateTime.distance(now, dueAt)
-  const wait = Duration.min(left, pollInterval)
-  alarm.wakesAt = DateTime.toEpochMillis(now) + Duration.toMillis(wait)
-  return wait
+  const passed = (yield* monotonicMillis) - begun
+  const millis = DateTime.toEpochMillis(now) + passed
+  alarm.wakesAt = Math.min(
+    dueAt === undefined || dueAt === null ? Infinity : DateTime.toEpochMillis(dueAt),
+    alarm.earliest,
+    millis + Duration.toMillis(settings.pollInterval)
+  )
+  return Duration.millis(Math.max(0, alarm.wakesAt - millis))
 })
 
 /** Fires the deadlines of a page of instances: those that no other process works on, and that have not just failed. */
@@ -249,5 +260,3 @@ const fire = (
 }
 
 const isOfStore = (error: TimerError): boolean => "isRetryable" in error && error.isRetryable
-
-const actorOf = ({ name, version }: ProcessContract.Any): string => `process:${name}@${version}`

@@ -43,6 +43,9 @@ import { massParking } from "../operations/MassParkingSuite.ts"
 import { parking } from "../operations/ParkingSuite.ts"
 import { resets } from "../operations/ResetSuite.ts"
 import { unreadParked } from "../operations/UnreadParkedSuite.ts"
+import { deadlines } from "../process/DeadlineSuite.ts"
+import { faults } from "../process/FaultSuite.ts"
+import { operationCases } from "../process/OperationSuite.ts"
 import { processes } from "../process/ProcessSuite.ts"
 import { schedules } from "../process/ScheduleSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
@@ -156,7 +159,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...consumerKeys,
     ...consumerKeyRejections
   ],
-  "process managers": [...processes, ...schedules],
+  "process managers": [...processes, ...faults, ...deadlines, ...operationCases, ...schedules],
   subscriptions: [...subscriptions, ...handOvers, ...starts, ...bus],
   operations: [
     ...audits,

@@ -16,6 +16,7 @@ import * as PersonalDataSuite from "../personalData/PersonalDataSuite.ts"
 import * as SharedReadSuite from "../personalData/SharedReadSuite.ts"
 import * as SharedStateSuite from "../personalData/SharedStateSuite.ts"
 import * as WithheldSuite from "../personalData/WithheldSuite.ts"
+import { personal } from "../process/PersonalSuite.ts"
 import { freshDatabase, layerPglite, layerPostgres } from "../support/Database.ts"
 import { isLong } from "../support/scale.ts"
 import * as RecordingSuite from "../testing/RecordingSuite.ts"
@@ -88,6 +89,7 @@ const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   "data erased meanwhile": ErasedMeanwhileSuite.cases,
   "shared states": SharedStateSuite.cases,
   hunt: HuntSuite.cases,
+  "personal data of process managers": personal,
   scan: ScanSuite.scans,
   recordings: RecordingSuite.cases
 }
