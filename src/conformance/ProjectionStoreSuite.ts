@@ -21,6 +21,7 @@ import * as ProjectionLeaseSuite from "./ProjectionLeaseSuite.ts"
 import { acquire, advance, at, Note, notes, Noticed, put } from "./ProjectionStoreFixtures.ts"
 import * as ProjectionWriteSuite from "./ProjectionWriteSuite.ts"
 import { type Case, equal, test, unique } from "./Suite.ts"
+import * as TimerSuite from "./TimerSuite.ts"
 
 const reading: ReadonlyArray<Case<ProjectionStore>> = [
   test("reads documents by key, index and page, in key order", function*() {
@@ -173,5 +174,6 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
   ...ProjectionWriteSuite.cases,
   ...reading,
   ...DocumentListSuite.cases,
-  ...DocumentFilterSuite.cases
+  ...DocumentFilterSuite.cases,
+  ...TimerSuite.cases
 ]
