@@ -1,5 +1,5 @@
-import { Schema } from "effect"
-import { Command, Event, ProcessManager } from "evsrc"
+import { type Context, Layer, Schema } from "effect"
+import { Command, Event, type EventStore, ProcessManager, type ProjectionStore } from "evsrc"
 
 const OrderId = Schema.String.pipe(Schema.brand("OrderId"))
 const OrderEvent = Schema.TaggedUnion({ OrderPlaced: { orderId: OrderId, total: Schema.Int } })
@@ -81,3 +81,101 @@ contract.behaviour({
   evolve,
   react: { OrderPlaced: () => [], PaymentReceived: () => [], PaymentDue: () => [] }
 })
+
+contract.behaviour({
+  initial: "new",
+  evolve,
+  react: {
+    OrderPlaced: () => [],
+    PaymentReceived: () => [],
+    // @ts-expect-error a deadline with another payload
+    PaymentDue: () => [ProcessManager.deadline("PaymentDue", { orderId: 1 }, { after: "1 day" })]
+  },
+  refused: { Ship: ProcessManager.ignore }
+})
+contract.behaviour({
+  initial: "new",
+  evolve,
+  react: {
+    OrderPlaced: () => [],
+    PaymentReceived: () => [],
+    // @ts-expect-error the cancellation of a deadline that is not declared
+    PaymentDue: () => [ProcessManager.cancelDeadline("Other")]
+  },
+  refused: { Ship: ProcessManager.ignore }
+})
+contract.behaviour({
+  initial: "new",
+  evolve,
+  react: {
+    OrderPlaced: () => [],
+    PaymentReceived: () => [],
+    // @ts-expect-error an event that is not its own
+    PaymentDue: (_, { orderId }) => [OrderEvent.cases.OrderPlaced.make({ orderId, total: 1 })]
+  },
+  refused: { Ship: ProcessManager.ignore }
+})
+contract.behaviour({
+  initial: "new",
+  evolve,
+  react: {
+    OrderPlaced: () => [],
+    PaymentReceived: () => [],
+    PaymentDue: () => [],
+    // @ts-expect-error a reaction to an input that is ignored
+    PaymentRefunded: () => []
+  },
+  refused: { Ship: ProcessManager.ignore }
+})
+contract.behaviour({
+  initial: "new",
+  // @ts-expect-error an own event without `evolve`
+  evolve: { Paid: () => "paid" as const },
+  react: { OrderPlaced: () => [], PaymentReceived: () => [], PaymentDue: () => [] },
+  refused: { Ship: ProcessManager.ignore }
+})
+contract.behaviour({
+  initial: "new",
+  evolve,
+  react: { OrderPlaced: () => [], PaymentReceived: () => [], PaymentDue: () => [] },
+  // @ts-expect-error a rejection that is neither handled nor ignored
+  refused: {}
+})
+contract.behaviour({
+  initial: "new",
+  evolve,
+  // @ts-expect-error a deadline without a reaction
+  react: { OrderPlaced: () => [], PaymentReceived: () => [] },
+  refused: { Ship: ProcessManager.ignore }
+})
+// @ts-expect-error a payload that the command does not take
+ProcessManager.send(Ship, { order: "o" })
+
+const common = { state: Schema.Int, events: FulfilmentEvent } as const
+ProcessManager.make("incomplete", {
+  ...common,
+  inputs: PaymentEvent,
+  // @ts-expect-error an input that is neither handled nor ignored
+  correlate: { PaymentReceived: ({ orderId }: { readonly orderId: string }) => ProcessManager.start(orderId) }
+})
+ProcessManager.make("unknown", {
+  ...common,
+  inputs: PaymentEvent,
+  correlate: {
+    PaymentReceived: ProcessManager.ignore,
+    PaymentRefunded: ProcessManager.ignore,
+    // @ts-expect-error an input that is not in the set
+    PaymentLost: ProcessManager.ignore
+  }
+})
+
+type Stores = EventStore.EventStore | ProjectionStore.ProjectionStore
+const layer = ProcessManager.layer([Fulfilment])
+const handlers = Layer.succeedContext({} as Context.Context<Command.HandlerOf<typeof Ship>>)
+export const running: Layer.Layer<
+  ProcessManager.ProcessManagers,
+  unknown,
+  Stores | Command.HandlerOf<typeof Ship | typeof Cancel>
+> = layer
+// @ts-expect-error the handler of Cancel is missing
+export const incomplete: Layer.Layer<ProcessManager.ProcessManagers, unknown, Stores> = Layer.provide(layer, handlers)
