@@ -289,26 +289,38 @@ declare
   newest bigint[];
   item_number integer;
 begin
+  -- One statement for all items of which no match is known.
   select array_agg(match.position order by item.ordinal) into newest
     from unnest(p_items, p_afters, p_seen, p_sent) with ordinality as item(types, tags, after, seen, sent, ordinal)
       left join lateral (
         select tagged.position
           from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
-          where tagged.tag_hash = hashtextextended(item.tags[1], 0) and tagged.position > item.after
-            and tagged.position <> all (coalesce(item.seen, '{}')::bigint[])
+          where item.seen is null and item.sent is null
+            and tagged.tag_hash = hashtextextended(item.tags[1], 0) and tagged.position > item.after
             and event.tags @> item.tags and (cardinality(item.types) = 0 or event.type = any (item.types))
-            and (item.sent is null or event.id <> all (item.sent::uuid[]))
           order by tagged.position desc limit 1
       ) as match on true;
   for item_number in 1 .. cardinality(p_items) loop
+    -- The known matches are sets, which are hashed once. An array would be searched for every match, in a time that grows with the square.
     if cardinality(p_items[item_number].tags) = 0 then
       newest[item_number] := (
         select event.position
           from evsrc.log event
-          where event.position > p_afters[item_number] and event.position <> all (coalesce(p_seen[item_number], '{}')::bigint[])
+          where event.position > p_afters[item_number] and event.position not in (select unnest(p_seen[item_number]::bigint[]))
             and (cardinality(p_items[item_number].types) = 0 or event.type = any (p_items[item_number].types))
-            and (p_sent[item_number] is null or event.id <> all (p_sent[item_number]::uuid[]))
+            and event.id not in (select unnest(p_sent[item_number]::uuid[]))
           order by event.position desc limit 1
+      );
+    elsif p_seen[item_number] is not null or p_sent[item_number] is not null then
+      newest[item_number] := (
+        select tagged.position
+          from evsrc.event_tags tagged join evsrc.log event on event.position = tagged.position
+          where tagged.tag_hash = hashtextextended(p_items[item_number].tags[1], 0) and tagged.position > p_afters[item_number]
+            and tagged.position not in (select unnest(p_seen[item_number]::bigint[]))
+            and event.tags @> p_items[item_number].tags
+            and (cardinality(p_items[item_number].types) = 0 or event.type = any (p_items[item_number].types))
+            and event.id not in (select unnest(p_sent[item_number]::uuid[]))
+          order by tagged.position desc limit 1
       );
     end if;
   end loop;
@@ -392,6 +404,10 @@ begin
         offset 0
     ) as keys;
 end $$;
+
+-- Returns the number by which a 'busy' append names the key of a type or tag. It is below all others that such an append returns.
+create function evsrc.number_of_key(p_key integer) returns bigint language sql immutable
+return -4294967296 - (p_key::bigint & 4294967295);
 
 -- Limits how long this transaction waits for a lock, and, with more limits, how long a statement, the client and the transaction may
 -- take: p_limits are lock_timeout, statement_timeout, idle_in_transaction_session_timeout and transaction_timeout, in milliseconds; 0 is
@@ -632,7 +648,9 @@ end $$;
 --   'diverged'   the log does not have an event that the caller has read
 --   'duplicate'  the command id was used before
 --   'closed'     the stream takes no more events; with its version
---   'busy'       another transaction holds a lock; the version is -1 if it is that of the stream
+--   'busy'       another transaction holds a lock, which the version names: -1 that of the stream, -2 that of the command id, -3 those of the
+--                documents, or the `number_of_key` of a type or tag. In `append`, a version that is not negative means that the append is behind
+--                another one of the call which is busy
 create function evsrc.append_one(
   p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
   p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
@@ -678,10 +696,17 @@ begin
     return;
   elsif p_command_id is not null
       and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id))
-    or not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type))
-    or p_documents is not null and not evsrc.lock_documents(p_documents, false)
   then
     outcome := 'busy';
+    version := -2;
+    return;
+  elsif not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type)) then
+    outcome := 'busy';
+    version := evsrc.number_of_key(hashtext('y' || p_type));
+    return;
+  elsif p_documents is not null and not evsrc.lock_documents(p_documents, false) then
+    outcome := 'busy';
+    version := -3;
     return;
   end if;
   if p_command_id is not null then
@@ -820,9 +845,13 @@ declare
   closed_at_version bigint;
   held_keys integer[];
   held_exclusive_keys integer[];
+  held_key integer;
+  append_of_item integer;
   -- The number of the append before it to the same stream, or null.
   previous integer[];
   held_streams boolean[];
+  -- Which lock a busy append needs, as in its version.
+  held_locks bigint[];
   is_behind_busy boolean[];
   last_events integer[];
   append_numbers integer[];
@@ -890,11 +919,14 @@ begin
           then not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]))
         else held_streams[previous[append_number]]
       end;
-      if held_streams[append_number]
-        or p_command_ids[append_number] is not null
-          and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]))
+      if held_streams[append_number] then
+        outcomes[append_number] := 'busy';
+        held_locks[append_number] := -1;
+      elsif p_command_ids[append_number] is not null
+        and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]))
       then
         outcomes[append_number] := 'busy';
+        held_locks[append_number] := -2;
       end if;
     end if;
   end loop;
@@ -922,11 +954,12 @@ begin
       select held.held_keys, held.held_exclusive_keys into held_keys, held_exclusive_keys
         from evsrc.try_lock_condition_keys(p_types, p_tags, condition_items) as held;
       for item_number in 1 .. cardinality(condition_items) loop
-        if exists (
-          select from evsrc.condition_keys('{}', '{}', array[condition_items[item_number]]) as keys
-            where keys.key = any (held_exclusive_keys)
-        ) then
-          outcomes[p_item_appends[item_number]] := 'busy';
+        select keys.key into held_key from evsrc.condition_keys('{}', '{}', array[condition_items[item_number]]) as keys
+          where keys.key = any (held_exclusive_keys) limit 1;
+        if found then
+          append_of_item := p_item_appends[item_number];
+          outcomes[append_of_item] := 'busy';
+          held_locks[append_of_item] := coalesce(held_locks[append_of_item], evsrc.number_of_key(held_key));
         end if;
       end loop;
     end if;
@@ -934,10 +967,12 @@ begin
       for append_number in 1 .. cardinality(p_streams) loop
         for event_of_append in 1 .. p_event_counts[append_number] loop
           event_number := event_number + 1;
-          if hashtext('y' || p_types[event_number]) = any (held_keys)
-            or exists (select from unnest(p_tags[event_number]::text[]) as tag where hashtext('t' || tag) = any (held_keys))
-          then
+          select hashtext(name) into held_key from (
+            select 'y' || p_types[event_number] as name union all select 't' || tag from unnest(p_tags[event_number]::text[]) as tag
+          ) as names where hashtext(name) = any (held_keys) limit 1;
+          if found then
             outcomes[append_number] := 'busy';
+            held_locks[append_number] := coalesce(held_locks[append_number], evsrc.number_of_key(held_key));
           end if;
         end loop;
       end loop;
@@ -946,6 +981,7 @@ begin
   end if;
   if p_documents is not null and outcomes[1] <> 'busy' and not evsrc.lock_documents(p_documents, p_wait) then
     outcomes[1] := 'busy';
+    held_locks[1] := -3;
   end if;
   if previous_lock_timeout is not null then
     perform set_config('lock_timeout', previous_lock_timeout, true);
@@ -1068,10 +1104,10 @@ begin
     raise exception 'append takes the items of conditions in the order of the appends' using errcode = 'invalid_parameter_value';
   end if;
   event_number := 0;
-  if held_streams is not null then
+  if held_locks is not null then
     for append_number in 1 .. cardinality(p_streams) loop
-      if outcomes[append_number] = 'busy' and held_streams[append_number] then
-        versions[append_number] := -1;
+      if outcomes[append_number] = 'busy' then
+        versions[append_number] := coalesce(held_locks[append_number], versions[append_number]);
       end if;
     end loop;
   end if;

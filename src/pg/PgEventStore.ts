@@ -69,10 +69,9 @@ export const makeDriver = Effect.fnUntraced(
 
     const statements = PgAppend.make(connections, quoted, reader.receipt)
     const waits = LockWaits.make(connections)
-    const lockTimeoutErrors = LockTimeoutError.make(connections, quoted)
-    const lockTimeoutError = lockTimeoutErrors.ofAppend
+    const lockTimeoutErrors = yield* LockTimeoutError.make(connections, quoted)
     const appendInBatch = yield* AppendBatcher.make(
-      { ...announcing(statements, committed), waits, lockTimeoutError, deadlines: connections.deadlines },
+      { ...announcing(statements, committed), waits, lockTimeoutErrors, deadlines: connections.deadlines },
       options.groupCommit
     )
     const readSnapshot = yield* SnapshotReads.make(connections, query, quoted, options.groupRead)
@@ -81,10 +80,10 @@ export const makeDriver = Effect.fnUntraced(
       options.snapshotKeys
     )
     const appendAlone = PgTransactionalAppend.make(
-      { connections, statements, waits, lockTimeoutError },
+      { connections, statements, waits, lockTimeoutErrors },
       committed
     )
-    const locks = yield* StreamLocks.make({ connections, statements, waits, lockTimeoutError, committed }, quoted)
+    const locks = yield* StreamLocks.make({ connections, statements, waits, lockTimeoutErrors, committed }, quoted)
     const appendUnlocked = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
       Effect.withFiber((fiber) =>
         request.inTransaction === undefined && request.closes !== true

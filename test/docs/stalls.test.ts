@@ -378,23 +378,21 @@ const responseOf = (statement: Effect.Effect<never> | undefined) => {
 /** What appends say that have waited for locks. */
 const ofLocks = Effect.gen(function*() {
   const errorsOf = (lock: string, application: string) => {
-    const row = { lock, projection: null, pid: 4711, application, seconds: 40 }
+    const row = { ordinal: 0, lock, projection: null, pid: 4711, application, seconds: 40 }
     const sql = { transactionService, unsafe: () => ({ withoutTransform: Effect.succeed([row]) }) }
     const connections = { deadlines, sql, statement: (statement: Effect.Effect<unknown>) => statement }
     // oxlint-disable-next-line evsrc/no-double-cast -- no more of the connections is used
     return LockTimeoutError.make(connections as unknown as PgConnections.PgConnections, "evsrc")
   }
-  const { message } = yield* errorsOf("stream", "orders").ofAppend({
-    stream: StreamId.StreamId.make("Order-1"),
-    expected: "any",
-    events: []
-  })
+  const request = { stream: StreamId.StreamId.make("Order-1"), expected: "any", events: [] } as const
+  const { message } = yield* (yield* errorsOf("stream", "orders")).ofAppend(request, "held")
+  const notSent = yield* (yield* errorsOf("stream", "orders")).ofAppend(request, "not sent")
   const waits = LockWaits.make({ deadlines, size: 12, occupations: Semaphore.makeUnsafe(10) })
   yield* Effect.forEach(
     Array.from({ length: 10 }),
     () => Effect.forkScoped(waits.transaction(Effect.never), { startImmediately: true })
   )
   const tooMany = yield* Effect.flip(waits.transaction(Effect.never))
-  const making = yield* errorsOf("type", "psql").ofTypes(["OrderPlaced"], "orders@1").waiting
-  return [message, tooMany.message, making]
+  const making = yield* (yield* errorsOf("type", "psql")).ofTypes(["OrderPlaced"], "orders@1").waiting
+  return [message, notSent.message, tooMany.message, making]
 })

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
@@ -22,8 +23,12 @@ import type { PgDeadlines } from "../PgDeadlines.ts"
 import { fromAppendError, isOfOneAppend } from "../PgErrors.ts"
 import * as Timer from "../timer.ts"
 import * as AppendQueue from "./AppendQueue.ts"
+import * as AppendSweep from "./AppendSweep.ts"
+import { Held } from "./Held.ts"
+import { isOfStream, Reported, type WaitingPending } from "./LockReports.ts"
+import type { LockTimeoutErrors } from "./LockTimeoutError.ts"
 import type { LockWaits } from "./LockWaits.ts"
-import type { AppendRow, PgAppend } from "./PgAppend.ts"
+import { type AppendRow, attempted, heldLock, lockOfStream, type PgAppend } from "./PgAppend.ts"
 
 /** How long closing waits for statements in flight. A server that does not respond must not keep a program from ending. */
 const shutdownTimeout = "10 seconds"
@@ -35,12 +40,10 @@ const stalledAfter = 1_000
 interface Statements extends Pick<PgAppend, "single" | "batch"> {
   readonly waits: Pick<LockWaits, "attempt">
   readonly deadlines: Pick<PgDeadlines, "connectionTimeout" | "lockTimeout">
-  /** Returns the error of an append that has waited too long for a lock. */
-  readonly lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>
+  readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofAppend" | "ofAppends" | "isHeld">
 }
 
-interface Pending extends AppendQueue.Entry {
-  readonly request: AppendRequest
+interface Pending extends WaitingPending {
   /** The span of the caller, to which the statement belongs. */
   readonly span: Tracer.AnySpan | undefined
   readonly done: Deferred.Deferred<AppendRow, EventStoreError>
@@ -52,7 +55,7 @@ interface Answers {
   readonly answer: (pending: Pending, exit: Exit.Exit<AppendRow, SqlError>) => void
   /** Returns whether the append is behind one that waits for a lock, so that it must not be sent. */
   readonly isHeld: (pending: Pending) => boolean
-  /** Ends the batch: an append whose lock another transaction holds waits for it, and those behind it wait for that append. */
+  /** Ends the batch: an append whose lock another transaction holds waits for it, and those behind it go back to the queue. */
   readonly end: () => void
 }
 
@@ -73,6 +76,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<(request: AppendRequest) => Effect.Effect<AppendRow, EventStoreError>, never, Scope.Scope> {
   const queue = AppendQueue.make<Pending>(options)
   const clock = yield* Clock.Clock
+  const reported = new Reported()
   let isClosed = false
 
   // Statements outlive the fibers of their callers, so they run in the scope of the layer.
@@ -95,44 +99,43 @@ export const make = Effect.fnUntraced(function*(
     for (let batch = queue.nextBatch(); batch.length > 0; batch = queue.nextBatch()) fork(send(batch))
   }
 
-  const sweep = makeSweep(queue, statements, clock, fork)
+  const sweep = AppendSweep.make({ ...statements, queue, reported, clock, fork, fail: finish })
 
   const end = (pending: Pending, isFollowed: boolean): void => {
     queue.end(pending)
-    if (!isFollowed) failFollowers(queue, pending)
+    if (!isFollowed) failFollowers(queue, reported, pending)
     sendNext()
+  }
+  const answered = (pending: Pending, isFollowed: boolean): void => {
+    reported.gotLocks(pending)
+    end(pending, isFollowed)
   }
 
   const send = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      const timer = Timer.start(stalledAfter, () => {
-        queue.statementStalled(batch)
-        sendNext()
-      })
-      return Effect.ensuring(
-        sendBatch(statements, batch, answersOf(end, startWaiting)),
-        Effect.sync(() => {
-          Timer.stop(timer)
-          queue.statementEnded(batch)
-          sendNext()
-        })
-      )
-    }).pipe(Effect.onInterrupt(() => abandon(batch)))
+    inSlot(queue, batch, sendNext, () => sendBatch(statements, batch, answersOf(answered, putBack, startWaiting)))
 
-  const startWaiting = (pending: Pending, followers: ReadonlyArray<Pending>, needsStreamOnly: boolean): void => {
-    // The followers are appends to the same stream.
-    if (needsStreamOnly) { for (const entry of [pending, ...followers]) queue.freeNames(entry) }
-    const ended = (exit: Exit.Exit<Exit.Exit<AppendRow, unknown>>) =>
-      Effect.sync(() => {
-        putBack(queue, followers)
-        // Otherwise each of them would be sent, and look for the holder of the lock, after the one before it.
-        if (Exit.isSuccess(exit) && Exit.isFailure(exit.value)) sweep.now()
-        if (isClosed) closeAll()
-        else sweep.start()
-        end(pending, Exit.isFailure(exit) || mayBeFollowed(exit.value))
-      })
-    fork(withParentSpan(pending.span, Effect.onExit(sendWaiting(statements, pending), ended)))
+  const putBack = (followers: ReadonlyArray<Pending>): void => {
+    queue.putBack(followers)
+    for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
+    wentBack()
   }
+  /** After appends went back to the queue. */
+  const wentBack = (): void => {
+    if (isClosed) closeAll()
+    else sweep.start()
+  }
+
+  const startWaiting = makeWaiting({
+    queue,
+    reported,
+    wentBack,
+    end,
+    sweep,
+    wait: (pending, ended) =>
+      void fork(withParentSpan(pending.span, Effect.onExit(sendWaiting(statements, pending), ended))),
+    isClosed: () => isClosed,
+    now: () => monotonicMillisUnsafe(clock)
+  })
 
   return (request) =>
     Effect.withFiber((fiber) => {
@@ -143,59 +146,104 @@ export const make = Effect.fnUntraced(function*(
       request.onQueued?.()
       sendNext()
       sweep.start()
-      return Effect.onInterrupt(Deferred.await(pending.done), () => Effect.sync(() => interrupt(queue, pending)))
+      return Effect.onInterrupt(Deferred.await(pending.done), () =>
+        Effect.sync(() => interrupt(queue, reported, pending)))
     })
 })
 
-const putBack = (queue: AppendQueue.AppendQueue<Pending>, followers: ReadonlyArray<Pending>): void => {
-  queue.putBack(followers)
-  for (const follower of followers.filter(({ isInterrupted }) => isInterrupted)) queue.remove(follower)
+/** Sends a batch, which has a slot of the queue until the server has answered. */
+const inSlot = (
+  queue: AppendQueue.AppendQueue<Pending>,
+  batch: ReadonlyArray<Pending>,
+  sendNext: () => void,
+  sent: () => Effect.Effect<void>
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const timer = Timer.start(stalledAfter, () => {
+      queue.statementStalled(batch)
+      sendNext()
+    })
+    return Effect.ensuring(
+      sent(),
+      Effect.sync(() => {
+        Timer.stop(timer)
+        queue.statementEnded(batch)
+        sendNext()
+      })
+    )
+  }).pipe(Effect.onInterrupt(() => abandon(batch)))
+
+/** The result of an append that has waited for its locks; a failure of its own if it was interrupted. */
+type WaitExit = Exit.Exit<Exit.Exit<AppendRow, EventStoreError>>
+
+/** What those that wait for locks need. */
+interface Waiting {
+  readonly queue: AppendQueue.AppendQueue<Pending>
+  readonly reported: Reported
+  readonly sweep: AppendSweep.AppendSweep
+  readonly wentBack: () => void
+  readonly end: (pending: Pending, isFollowed: boolean) => void
+  /** Asks the server for the locks of an append until it has them, or the time is over. */
+  readonly wait: (pending: Pending, ended: (exit: WaitExit) => Effect.Effect<void>) => void
+  readonly isClosed: () => boolean
+  readonly now: () => number
+}
+
+/** Returns a function that makes an append wait for a lock. Of those that wait for one lock, one asks the server, and others wait in the queue. */
+const makeWaiting = ({ end, isClosed, now, queue, reported, sweep, wait, wentBack }: Waiting) => {
+  const asking = new Set<string>()
+  const ask = (pending: Pending, lock: string): void => {
+    asking.add(lock)
+    // Those behind it are appends to the same stream.
+    if (isOfStream(pending)) queue.freeNames(pending)
+    wait(pending, (exit) =>
+      Effect.sync(() => {
+        asking.delete(lock)
+        if (Exit.isSuccess(exit) && Exit.isSuccess(exit.value)) {
+          reported.gotLocks(pending)
+          queue.lockFreed(lock)
+        } else {
+          // Otherwise each of those behind it would be sent, and look for the holder of the lock, after the one before it.
+          sweep.now()
+          reported.timedOut(pending, now())
+          const next = isClosed() ? undefined : queue.takeAwaiting(lock)
+          if (next !== undefined) ask(next, lock)
+        }
+        wentBack()
+        end(pending, Exit.isFailure(exit) || mayBeFollowed(exit.value))
+      }))
+  }
+  return (pending: Pending, lock: string): void => {
+    reported.add(pending, lock)
+    if (!asking.has(lock)) return ask(pending, lock)
+    queue.await(pending, lock)
+    if (pending.isInterrupted && queue.remove(pending)) reported.remove(pending)
+    wentBack()
+  }
 }
 
 /**
  * Fails the appends that rest on one that was not written, each through the one before it. Sent, each of them could wait for a lock of its own before
  * it fails.
  */
-const failFollowers = (queue: AppendQueue.AppendQueue<Pending>, pending: Pending): void => {
+const failFollowers = (queue: AppendQueue.AppendQueue<Pending>, reported: Reported, pending: Pending): void => {
   for (const follower of queue.removeFollowers(pending)) {
+    reported.remove(follower)
     finish(follower, Exit.succeed({ ...notSent(follower), outcome: "diverged" }))
   }
 }
 
-const interrupt = (queue: AppendQueue.AppendQueue<Pending>, pending: Pending): void => {
+const interrupt = (queue: AppendQueue.AppendQueue<Pending>, reported: Reported, pending: Pending): void => {
   pending.isInterrupted = true
-  if (queue.remove(pending)) failFollowers(queue, pending)
+  if (!queue.remove(pending)) return
+  reported.remove(pending)
+  failFollowers(queue, reported, pending)
 }
 
 const abandon = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
   Effect.sync(() => {
     for (const pending of batch) finish(pending, Exit.fail(abandonedError(pending)))
   })
-
-/** Fails the appends that have waited too long to be sent, by one timer, which runs only while appends wait in the queue. */
-const makeSweep = (
-  queue: AppendQueue.AppendQueue<Pending>,
-  statements: Statements,
-  clock: Clock.Clock,
-  fork: (effect: Effect.Effect<void>) => void
-) => {
-  const { connectionTimeout, lockTimeout } = statements.deadlines
-  const interval = Math.min(Math.max(Math.min(connectionTimeout, lockTimeout) / 8, 10), 1_000)
-  let timer: Timer.Timer
-  const now = (): void => {
-    const millis = monotonicMillisUnsafe(clock)
-    const overdue = queue.removeOverdue(millis - connectionTimeout, millis - lockTimeout)
-    for (const pendings of byStream(overdue)) fork(failOverdue(statements, pendings))
-  }
-  const start = (): void => {
-    timer ??= queue.isEmpty() ? undefined : Timer.start(interval, () => {
-      timer = undefined
-      now()
-      start()
-    })
-  }
-  return { now, start, stop: () => Timer.stop(timer) }
-}
 
 /** Gives a caller its result, unless it has one. */
 const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): void => {
@@ -207,41 +255,30 @@ const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.
 
 const answersOf = (
   end: (pending: Pending, isFollowed: boolean) => void,
-  startWaiting: (pending: Pending, followers: ReadonlyArray<Pending>, needsStreamOnly: boolean) => void
+  putBack: (followers: ReadonlyArray<Pending>) => void,
+  startWaiting: (pending: Pending, lock: string) => void
 ): Answers => {
-  const groups: Array<
-    {
-      readonly first: Pending
-      readonly followers: Array<Pending>
-      readonly held: AppendQueue.Held
-      readonly needsStreamOnly: boolean
-    }
-  > = []
-  const groupOf = (pending: Pending) => groups.find(({ held }) => held.has(pending))
+  const waiting: Array<readonly [Pending, string]> = []
+  const followers: Array<Pending> = []
+  const held = new Held()
   return {
     answer: (pending, exit) => {
-      if (isBusy(exit)) {
-        const group = groupOf(pending)
-        if (group === undefined) {
-          const held = new AppendQueue.Held()
-          const needsStreamOnly = isStreamHeld(exit)
-          held.add(pending)
-          if (needsStreamOnly) held.freeNames(pending)
-          groups.push({ first: pending, followers: [], held, needsStreamOnly })
-        } else {
-          group.followers.push(pending)
-          group.held.add(pending)
-          if (group.needsStreamOnly) group.held.freeNames(pending)
-        }
-      } else {
+      if (!isBusy(exit)) {
         if (Exit.isSuccess(exit) && exit.value.outcome === "duplicate") pending.request.onRepeated?.()
         finish(pending, storeExit(pending, exit))
-        end(pending, mayBeFollowed(exit))
+        return end(pending, mayBeFollowed(exit))
       }
+      const isBehind = held.has(pending)
+      const lock = heldLock(exit.value, pending.request)
+      held.add(pending)
+      if (lock === lockOfStream(pending.stream)) held.freeNames(pending)
+      if (isBehind) followers.push(pending)
+      else waiting.push([pending, lock ?? `those of append ${pending.eventId}`])
     },
-    isHeld: (pending) => groupOf(pending) !== undefined,
+    isHeld: (pending) => held.has(pending),
     end: () => {
-      for (const { first, followers, needsStreamOnly } of groups) startWaiting(first, followers, needsStreamOnly)
+      if (followers.length > 0) putBack(followers)
+      for (const [pending, lock] of waiting) startWaiting(pending, lock)
     }
   }
 }
@@ -268,10 +305,8 @@ const sendWaiting = (
 const mayBeFollowed = (exit: Exit.Exit<AppendRow, unknown>): boolean =>
   Exit.isFailure(exit) || exit.value.outcome === "appended" || exit.value.outcome === "duplicate"
 
-const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): boolean => Exit.isSuccess(exit) && exit.value.outcome === "busy"
-
-const isStreamHeld = (exit: Exit.Exit<AppendRow, SqlError>): boolean =>
-  Exit.isSuccess(exit) && exit.value.outcome === "busy" && exit.value.version < 0n
+const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): exit is Exit.Success<AppendRow> =>
+  Exit.isSuccess(exit) && exit.value.outcome === "busy"
 
 const sendOne = (statements: Statements, pending: Pending): Effect.Effect<Exit.Exit<AppendRow, SqlError>> =>
   Effect.exit(Effect.suspend(() => statements.single(pending.request, "now")))
@@ -330,36 +365,30 @@ const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answer
   return Effect.andThen(sent, Effect.sync(answers.end))
 }
 
-const byStream = (pendings: ReadonlyArray<Pending>): ReadonlyArray<ReadonlyArray<Pending>> =>
-  Array.from(Map.groupBy(pendings, ({ request }) => request.stream).values())
-
-/** Fails appends to one stream that have waited too long to be sent. */
-const failOverdue = (
-  { lockTimeoutError }: Statements,
-  pendings: ReadonlyArray<Pending>
-): Effect.Effect<void> =>
-  Effect.map(lockTimeoutError(pendings[0]!.request), (error) => {
-    for (const pending of pendings) finish(pending, Exit.fail(error))
-  })
-
 /** Appends, and waits for its locks until the lock timeout. It stops when the caller is interrupted. */
 const waitForLocks = (
-  { lockTimeoutError, single, waits }: Statements,
+  { lockTimeoutErrors, single, waits }: Statements,
   pending: Pending
-): Effect.Effect<AppendRow, EventStoreError> =>
-  waits.attempt(
+): Effect.Effect<AppendRow, EventStoreError> => {
+  const { lock, request, since } = pending
+  return waits.attempt(
     (wait) =>
       pending.isInterrupted
         ? Effect.interrupt
-        : Effect.map(single(pending.request, wait), Option.liftPredicate(({ outcome }) => outcome !== "busy")),
-    pending.since
+        : Effect.map(single(request, wait), (row) => attempted(row, request)),
+    {
+      since,
+      lock,
+      isHeld: Effect.suspend(() => pending.isInterrupted ? Effect.succeed(false) : lockTimeoutErrors.isHeld(request))
+    }
   ).pipe(
-    Effect.mapError((error) => fromAppendError(error, pending.request.stream)),
-    Effect.flatMap(Option.match({
-      onNone: () => Effect.flatMap(lockTimeoutError(pending.request), Effect.fail),
-      onSome: Effect.succeed
+    Effect.mapError((error) => fromAppendError(error, request.stream)),
+    Effect.flatMap(Result.match({
+      onFailure: (waited) => Effect.flatMap(lockTimeoutErrors.ofAppend(request, waited), Effect.fail),
+      onSuccess: Effect.succeed
     }))
   )
+}
 
 const closedError: EventStoreError = storeError(
   new StoreUnavailable({ message: "The event store is closed; the append was not written", cause: undefined })
@@ -390,7 +419,8 @@ const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined, sin
   restsOnOthers: request.condition?.known?.some(({ sent }) => sent.length > 0) ?? false,
   span,
   done: Deferred.makeUnsafe(),
-  isInterrupted: false
+  isInterrupted: false,
+  lock: undefined
 })
 
 const noNames: ReadonlyArray<string> = []

@@ -3,6 +3,8 @@
  *
  * @since 0.1.0
  */
+import { Held } from "./Held.ts"
+import { WaitingAppends } from "./WaitingAppends.ts"
 
 /**
  * An append in the queue.
@@ -76,11 +78,8 @@ export interface AppendQueue<in out E extends Entry> {
   readonly removeFollowers: (entry: E) => ReadonlyArray<E>
   /** Removes and returns all appends that were not sent yet. */
   readonly removeAll: () => ReadonlyArray<E>
-  /**
-   * Removes and returns the appends that have not been sent although they arrived by `since`, or by `sinceBehind` and are behind one that
-   * has not ended.
-   */
-  readonly removeOverdue: (since: number, sinceBehind: number) => ReadonlyArray<E>
+  /** Removes and returns the appends that were not sent yet for which a function returns true. */
+  readonly removeIf: (isRemoved: (entry: E) => boolean) => ReadonlyArray<E>
   /** Whether no append waits to be sent. */
   readonly isEmpty: () => boolean
   /**
@@ -100,8 +99,14 @@ export interface AppendQueue<in out E extends Entry> {
   readonly freeNames: (entry: E) => void
   /** Frees the stream and the command id of an append. */
   readonly end: (entry: E) => void
-  /** Puts appends of a batch that were not written back before all others. */
+  /** Puts appends of a batch that were not written back, each at its place in the order of arrival. */
   readonly putBack: (entries: ReadonlyArray<E>) => void
+  /** Puts an append of a batch back that needs a lock of another transaction. It is not sent until `lockFreed`, unless `takeAwaiting` returns it. */
+  readonly await: (entry: E, lock: string) => void
+  /** Removes and returns the first append that waits for a lock, as one that was sent and has not ended. */
+  readonly takeAwaiting: (lock: string) => E | undefined
+  /** Lets the appends that wait for a lock be sent. */
+  readonly lockFreed: (lock: string) => void
 }
 
 /**
@@ -113,33 +118,26 @@ export interface AppendQueue<in out E extends Entry> {
 export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQueue<E> => {
   const { batchAppends = 100, batchBytes = 4 * 1024 * 1024, inFlight = 2, maxStalled = 2, statementAppends = 32 } =
     options
-  // In the order of arrival. A Set, because an interrupted append is removed from any place.
-  let waiting = new Set<E>()
   const held = new Held()
+  const waiting = new WaitingAppends<E>(held)
   const stalled = new Set<ReadonlyArray<E>>()
   let statementsInFlight = 0
   let appendsInFlight = 0
+  const hold = (entry: E): void => {
+    held.add(entry)
+    waiting.streamHeld(entry.stream)
+  }
+  const end = (entry: E): void => {
+    held.remove(entry)
+    waiting.ended(entry)
+  }
 
   return {
-    add: (entry) => {
-      waiting.add(entry)
-    },
-    remove: (entry) => waiting.delete(entry),
-    removeFollowers: (entry) => {
-      const removed = followersOf(waiting, entry)
-      for (const follower of removed) waiting.delete(follower)
-      return removed
-    },
-    removeAll: () => {
-      const removed = Array.from(waiting)
-      waiting.clear()
-      return removed
-    },
-    removeOverdue: (since, sinceBehind) => {
-      const removed = overdue(waiting, held, since, sinceBehind)
-      for (const entry of removed) waiting.delete(entry)
-      return removed
-    },
+    add: (entry) => waiting.add(entry),
+    remove: (entry) => waiting.remove(entry),
+    removeFollowers: (entry) => removeFollowers(waiting, entry),
+    removeAll: () => waiting.removeIf(() => true),
+    removeIf: (isRemoved) => waiting.removeIf(isRemoved),
     isEmpty: () => waiting.size === 0,
     nextBatch: () => {
       if (waiting.size === 0) return []
@@ -148,8 +146,9 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       if (statementsInFlight - Math.min(stalled.size, maxStalled) >= statements) return []
       // An equal part for each statement. Otherwise one takes nearly all, and keeps doing so: callers whose appends end together also
       // append again together.
-      const batch = take(waiting, held, Math.min(batchAppends, Math.ceil(appends / statements)), batchBytes)
+      const batch = take(waiting, Math.min(batchAppends, Math.ceil(appends / statements)), batchBytes)
       if (batch.length > 0) {
+        for (const entry of batch) hold(entry)
         statementsInFlight++
         appendsInFlight += batch.length
       }
@@ -163,44 +162,46 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       statementsInFlight--
       appendsInFlight -= batch.length
     },
-    freeNames: (entry) => held.freeNames(entry),
-    end: (entry) => held.remove(entry),
+    freeNames: (entry) => {
+      held.freeNames(entry)
+      waiting.namesFreed(entry)
+    },
+    end,
     putBack: (entries) => {
-      for (const entry of entries) held.remove(entry)
-      waiting = new Set([...entries, ...waiting])
-    }
+      for (const entry of entries) waiting.add(entry)
+      for (const entry of entries) end(entry)
+    },
+    await: (entry, lock) => {
+      waiting.add(entry)
+      end(entry)
+      waiting.await(entry, lock)
+    },
+    takeAwaiting: (lock) => {
+      const entry = waiting.firstAwaiting(lock)
+      if (entry !== undefined) hold(entry)
+      return entry
+    },
+    lockFreed: (lock) => waiting.lockFreed(lock)
   }
 }
 
 /** Takes the next batch out of the appends that wait. */
 const take = <E extends Entry>(
-  waiting: Set<E>,
-  held: Held,
+  waiting: WaitingAppends<E>,
   maxAppends: number,
   maxBytes: number
 ): ReadonlyArray<E> => {
   const taken: Array<E> = []
   const takenIds = new Set<string>()
-  // An append behind one that must wait would overtake it.
-  const passed = new Held()
   let bytes = 0
-  for (const entry of waiting) {
-    const { commandId } = entry
-    if (held.has(entry) || passed.has(entry) || commandId !== undefined && takenIds.has(commandId)) {
-      const waitsForStream = held.hasStreamFor(entry) || passed.hasStreamFor(entry)
-      passed.add(entry)
-      // Appends to other streams need not wait until its stream is free.
-      if (waitsForStream) passed.freeNames(entry)
-      continue
-    }
-    if (taken.length > 0 && bytes + entry.bytes > maxBytes) break
-    waiting.delete(entry)
-    if (commandId !== undefined) takenIds.add(commandId)
+  const fits = (entry: E): boolean => taken.length === 0 || bytes + entry.bytes <= maxBytes
+  while (taken.length < maxAppends) {
+    const entry = waiting.next(takenIds, fits)
+    if (entry === undefined) break
+    if (entry.commandId !== undefined) takenIds.add(entry.commandId)
     taken.push(entry)
     bytes += entry.bytes
-    if (taken.length === maxAppends) break
   }
-  for (const entry of taken) held.add(entry)
   return taken.some(({ conditionNames }) => conditionNames.length > 0) ? taken : byStream(taken)
 }
 
@@ -208,99 +209,16 @@ const take = <E extends Entry>(
 const byStream = <E extends Entry>(entries: ReadonlyArray<E>): ReadonlyArray<E> =>
   Array.from(Map.groupBy(entries, ({ stream }) => stream).values()).flat()
 
-/** Returns the appends of which each rests on the last event of the one before it, and the first on that of `entry`. */
-const followersOf = <E extends Entry>(waiting: ReadonlySet<E>, entry: E): ReadonlyArray<E> => {
+/** Removes and returns the appends of which each rests on the last event of the one before it, and the first on that of `entry`. */
+const removeFollowers = <E extends Entry>(waiting: WaitingAppends<E>, entry: E): ReadonlyArray<E> => {
   const found: Array<E> = []
   let { eventId } = entry
-  if (eventId === undefined) return found
-  for (const other of waiting) {
-    if (other.lastEventId !== eventId || other.stream !== entry.stream) continue
-    found.push(other)
-    eventId = other.eventId
+  while (eventId !== undefined) {
+    const follower = waiting.restingOn(entry.stream, eventId)
+    if (follower === undefined) break
+    waiting.remove(follower)
+    found.push(follower)
+    eventId = follower.eventId
   }
   return found
-}
-
-const overdue = <E extends Entry>(
-  waiting: ReadonlySet<E>,
-  held: Held,
-  since: number,
-  sinceBehind: number
-): ReadonlyArray<E> => {
-  const last = Math.max(since, sinceBehind)
-  const found: Array<E> = []
-  for (const entry of waiting) {
-    if (entry.since <= since || entry.since <= last && held.has(entry)) found.push(entry)
-  }
-  return found
-}
-
-/**
- * The streams, command ids and names of appends. A statement does not see what another one in flight writes.
- *
- * @since 0.1.0
- * @category models
- */
-export class Held {
-  readonly #streams = new Map<string, number>()
-  readonly #commandIds = new Map<string, number>()
-  readonly #names = makeNames()
-  /** The names of those that wait for their stream. */
-  readonly #freedNames = makeNames()
-  readonly #freed = new WeakSet<Entry>()
-  has(entry: Entry): boolean {
-    return this.hasStreamFor(entry)
-      || entry.commandId !== undefined && this.#commandIds.has(entry.commandId)
-      || excludes(this.#names, entry)
-  }
-  /** Whether an append must wait until its stream is free, or that of another on which it rests. */
-  hasStreamFor(entry: Entry): boolean {
-    return this.#streams.has(entry.stream) || entry.restsOnOthers && excludes(this.#freedNames, entry)
-  }
-  add(entry: Entry): void {
-    countNames(this.#names, entry, 1)
-    this.#change(entry, 1)
-  }
-  remove(entry: Entry): void {
-    countNames(this.#freed.delete(entry) ? this.#freedNames : this.#names, entry, -1)
-    this.#change(entry, -1)
-  }
-  freeNames(entry: Entry): void {
-    if (this.#freed.has(entry)) return
-    this.#freed.add(entry)
-    countNames(this.#names, entry, -1)
-    countNames(this.#freedNames, entry, 1)
-  }
-  #change({ commandId, stream }: Entry, change: number): void {
-    count(this.#streams, stream, change)
-    if (commandId !== undefined) count(this.#commandIds, commandId, change)
-  }
-}
-
-/** How many appends have each name. */
-interface Names {
-  readonly ofConditions: Map<string, number>
-  readonly ofEvents: Map<string, number>
-}
-
-const makeNames = (): Names => ({ ofConditions: new Map(), ofEvents: new Map() })
-
-const countNames = ({ ofConditions, ofEvents }: Names, { conditionNames, names }: Entry, change: number): void => {
-  for (const name of conditionNames) count(ofConditions, name, change)
-  for (const name of names) count(ofEvents, name, change)
-}
-
-const excludes = ({ ofConditions, ofEvents }: Names, { conditionNames, names }: Entry): boolean =>
-  ofConditions.size > 0 && (hasOne(ofConditions, conditionNames) || hasOne(ofConditions, names))
-  || conditionNames.length > 0 && hasOne(ofEvents, conditionNames)
-
-const hasOne = (counts: ReadonlyMap<string, number>, names: ReadonlyArray<string>): boolean => {
-  for (const name of names) if (counts.has(name)) return true
-  return false
-}
-
-const count = (counts: Map<string, number>, name: string, change: number): void => {
-  const now = (counts.get(name) ?? 0) + change
-  if (now > 0) counts.set(name, now)
-  else counts.delete(name)
 }

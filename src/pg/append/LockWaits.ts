@@ -6,6 +6,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { EventStoreError } from "../../core/errors.ts"
@@ -15,6 +16,7 @@ import { sqlState } from "../../core/sqlState.ts"
 import { maxOccupations } from "../connections/ClientPool.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
+import * as LockTurns from "./LockTurns.ts"
 
 /**
  * How an attempt treats a lock that another transaction holds: it waits for so many milliseconds, or reports it at once.
@@ -25,6 +27,31 @@ import { inWords } from "../PgDeadlines.ts"
 export type LockWait = number | "now"
 
 /**
+ * What an attempt returns: its result, or the name of the lock that another transaction holds; `undefined` if the server has not named it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Attempted<A> = Result.Result<A, string | undefined>
+
+/**
+ * Options of the attempts of an append.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface AttemptOptions {
+  /** When the wait has begun, in milliseconds of the monotonic clock; by default now. */
+  readonly since?: number | undefined
+  /** Whether each attempt runs in `transaction`, which occupies a connection by itself. `false` by default. */
+  readonly isTransaction?: boolean | undefined
+  /** The lock that an attempt before has found to be held. */
+  readonly lock?: string | undefined
+  /** Returns whether another transaction holds a lock that the append needs. */
+  readonly isHeld: Effect.Effect<boolean>
+}
+
+/**
  * Waits for locks.
  *
  * @since 0.1.0
@@ -32,17 +59,18 @@ export type LockWait = number | "now"
  */
 export interface LockWaits {
   /**
-   * Runs attempts until one succeeds, or until the lock timeout has passed: then it returns none. An attempt returns none, or fails with
-   * the lock timeout of the server or a deadlock, if another transaction holds a lock. While few appends wait, an attempt waits in the database, where
-   * waiting is fair. Further ones try again at intervals, without a connection in between.
+   * Runs attempts until one succeeds, or until the lock timeout has passed: then it returns whether the last one has found a lock that another transaction
+   * holds. An attempt returns the lock, or fails with the lock timeout of the server or a deadlock, if another transaction holds one.
+   *
+   * **Details**
+   *
+   * Of the appends that wait for one lock, one asks the server. While few locks are waited for, it waits in the database, where waiting is fair. For
+   * further locks it asks at intervals, without a connection in between, by a statement that is shared by all who do so.
    */
   readonly attempt: <A, E, R>(
-    attempt: (wait: LockWait) => Effect.Effect<Option.Option<A>, E, R>,
-    /** When the wait has begun, in milliseconds of the monotonic clock; by default now. */
-    since?: number,
-    /** Whether each attempt runs in `transaction`, which occupies a connection by itself. `false` by default. */
-    isTransaction?: boolean
-  ) => Effect.Effect<Option.Option<A>, E, R>
+    attempt: (wait: LockWait) => Effect.Effect<Attempted<A>, E, R>,
+    options: AttemptOptions
+  ) => Effect.Effect<Result.Result<A, "held" | "was held">, E, R>
   /**
    * Runs an append's transaction, which may wait for locks of its own. Such transactions, and those of projections' handlers, leave two connections of the
    * pool.
@@ -53,6 +81,87 @@ export interface LockWaits {
 /** The intervals between attempts, in milliseconds. */
 const firstDelay = 1
 const maxDelay = 50
+
+/** So many try again at short intervals first, in case that the lock is held for a moment only. */
+const fewPollers = 10
+
+/** For each append that asks at intervals, by how many milliseconds the intervals of all of them are longer. */
+const delayOfEach = 0.2
+
+/**
+ * How long an attempt waits in the database at least, in milliseconds. Otherwise thousands that have come one after the other would each ask for the
+ * last millisecond of its time.
+ */
+const minWait = 50
+
+/** How long an answer of the server counts as one that was given when the time was over, in milliseconds. */
+const freshFor = 1_000
+
+/** Why attempts have ended: the time is over, or the append needs another lock. */
+type Ended = { readonly waited: "held" | "was held" } | { readonly next: string }
+
+/** What attempts need. */
+interface Limits {
+  /** The permits for waits in the database. */
+  readonly waits: Semaphore.Semaphore
+  readonly occupations: Semaphore.Semaphore
+  /** How long an attempt waits in the database at least, in milliseconds. */
+  readonly shortest: number
+}
+
+/** Returns a function that attempts while it has its turn. */
+const attempter = ({ occupations, shortest, waits }: Limits) => {
+  let pollers = 0
+
+  /** Waits until an attempt may find the lock free. Returns false if it is held when the time is over. */
+  const pause = Effect.fnUntraced(
+    function*(delay: number, left: Effect.Effect<number>, isHeld: Effect.Effect<boolean>) {
+      while (true) {
+        const rest = yield* left
+        if (rest <= 0) return false
+        pollers++
+        yield* Effect.ensuring(
+          Effect.sleep(Math.min(delay + pollers * delayOfEach, rest)),
+          Effect.sync(() => pollers--)
+        )
+        if (delay < maxDelay && pollers < fewPollers) return true
+        if (!(yield* isHeld)) return true
+      }
+    }
+  )
+
+  // Until one succeeds or the time is over, or until one finds another lock, which it returns.
+  return Effect.fnUntraced(function*<A, E, R>(
+    attempt: (wait: LockWait) => Effect.Effect<Attempted<A>, E, R>,
+    { isHeld, isTransaction = false }: AttemptOptions,
+    end: number,
+    lock: string | undefined,
+    turn: LockTurns.Turn | undefined
+  ): Effect.fn.Return<Result.Result<A, Ended>, E, R> {
+    const left = Effect.map(monotonicMillis, (now) => end - now)
+    const inDatabase = (wait: number) => {
+      const waited = waits.withPermitsIfAvailable(1)(attempt(Math.ceil(Math.max(wait, shortest))))
+      return isTransaction ? waited : Effect.map(occupations.withPermitsIfAvailable(1)(waited), Option.flatten)
+    }
+    let reportedAt = yield* monotonicMillis
+    for (let delay = firstDelay;; delay = Math.min(delay * 2, maxDelay)) {
+      const rest = yield* left
+      if (rest <= 0) {
+        return Result.fail({ waited: (yield* monotonicMillis) - reportedAt > freshFor ? "was held" : "held" })
+      }
+      const waited = yield* inDatabase(rest)
+      if (Option.isNone(waited) && !(yield* pause(delay, left, isHeld))) return Result.fail({ waited: "held" })
+      const found = Option.isSome(waited) ? waited.value : yield* attempt("now")
+      if (Result.isSuccess(found)) {
+        turn?.found("free")
+        return Result.succeed(found.success)
+      }
+      reportedAt = yield* monotonicMillis
+      turn?.found("held")
+      if (found.failure !== undefined && found.failure !== lock) return Result.fail({ next: found.failure })
+    }
+  })
+}
 
 /**
  * Makes the waits of a store.
@@ -68,23 +177,41 @@ export const make = (
 ): LockWaits => {
   const maxTransactions = maxOccupations(size)
   const waits = Semaphore.makeUnsafe(Math.floor(maxTransactions / 2))
+  const inTurn = LockTurns.make()
+  const untilFree = attempter({
+    waits,
+    occupations,
+    shortest: Math.min(minWait, Math.ceil(lockTimeout / 4))
+  })
 
   return {
-    attempt: Effect.fnUntraced(function*(unchecked, since, isTransaction = false) {
+    attempt: Effect.fnUntraced(function*<A, E, R>(
+      unchecked: (wait: LockWait) => Effect.Effect<Attempted<A>, E, R>,
+      options: AttemptOptions
+    ): Effect.fn.Return<Result.Result<A, "held" | "was held">, E, R> {
       const attempt = (wait: LockWait) =>
-        Effect.catchIf(Effect.suspend(() => unchecked(wait)), isLockConflict, () => Effect.succeedNone)
-      const start = since ?? (yield* monotonicMillis)
-      for (let delay = firstDelay;; delay = Math.min(delay * 2, maxDelay)) {
-        const left = start + lockTimeout - (yield* monotonicMillis)
-        if (left <= 0) return Option.none()
-        const inDatabase = Effect.map(waits.withPermitsIfAvailable(1)(attempt(Math.ceil(left))), Option.flatten)
-        const waited = yield* (isTransaction
-          ? inDatabase
-          : Effect.map(occupations.withPermitsIfAvailable(1)(inDatabase), Option.flatten))
-        if (Option.isSome(waited)) return waited
+        Effect.catchIf(
+          Effect.suspend(() => unchecked(wait)),
+          isLockConflict,
+          () => Effect.succeed(Result.fail(undefined))
+        )
+      const end = (options.since ?? (yield* monotonicMillis)) + lockTimeout
+      let { lock } = options
+      if (lock === undefined) {
         const found = yield* attempt("now")
-        if (Option.isSome(found)) return found
-        yield* Effect.sleep(Math.min(delay, left))
+        if (Result.isSuccess(found)) return Result.succeed(found.success)
+        lock = found.failure
+      }
+      while (true) {
+        const left = end - (yield* monotonicMillis)
+        const found: Option.Option<Result.Result<A, Ended>> = lock === undefined
+          ? Option.some(yield* untilFree(attempt, options, end, lock, undefined))
+          : yield* inTurn(lock, Math.max(left, 0))((turn) => untilFree(attempt, options, end, lock, turn))
+        if (Option.isNone(found)) return Result.fail("was held")
+        if (Result.isSuccess(found.value)) return Result.succeed(found.value.success)
+        const ended = found.value.failure
+        if ("waited" in ended) return Result.fail(ended.waited)
+        lock = ended.next
       }
     }),
     transaction: (transaction) =>

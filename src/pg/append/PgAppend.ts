@@ -7,6 +7,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
@@ -24,7 +25,7 @@ import type {
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
 import { indexedText } from "../PgText.ts"
-import type { LockWait } from "./LockWaits.ts"
+import type { Attempted, LockWait } from "./LockWaits.ts"
 
 /**
  * The outcome of an append in the database; `resolve` converts it to a result. `positions` is null if nothing was written.
@@ -35,7 +36,7 @@ import type { LockWait } from "./LockWaits.ts"
 export interface AppendRow {
   readonly outcome: "appended" | "closed" | "conflict" | "diverged" | "changed" | "duplicate" | "busy"
   readonly stream: string
-  /** The version of the stream. Of a `busy` append it is -1 if another transaction holds the lock of the stream. */
+  /** The version of the stream. Of a `busy` append it is a negative number for the lock that another transaction holds: `heldLock` returns its name. */
   readonly version: bigint
   readonly positions: ReadonlyArray<bigint> | null
   readonly recorded_at: Date | null
@@ -177,6 +178,48 @@ export const committedOf = (
   rows.flatMap((row, index) =>
     row.outcome === "appended" ? [{ request: requests[index]!, result: () => appendedOf(row) }] : []
   )
+
+/** The numbers of locks, where those of types and tags begin below. */
+const heldStream = -1n
+const heldCommand = -2n
+const heldDocuments = -3n
+
+/**
+ * Returns the name of the lock for which a `busy` append waits; `undefined` if it is behind another append of its statement.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const heldLock = (
+  { stream, version }: AppendRow,
+  { commandId, touchedDocuments }: AppendRequest
+): string | undefined =>
+  version === heldStream
+    ? lockOfStream(stream)
+    : version === heldCommand
+    ? `command ${commandId}`
+    : version === heldDocuments
+    ? `documents ${(documentsParameter(touchedDocuments) ?? []).join(" ")}`
+    : version < heldDocuments
+    ? `name ${version}`
+    : undefined
+
+/**
+ * Returns the name of the lock of a stream.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const lockOfStream = (stream: string): string => `stream ${stream}`
+
+/**
+ * Returns a row as the result of an attempt.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const attempted = (row: AppendRow, request: AppendRequest): Attempted<AppendRow> =>
+  row.outcome === "busy" ? Result.fail(heldLock(row, request)) : Result.succeed(row)
 
 /**
  * Returns whether a document has changed since it was read.

@@ -6,6 +6,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as LockWait from "../../core/lockWait.ts"
@@ -16,8 +17,9 @@ import type { PgConnections } from "../connections/PgConnections.ts"
 import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
 import * as PgStatement from "../PgStatement.ts"
 import * as DocumentsInFlight from "./DocumentsInFlight.ts"
-import { isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
-import { type AppendRow, type CommittedAppend, documentsParameter, isStale, type PgAppend } from "./PgAppend.ts"
+import type { LockTimeoutErrors, Waited } from "./LockTimeoutError.ts"
+import { type Attempted, isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
+import { attempted, type CommittedAppend, documentsParameter, heldLock, isStale, type PgAppend } from "./PgAppend.ts"
 
 /**
  * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it.
@@ -54,14 +56,13 @@ interface Context {
   readonly connections: PgConnections
   readonly statements: PgAppend
   readonly waits: LockWaits
-  /** Returns the error of an append that has waited too long for a lock. */
-  readonly lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>
+  readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofAppend" | "isHeld">
 }
 
 type InTransaction = NonNullable<AppendRequest["inTransaction"]>
 
-const failWaiting = ({ lockTimeoutError }: Context, request: AppendRequest) =>
-  Effect.flatMap(lockTimeoutError(request), Effect.fail)
+const failWaiting = ({ lockTimeoutErrors }: Context, request: AppendRequest, waited: Waited = "held") =>
+  Effect.flatMap(lockTimeoutErrors.ofAppend(request, waited), Effect.fail)
 
 /** In the caller's transaction, which occupies its connection anyway. It was not committed, so a lost connection has written nothing. */
 const appendInCaller = (context: Context, request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
@@ -75,11 +76,14 @@ const appendInCaller = (context: Context, request: AppendRequest): Effect.Effect
   )
 
 const appendAlone = (context: Context, request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
-  context.waits.attempt((wait) => Effect.map(context.statements.single(request, wait), notBusy)).pipe(
+  context.waits.attempt(
+    (wait) => Effect.map(context.statements.single(request, wait), (row) => attempted(row, request)),
+    { isHeld: context.lockTimeoutErrors.isHeld(request) }
+  ).pipe(
     Effect.mapError((error) => fromAppendError(error, request.stream)),
-    Effect.flatMap(Option.match({
-      onNone: () => failWaiting(context, request),
-      onSome: (row) => context.statements.resolve(request, row)
+    Effect.flatMap(Result.match({
+      onFailure: (waited) => failWaiting(context, request, waited),
+      onSuccess: (row) => context.statements.resolve(request, row)
     }))
   )
 
@@ -105,16 +109,18 @@ const appendAhead = (
           ? inOneTransaction
           : Effect.catchIf(
             context.waits.attempt((wait) =>
-              Effect.map(context.statements.withDocuments(request, wait, documents), notBusy)
-            ),
+              Effect.map(
+                context.statements.withDocuments(request, wait, documents),
+                (row) => attempted(row, request)
+              ), { isHeld: context.lockTimeoutErrors.isHeld(request) }),
             isStale,
             () => Effect.sync(() => inFlight.contended(names)).pipe(Effect.as("stale" as const))
           ).pipe(
             Effect.mapError((error) => fromAppendError(error, request.stream)),
             Effect.flatMap((found) =>
-              found === "stale" ? inOneTransaction : Option.match(found, {
-                onNone: () => failWaiting(context, request),
-                onSome: (row) => context.statements.resolve(request, row)
+              found === "stale" ? inOneTransaction : Result.match(found, {
+                onFailure: (waited) => failWaiting(context, request, waited),
+                onSuccess: (row) => context.statements.resolve(request, row)
               })
             )
           ))
@@ -134,22 +140,22 @@ const appendWithEffect = (
       const failed = (error: SqlError) =>
         // Before COMMIT, a lost connection has written nothing.
         isLockConflict(error)
-          ? Effect.succeedNone
+          ? Effect.succeed(Result.fail(undefined))
           : Effect.fail((state.commitSent ? fromAppendError : fromTransactionalAppendError)(error, request.stream))
       const transaction = statements.single(request, wait, true).pipe(
-        Effect.filterOrFail(({ outcome }) => outcome !== "busy", () => new Busy()),
+        Effect.filterOrFail(({ outcome }) => outcome !== "busy", (row) => new Busy({ lock: heldLock(row, request) })),
         Effect.flatMap((row) => statements.resolve(request, row)),
         Effect.tap((result) =>
           result._tag === "Appended" ? inTransaction(encodedEventsOf(request, result)) : Effect.void
         )
       )
       return waits.transaction(connections.transaction(transaction, { isLimited: false, state })).pipe(
-        Effect.asSome,
+        Effect.map((result): Attempted<AppendResult> => Result.succeed(result)),
         Effect.catchCause((cause) => {
           const sqlError = sqlErrorOf(cause)
           return sqlError === undefined ? Effect.failCause(cause) : failed(sqlError)
         }),
-        Effect.catchTags({ SqlError: failed, Busy: () => Effect.succeedNone }),
+        Effect.catchTags({ SqlError: failed, Busy: ({ lock }) => Effect.succeed(Result.fail(lock)) }),
         Effect.tapError((error) =>
           Effect.sync(() => {
             ofHandler = LockWait.isOfKey(error) ? error : undefined
@@ -157,12 +163,11 @@ const appendWithEffect = (
         )
       )
     },
-    undefined,
-    true
+    { isHeld: context.lockTimeoutErrors.isHeld(request), isTransaction: true }
   ).pipe(
-    Effect.flatMap(Option.match({
-      onNone: () => ofHandler === undefined ? failWaiting(context, request) : Effect.fail(ofHandler),
-      onSome: Effect.succeed
+    Effect.flatMap(Result.match({
+      onFailure: (waited) => ofHandler === undefined ? failWaiting(context, request, waited) : Effect.fail(ofHandler),
+      onSuccess: Effect.succeed
     }))
   )
 }
@@ -179,6 +184,4 @@ const appendNested = (
   )
 
 /** Ends a transaction, so that another attempt begins later. */
-class Busy extends Data.TaggedError("Busy") {}
-
-const notBusy = Option.liftPredicate(({ outcome }: AppendRow) => outcome !== "busy")
+class Busy extends Data.TaggedError("Busy")<{ readonly lock: string | undefined }> {}

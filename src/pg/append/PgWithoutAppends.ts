@@ -39,7 +39,7 @@ interface InFlightRow {
 export const make = (
   connections: PgConnections,
   schema: string,
-  lockTimeoutErrors: ReturnType<typeof LockTimeoutError.make>
+  lockTimeoutErrors: LockTimeoutError.LockTimeoutErrors
 ): Pick<EventStoreDriver, "highWaterMarkOf" | "withoutAppends"> => {
   const { deadlines } = connections
   const query = PgStatement.make(connections)

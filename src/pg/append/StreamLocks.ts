@@ -17,6 +17,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
@@ -36,8 +37,9 @@ import { settingOf } from "../PgDeadlines.ts"
 import { fromAppendError, fromTransactionalAppendError, isConnectionLost, sqlErrorOf } from "../PgErrors.ts"
 import * as Timer from "../timer.ts"
 import { bytesOf } from "./AppendBatcher.ts"
-import { isLockConflict, type LockWait, type LockWaits } from "./LockWaits.ts"
-import { type AppendRow, type CommittedAppend, committedOf, type PgAppend } from "./PgAppend.ts"
+import type { LockTimeoutErrors } from "./LockTimeoutError.ts"
+import { type Attempted, isLockConflict, type LockWait, type LockWaits } from "./LockWaits.ts"
+import { type AppendRow, type CommittedAppend, committedOf, lockOfStream, type PgAppend } from "./PgAppend.ts"
 
 /** How long a lock is held before its appends are sent, in milliseconds. */
 const maxHold = 500
@@ -54,8 +56,7 @@ interface Dependencies {
   readonly connections: PgConnections
   readonly statements: Pick<PgAppend, "single" | "batch" | "resolve">
   readonly waits: LockWaits
-  /** Returns the error of an append that has waited too long for a lock. */
-  readonly lockTimeoutError: (request: AppendRequest) => Effect.Effect<EventStoreError>
+  readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofAppend" | "isHeld">
   /** Gets the appends that were written under a lock, after the commit. */
   readonly committed: (appends: ReadonlyArray<CommittedAppend>) => Effect.Effect<void>
 }
@@ -202,11 +203,11 @@ class Busy extends Data.TaggedError("Busy") {}
 
 /** Returns the effect that holds a lock and ends it. `onSend` is called when its appends are sent. */
 const runner = (dependencies: Dependencies, schema: string) => {
-  const { committed, connections, lockTimeoutError, waits } = dependencies
+  const { committed, connections, lockTimeoutErrors, waits } = dependencies
   const take = taker(connections, schema)
   const write = writer(dependencies)
   return (lock: Lock, onSend: () => void): Effect.Effect<void> => {
-    const attempt = (wait: LockWait): Effect.Effect<Option.Option<void>, SqlError | EventStoreError> => {
+    const attempt = (wait: LockWait): Effect.Effect<Attempted<void>, SqlError | EventStoreError> => {
       const state: TransactionState = { commitSent: false }
       let pendings: ReadonlyArray<Pending> | undefined
       const transaction = Effect.gen(function*() {
@@ -226,20 +227,22 @@ const runner = (dependencies: Dependencies, schema: string) => {
             ? committed(committedOf(pendings.map(({ request }) => request), exit.value))
             : Effect.void
         }),
-        Effect.asSome,
+        Effect.map((): Attempted<void> => Result.succeed(undefined)),
         Effect.catchCause((cause) => {
-          if (pendings !== undefined) return Effect.succeedSome(undefined)
+          if (pendings !== undefined) return Effect.succeed<Attempted<void>>(Result.succeed(undefined))
           const error = sqlErrorOf(cause)
-          return error !== undefined && isLockConflict(error) ? Effect.succeedNone : Effect.failCause(cause)
+          return error !== undefined && isLockConflict(error)
+            ? Effect.succeed<Attempted<void>>(Result.fail(undefined))
+            : Effect.failCause(cause)
         }),
-        Effect.catchTag("Busy", () => Effect.succeedNone),
-        Effect.map(Option.asVoid)
+        Effect.catchTag("Busy", () => Effect.succeed<Attempted<void>>(Result.fail(lockOfStream(lock.stream))))
       )
     }
-    return waits.attempt(attempt, undefined, true).pipe(
-      Effect.flatMap(Option.match({
-        onNone: () => lockTimeoutError({ stream: lock.stream, expected: "any", events: [] }),
-        onSome: () => Effect.succeed(closedError)
+    const request: AppendRequest = { stream: lock.stream, expected: "any", events: [] }
+    return waits.attempt(attempt, { isHeld: lockTimeoutErrors.isHeld(request), isTransaction: true }).pipe(
+      Effect.flatMap(Result.match({
+        onFailure: (waited) => lockTimeoutErrors.ofAppend(request, waited),
+        onSuccess: () => Effect.succeed(closedError)
       })),
       Effect.catch((error) =>
         Effect.succeed(isSqlError(error) ? fromTransactionalAppendError(error, lock.stream) : error)

@@ -6,7 +6,10 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import type { PgConnections } from "../connections/PgConnections.ts"
+import { fromSqlError } from "../PgErrors.ts"
+import * as ReadBatcher from "../read/ReadBatcher.ts"
 import type { Session } from "./SessionWords.ts"
 
 /**
@@ -18,10 +21,10 @@ import type { Session } from "./SessionWords.ts"
 export interface Locks {
   readonly stream?: string | undefined
   readonly commandId?: string | undefined
-  /** The types and tags, as their locks name them. */
-  readonly names: ReadonlyArray<string>
-  /** Whether the types and tags are locked against other appends of them. */
-  readonly isExclusive: boolean
+  /** The types and tags that it shares with other appends, as their locks name them. */
+  readonly shared: ReadonlyArray<string>
+  /** The types and tags that it locks against other appends of them. */
+  readonly exclusive: ReadonlyArray<string>
   /** The documents, as `documentsParameter` names them. */
   readonly documents: ReadonlyArray<string>
 }
@@ -43,56 +46,119 @@ export interface HeldLock extends Session {
 /** The caller has waited long enough. */
 const timeout = 1_000
 
+/** How long the next statement waits after one for several appends, in milliseconds. */
+const pause = 20
+
+/** A lock that is wanted, as a row of the statement. */
+interface Wanted {
+  /** The number of the request. */
+  readonly ordinal: number
+  readonly lock: HeldLock["lock"]
+  readonly name: string
+  readonly isExclusive: boolean
+}
+
+/** What was found of an append's locks; `undefined` if the server has not answered within a second. */
+export type Found = Option.Option<HeldLock> | undefined
+
 /**
- * Returns a function that finds the oldest session that holds one of these locks; none if it finds none within a second.
+ * Returns a function that finds the oldest session that holds one of these locks. Requests that come while a statement is in flight share the next one,
+ * because thousands of appends may wait for one lock.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const finder = (connections: PgConnections, schema: string) => {
+export const finder = Effect.fnUntraced(function*(
+  connections: PgConnections,
+  schema: string
+): Effect.fn.Return<(locks: Locks) => Effect.Effect<Found>, never, Scope.Scope> {
   const { sql } = connections
-  return (
-    { commandId, documents, isExclusive, names, stream }: Locks
-  ): Effect.Effect<Option.Option<HeldLock>> =>
-    connections.statement(
-      sql.unsafe<HeldLock>(statementIn(schema), [stream ?? null, commandId ?? null, names, isExclusive, documents])
-        .withoutTransform,
+  const statement = statementIn(schema)
+  const many = (requests: ReadonlyArray<Locks>) => {
+    const wanted = requests.flatMap(wantedOf)
+    return connections.statement(
+      sql.unsafe<FoundRow>(statement, [
+        wanted.map(({ ordinal }) => ordinal),
+        wanted.map(({ lock }) => lock),
+        wanted.map(({ name }) => name),
+        wanted.map(({ isExclusive }) => isExclusive)
+      ]).withoutTransform,
       timeout
     ).pipe(
+      Effect.map((rows) => {
+        const byOrdinal = new Map(rows.map((row) => [row.ordinal, row]))
+        return requests.map((_, ordinal) => Option.fromUndefinedOr(byOrdinal.get(ordinal)))
+      }),
+      Effect.mapError(fromSqlError),
+      Effect.tap(requests.length > 1 ? Effect.sleep(pause) : Effect.void)
+    )
+  }
+  const find = yield* ReadBatcher.make<Locks, Option.Option<HeldLock>>(
+    { one: (request) => Effect.map(many([request]), ([found]) => found!), many, timeout },
+    { alone: 1, inFlight: 1, batchReads: 1_000 }
+  )
+  return (locks) =>
+    find(locks).pipe(
       // Not in the caller's transaction, which has failed.
       Effect.updateContext((context: Context.Context<never>) => Context.omit(sql.transactionService)(context)),
       Effect.timeoutOption(timeout),
-      Effect.map(Option.flatMap(([row]) => Option.fromUndefinedOr(row))),
-      Effect.catch(() => Effect.succeedNone)
+      Effect.map(Option.getOrUndefined),
+      Effect.catch(() => Effect.undefined)
     )
+})
+
+interface FoundRow extends HeldLock {
+  readonly ordinal: number
 }
+
+const lockOf = (name: string): "tag" | "type" => name.startsWith("t") ? "tag" : "type"
+
+const wantedOf = (
+  { commandId, documents, exclusive, shared, stream }: Locks,
+  ordinal: number
+): ReadonlyArray<Wanted> => [
+  ...stream === undefined ? [] : [{ ordinal, lock: "stream", name: stream, isExclusive: true } as const],
+  ...commandId === undefined ? [] : [{ ordinal, lock: "command", name: commandId, isExclusive: true } as const],
+  ...exclusive.map((name) => ({ ordinal, lock: lockOf(name), name, isExclusive: true })),
+  ...shared.map((name) => ({ ordinal, lock: lockOf(name), name, isExclusive: false })),
+  ...documents.map((name) =>
+    ({
+      ordinal,
+      lock: name.includes("\u001f") ? "document" : "documents",
+      name: name.slice(1),
+      isExclusive: name.startsWith("x")
+    }) as const
+  )
+]
 
 /**
  * The second key of an advisory lock is listed as an oid, which has no sign. A shared lock blocks only sessions that want an exclusive one, so an
- * exclusive lock comes first.
+ * exclusive lock comes first. A prepared transaction has no pid.
  */
 const statementIn = (schema: string): string =>
-  `with wanted as (
-    select '${schema}.events'::regclass::oid as class, (hashtext($1)::bigint & 4294967295)::oid as object, 'stream' as lock,
-        null as projection, true as exclusive
-    union all
-    select '${schema}.events_command'::regclass::oid, (hashtext($2)::bigint & 4294967295)::oid, 'command', null, true
-      where $2::text is not null
-    union all
-    select '${schema}.event_tags'::regclass::oid, (hashtext(name)::bigint & 4294967295)::oid,
-        case when starts_with(name, 't') then 'tag' else 'type' end, null, $4::boolean
-      from unnest($3::text[]) as name
-    union all
-    select '${schema}.documents'::regclass::oid, (hashtext(substr(name, 2))::bigint & 4294967295)::oid,
-        case when position(E'\\x1f' in name) > 0 then 'document' else 'documents' end, split_part(substr(name, 2), E'\\x1f', 1),
-        starts_with(name, 'x')
-      from unnest($5::text[]) as name
+  `with wanted as materialized (
+    select ordinal, lock, exclusive, (hashtext(name)::bigint & 4294967295)::oid as object,
+        (case lock when 'stream' then '${schema}.events' when 'command' then '${schema}.events_command'
+          when 'document' then '${schema}.documents' when 'documents' then '${schema}.documents' else '${schema}.event_tags' end)::regclass::oid as class,
+        case when lock in ('document', 'documents') then split_part(name, E'\\x1f', 1) end as projection
+      from unnest($1::integer[], $2::text[], $3::text[], $4::boolean[]) as wanted(ordinal, lock, name, exclusive)
+  ), locks as materialized (
+    select * from pg_locks where locktype in ('advisory', 'transactionid') and granted
+  ), prepared as materialized (
+    select own.virtualtransaction, prepared.gid, prepared.prepared
+      from locks own join pg_prepared_xacts prepared on prepared.transaction = own.transactionid
+      where own.locktype = 'transactionid' and own.pid is null
+  ), activity as materialized (
+    select pid, application_name, xact_start from pg_stat_activity
   )
-  select wanted.lock, bool_or(wanted.lock in ('type', 'documents')) over () as concerns_others, wanted.projection, held.pid, activity.application_name as application,
-      extract(epoch from clock_timestamp() - activity.xact_start)::integer as seconds
-    from pg_locks held join wanted on held.classid = wanted.class and held.objid = wanted.object
-      left join pg_stat_activity activity on activity.pid = held.pid
-    where held.locktype = 'advisory' and held.granted and held.objsubid = 2 and held.pid <> pg_backend_pid()
+  select distinct on (wanted.ordinal) wanted.ordinal, wanted.lock,
+      bool_or(wanted.lock in ('type', 'documents')) over (partition by wanted.ordinal) as concerns_others,
+      wanted.projection, held.pid, activity.application_name as application, prepared.gid as prepared,
+      extract(epoch from clock_timestamp() - coalesce(activity.xact_start, prepared.prepared))::integer as seconds
+    from locks held join wanted on held.classid = wanted.class and held.objid = wanted.object
+      left join activity on activity.pid = held.pid
+      left join prepared on held.pid is null and prepared.virtualtransaction = held.virtualtransaction
+    where held.locktype = 'advisory' and held.objsubid = 2 and held.pid is distinct from pg_backend_pid()
       and held.database = (select oid from pg_database where datname = current_database())
       and (wanted.exclusive or held.mode = 'ExclusiveLock')
-    order by held.mode <> 'ExclusiveLock', activity.xact_start limit 1`
+    order by wanted.ordinal, held.mode <> 'ExclusiveLock', coalesce(activity.xact_start, prepared.prepared)`

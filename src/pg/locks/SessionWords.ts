@@ -11,8 +11,11 @@
  * @category models
  */
 export interface Session {
-  readonly pid: number
+  /** Null for a prepared transaction, which has no session. */
+  readonly pid: number | null
   readonly application: string | null
+  /** The identifier of a prepared transaction. */
+  readonly prepared?: string | null
   readonly seconds: number | null
 }
 
@@ -22,7 +25,9 @@ export interface Session {
  * @since 0.1.0
  * @category accessors
  */
-export const of = ({ application, pid, seconds }: Session): string =>
-  `the session ${pid} (application "${application ?? ""}"${
-    seconds === null ? "" : `, in a transaction for ${seconds} s`
-  })`
+export const of = ({ application, pid, prepared, seconds }: Session): string => {
+  const age = seconds === null ? "" : `for ${seconds} s`
+  return pid === null
+    ? `the prepared transaction "${prepared ?? "unknown"}"${age && ` (${age})`}`
+    : `the session ${pid} (application "${application ?? ""}"${age && `, in a transaction ${age}`})`
+}

@@ -33,20 +33,33 @@ interface Statement {
   readonly succeed: Effect.Effect<unknown>
   /** Answers that these streams are busy, and that the rest is done. */
   readonly busy: (...streams: ReadonlyArray<string>) => Effect.Effect<unknown>
+  /** Answers that these streams need one lock that another transaction holds, and that the rest is done. */
+  readonly held: (...streams: ReadonlyArray<string>) => Effect.Effect<unknown>
   readonly fail: (error: SqlError) => Effect.Effect<unknown>
 }
 
 const deadlines = Effect.runSync(PgDeadlines.make({ lockTimeout: "1 minute" }))
 
+const tooLong = (waited: string) =>
+  storeError(new StoreUnavailable({ message: `waited too long (${waited})`, cause: undefined }))
+
 const waiting = {
   deadlines,
   waits: LockWaits.make({ deadlines, size: 10, occupations: Semaphore.makeUnsafe(8) }),
-  lockTimeoutError: () =>
-    Effect.succeed(storeError(new StoreUnavailable({ message: "waited too long", cause: undefined })))
+  lockTimeoutErrors: {
+    ofAppend: (_: Request, waited: string) => Effect.succeed(tooLong(waited)),
+    ofAppends: (requests: ReadonlyArray<Request>, waited: string) =>
+      Effect.succeed(requests.map(() => tooLong(waited))),
+    isHeld: () => Effect.succeed(true)
+  }
 }
 
 /** Group commit with statements that wait until the test ends them. */
-const setup = (options: AppendQueueOptions = { inFlight: 1 }, scope?: Scope.Scope) =>
+const setup = (
+  options: AppendQueueOptions = { inFlight: 1 },
+  scope?: Scope.Scope,
+  limits: Partial<PgDeadlines.PgDeadlines> = {}
+) =>
   Effect.gen(function*() {
     const sent: Array<Statement> = []
     let over = false
@@ -54,16 +67,18 @@ const setup = (options: AppendQueueOptions = { inFlight: 1 }, scope?: Scope.Scop
       Effect.suspend(() => {
         if (over) return Effect.fail(lost)
         const done = Deferred.makeUnsafe<ReadonlyArray<AppendRow>, SqlError>()
+        const busy = (version: bigint) => (...streams: ReadonlyArray<string>) =>
+          Deferred.succeed(
+            done,
+            requests.map((r) =>
+              streams.includes(r.stream) ? { ...row(r.stream), outcome: "busy", version } as const : row(r.stream)
+            )
+          )
         sent.push({
           streams: requests.map((r) => r.stream),
           succeed: Deferred.succeed(done, requests.map((r) => row(r.stream))),
-          busy: (...streams) =>
-            Deferred.succeed(
-              done,
-              requests.map((r) =>
-                ({ ...row(r.stream), outcome: streams.includes(r.stream) ? "busy" : "appended" }) as const
-              )
-            ),
+          busy: busy(-1n),
+          held: busy(-4_294_967_297n),
           fail: (error) => Deferred.fail(done, error)
         })
         return Deferred.await(done)
@@ -71,7 +86,8 @@ const setup = (options: AppendQueueOptions = { inFlight: 1 }, scope?: Scope.Scop
     const make = AppendBatcher.make({
       single: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
       batch: execute,
-      ...waiting
+      ...waiting,
+      deadlines: { ...deadlines, ...limits }
     }, options)
     const append = yield* scope === undefined ? make : Scope.provide(make, scope)
     // A test may leave statements open, for which closing would wait.
@@ -185,13 +201,67 @@ describe("AppendBatcher", () => {
       yield* (yield* statement(1)).busy("a")
       yield* statement(2)
       yield* TestClock.adjust("1 minute")
-      // The wait in the database has ended without the lock, and so has the look after it.
+      // The wait in the database has ended without the lock.
       yield* (yield* statement(2)).busy("a")
-      yield* (yield* statement(3)).busy("a")
       yield* TestClock.adjust("1 second")
       const exits = yield* Effect.forEach(fibers, (fiber) => Fiber.await(fiber))
       assert.deepStrictEqual(exits.map(reason), ["StoreUnavailable", "StoreUnavailable", "StoreUnavailable"])
-      assert.strictEqual(sent.length, 4, "those behind it have not been sent again")
+      assert.strictEqual(sent.length, 3, "those behind it have not been sent again")
+    }))
+
+  it.effect("of the appends that need one lock, one asks for it, and the others are sent together afterwards", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const streams = ["a", "b", "c", "d"]
+      const fibers = yield* Effect.forEach(streams, (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).held(...streams)
+      assert.deepStrictEqual((yield* statement(2)).streams, ["a"])
+      const other = yield* start(request("o"))
+      yield* (yield* statement(3)).succeed
+      yield* Fiber.join(other)
+      yield* TestClock.adjust("30 seconds")
+      assert.strictEqual(sent.length, 4)
+      yield* (yield* statement(2)).succeed
+      assert.deepStrictEqual((yield* statement(4)).streams, ["b", "c", "d"])
+      yield* (yield* statement(4)).succeed
+      yield* Effect.forEach(fibers, (fiber) => Fiber.join(fiber))
+    }))
+
+  it.effect("of the appends that need one lock, the next asks for it when the first has waited too long", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const early = yield* start(request("a"))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).held("a")
+      yield* statement(2)
+      yield* TestClock.adjust("30 seconds")
+      const late = yield* Effect.forEach(["b", "c", "d"], (stream) => start(request(stream)))
+      yield* (yield* statement(3)).held("b")
+      yield* (yield* statement(4)).held("c", "d")
+      yield* TestClock.adjust("31 seconds")
+      yield* (yield* statement(2)).held("a")
+      assert.strictEqual(reason(yield* Fiber.await(early)), "StoreUnavailable")
+      assert.deepStrictEqual((yield* statement(5)).streams, ["b"])
+      yield* Fiber.interrupt(late[1]!)
+      yield* (yield* statement(5)).succeed
+      assert.deepStrictEqual((yield* statement(6)).streams, ["d"])
+      yield* (yield* statement(6)).succeed
+      yield* Fiber.join(late[2]!)
+      assert.strictEqual(sent.length, 7)
+    }))
+
+  it.live("tells an append that was not sent in time from one that waited for a lock", () =>
+    Effect.gen(function*() {
+      const { start, statement } = yield* setup({ inFlight: 1 }, undefined, { connectionTimeout: 100, lockTimeout: 50 })
+      const message = (fiber: Effect.Success<ReturnType<typeof start>>) =>
+        Effect.map(Fiber.await(fiber), (exit) => Option.getOrThrow(Exit.findErrorOption(exit)).message)
+      yield* start(request("slow"))
+      assert.strictEqual(yield* message(yield* start(request("slow"))), "waited too long (not sent)")
+      yield* (yield* statement(0)).busy("slow")
+      assert.strictEqual(yield* message(yield* start(request("slow"))), "waited too long (was held)")
     }))
 
   it.effect("never has one stream in two statements in flight", () =>
@@ -349,13 +419,13 @@ describe("AppendBatcher", () => {
       }
       const late = yield* start(request("e"))
       yield* (yield* statement(8)).busy("e")
-      // With no place left it asks again, and hears that it has to wait.
-      yield* (yield* statement(9)).busy("e")
+      // With no place left it asks again after a pause.
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
       yield* Fiber.interrupt(late)
       yield* TestClock.adjust("1 second")
-      assert.strictEqual(sent.length, 10)
+      assert.strictEqual(sent.length, 9)
       yield* start(request("e"))
-      yield* statement(10)
+      yield* statement(9)
     }))
 
   it.effect("at shutdown waits for statements in flight, and fails the other appends", () =>

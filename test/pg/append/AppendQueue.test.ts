@@ -107,17 +107,15 @@ describe("AppendQueue", () => {
     assert.deepStrictEqual(queue.nextBatch(), appends.slice(3))
   })
 
-  it("removes appends that have waited too long, sooner behind one that has not ended", () => {
+  it("removes the appends that a function selects, and lets those behind them go", () => {
     const at = (stream: string, since: number) => append(stream, undefined, 1, since)
-    const [first, behind, other, late] = [at("a", 0), at("a", 10), at("b", 20), at("a", 30)]
+    const [first, early, late] = [at("a", 0), at("b", 10), at("b", 20)]
     const queue = queueOf({ batchAppends: 1 }, first)
-    queue.nextBatch()
-    for (const entry of [behind, other, late]) queue.add(entry)
-    assert.deepStrictEqual(queue.removeOverdue(0, 9), [])
-    assert.deepStrictEqual(queue.removeOverdue(0, 25), [behind])
-    assert.deepStrictEqual(queue.removeOverdue(25, 25), [other])
-    assert.isFalse(queue.isEmpty())
-    queue.remove(late)
+    const batch = queue.nextBatch()
+    for (const entry of [early, late]) queue.add(entry)
+    assert.deepStrictEqual(queue.removeIf(({ since }) => since <= 10), [early])
+    queue.statementEnded(batch)
+    assert.deepStrictEqual(queue.nextBatch(), [late])
     assert.isTrue(queue.isEmpty())
   })
 
@@ -200,6 +198,26 @@ describe("AppendQueue", () => {
     assert.deepStrictEqual(queue.removeFollowers(first), [second, third])
     assert.deepStrictEqual(queue.removeFollowers(other), [])
     assert.deepStrictEqual(queue.nextBatch(), [other, otherStream])
+  })
+
+  it("holds up the appends that wait for a lock, and those behind them, until it is free", () => {
+    const [first, second, third, other] = [append("a"), append("b"), append("a"), append("c")]
+    const queue = queueOf({}, first, second)
+    queue.statementEnded(queue.nextBatch())
+    for (const entry of [first, second]) queue.await(entry, "x")
+    for (const entry of [third, other]) queue.add(entry)
+    const next = queue.nextBatch()
+    assert.deepStrictEqual(next, [other])
+    queue.statementEnded(next)
+    assert.isUndefined(queue.takeAwaiting("y"))
+    assert.strictEqual(queue.takeAwaiting("x"), first)
+    assert.deepStrictEqual(queue.nextBatch(), [])
+    queue.lockFreed("x")
+    const freed = queue.nextBatch()
+    assert.deepStrictEqual(freed, [second])
+    queue.statementEnded(freed)
+    queue.end(first)
+    assert.deepStrictEqual(queue.nextBatch(), [third])
   })
 
   it("forgets appends that are removed before they are sent", () => {
