@@ -9,7 +9,7 @@ import * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventTags from "../event/EventTags.ts"
-import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
+import { type EncodedEvent, freeze, type RecordedEvent } from "../event/RecordedEvent.ts"
 import type * as Consumer from "./Consumer.ts"
 
 /**
@@ -118,7 +118,7 @@ const validatePartitionBy = (
 
 /**
  * Decodes an event and returns the events of the current version that the consumer handles. An upcaster may have split or renamed it, so
- * there may be none, one or several.
+ * there may be none, one or several. What the user's code could change in them, and then find at its next attempt, is read-only.
  *
  * @since 0.1.0
  * @category accessors
@@ -128,6 +128,6 @@ export const decode = (
   encoded: EncodedEvent
 ): Result.Result<ReadonlyArray<RecordedEvent<Event.Tagged>>, UndecodableEvent> =>
   Result.map(
-    EventCodec.make(events).decode(encoded, where.tags),
+    EventCodec.make(events).decode(freeze(encoded), where.tags),
     (recorded) => recorded.filter(({ event }) => handles.includes(event._tag))
   )

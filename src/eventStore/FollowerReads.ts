@@ -6,12 +6,14 @@
 import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import * as RecordedEvent from "../event/RecordedEvent.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
-import type { EventStoreDriver, PageOfEvents } from "./driver/EventStoreDriver.ts"
+import type { EventStoreDriver, LogPage, PageOfEvents } from "./driver/EventStoreDriver.ts"
 
 /** A read, its result, and how many followers wait for it. */
 interface Shared<A> {
@@ -53,6 +55,12 @@ export const make = Effect.fnUntraced(function*<Request, A>(
 ): Effect.fn.Return<(request: Request) => Effect.Effect<A, EventStoreError>, never, Scope.Scope> {
   const queued = new Map<string, Shared<A>>()
   const fibers = yield* FiberSet.make<void>()
+  let isClosed = false
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      isClosed = true
+    })
+  )
   const begin = (key: string, request: Request): Effect.Effect<Shared<A>> =>
     Effect.suspend(() => {
       const shared: Shared<A> = { done: Deferred.makeUnsafe(), fiber: undefined, followers: 0 }
@@ -65,7 +73,8 @@ export const make = Effect.fnUntraced(function*<Request, A>(
           // Those that are woken together ask one after the other, also where a read needs no turn.
           (turn) => Effect.andThen(Effect.yieldNow, turn),
           Effect.ensuring(begun),
-          Effect.onExit((exit) => Deferred.done(shared.done, exit)),
+          // Without followers, or at the end of the scope, it is interrupted. They are not.
+          Effect.onExit((exit) => Deferred.done(shared.done, Exit.hasInterrupts(exit) ? Exit.fail(closed()) : exit)),
           Effect.exit,
           Effect.asVoid,
           FiberSet.run(fibers),
@@ -75,18 +84,21 @@ export const make = Effect.fnUntraced(function*<Request, A>(
           })
         )
     })
-  const leave = (shared: Shared<A>) =>
+  const leave = (key: string, shared: Shared<A>) =>
     Effect.sync(() => {
-      if (--shared.followers === 0) shared.fiber?.interruptUnsafe()
+      if (--shared.followers > 0) return
+      if (queued.get(key) === shared) queued.delete(key)
+      shared.fiber?.interruptUnsafe()
     })
   return (request) =>
     Effect.flatMap(isAlone, (isAlone) => {
       if (isAlone) return read(request)
+      if (isClosed) return Effect.fail(closed())
       const key = keyOf(request)
       const found = queued.get(key)
       return Effect.flatMap(found === undefined ? begin(key, request) : Effect.succeed(found), (shared) => {
         shared.followers++
-        return Effect.tap(Effect.onInterrupt(Deferred.await(shared.done), () => leave(shared)), receive)
+        return Effect.tap(Effect.onInterrupt(Deferred.await(shared.done), () => leave(key, shared)), receive)
       })
     })
 })
@@ -105,10 +117,23 @@ export const ofDriver = Effect.fnUntraced(function*(driver: EventStoreDriver) {
   const head = yield* make({ ...options, read: (_: {}) => driver.head })
   return {
     head: head({}),
-    readAll: yield* make({ ...options, receive, read: driver.readAll }),
-    readByQuery: yield* make({ ...options, receive, read: driver.readByQuery })
+    readAll: yield* make({ ...options, receive, read: (page: LogPage) => Effect.tap(driver.readAll(page), freeze) }),
+    readByQuery: yield* make({
+      ...options,
+      receive,
+      read: (page: Parameters<EventStoreDriver["readByQuery"]>[0]) => Effect.tap(driver.readByQuery(page), freeze)
+    })
   }
 })
+
+/** The events of a page are those of all followers. */
+const freeze = ({ events }: PageOfEvents): Effect.Effect<void> =>
+  Effect.sync(() => {
+    for (const event of events) Object.freeze(RecordedEvent.freeze(event))
+  })
+
+const closed = (): EventStoreError =>
+  storeError(new StoreUnavailable({ message: "The store is closed; nothing was read", cause: undefined }))
 
 /**
  * Returns the same text for requests with the same members.

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
 import { monotonicMillis } from "../core/monotonic.ts"
 import type { Position } from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
@@ -39,7 +39,7 @@ interface Waiter {
  */
 export interface ReaderWakeups {
   /**
-   * Ends when the high-water mark is above a position; fails when it cannot be read. With `endsBelow` it also ends when the mark stays below the
+   * Ends when the high-water mark is above a position; fails when it cannot be read, and when the store is closed. With `endsBelow` it also ends when the mark stays below the
    * position for a second: then the log may have been set back, and the reader finds out by its next read.
    *
    * With `mayEndEarly` a wake-up ends it before the mark is read, which saves the reader a statement. If the reader finds nothing new, and waits after
@@ -81,20 +81,14 @@ export const make = Effect.fnUntraced(function*(
   /** The positions of the readers that the last wake-up has ended early. */
   let endedEarly: ReadonlySet<Position> = new Set()
 
-  const end = (waiters: ReadonlyArray<Waiter>): void => {
-    for (const waiter of waiters) {
-      waiting.delete(waiter)
-      Deferred.doneUnsafe(waiter.done, Exit.void)
-    }
-  }
   const endEarly = (to: Position | "unknown"): void => {
-    end(Array.from(waiting).filter(({ hasNext }) => hasNext?.() === true))
+    end(waiting, Array.from(waiting).filter(({ hasNext }) => hasNext?.() === true), Exit.void)
     const early = Array.from(waiting).filter(({ after, mayEndEarly }) =>
       mayEndEarly && (to === "unknown" || after < to)
     )
     if (early.length > maxEarly) return
     endedEarly = new Set(early.map(({ after }) => after))
-    end(early)
+    end(waiting, early, Exit.void)
   }
 
   const watchOnce = Effect.gen(function*() {
@@ -113,8 +107,7 @@ export const make = Effect.fnUntraced(function*(
         waiter.belowSince = head.value < waiter.after ? waiter.belowSince ?? now : undefined
         if (waiter.belowSince === undefined || now - waiter.belowSince < maxBelow) continue
       }
-      waiting.delete(waiter)
-      Deferred.doneUnsafe(waiter.done, Exit.asVoid(head))
+      end(waiting, [waiter], Exit.asVoid(head))
     }
     if (waiting.size === 0) return
     if (options.onWait !== undefined) yield* options.onWait
@@ -124,10 +117,18 @@ export const make = Effect.fnUntraced(function*(
     wakeUp.openUnsafe()
   })
   yield* Effect.forkScoped(Background.withoutSpans(Effect.forever(watchOnce)))
+  let isClosed = false
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      isClosed = true
+      end(waiting, Array.from(waiting), Exit.fail(closed()))
+    })
+  )
 
   return {
     changed: (after, { hasNext, mayEndEarly = false } = {}) =>
       Effect.suspend(() => {
+        if (isClosed) return Effect.fail(closed())
         const waiter: Waiter = {
           after,
           mayEndEarly: mayEndEarly && !endedEarly.has(after),
@@ -149,3 +150,17 @@ export const make = Effect.fnUntraced(function*(
     }
   }
 })
+
+const end = (
+  waiting: Set<Waiter>,
+  waiters: ReadonlyArray<Waiter>,
+  exit: Exit.Exit<void, EventStoreError>
+): void => {
+  for (const waiter of waiters) {
+    waiting.delete(waiter)
+    Deferred.doneUnsafe(waiter.done, exit)
+  }
+}
+
+const closed = (): EventStoreError =>
+  storeError(new StoreUnavailable({ message: "The store is closed; nothing more is read", cause: undefined }))

@@ -255,7 +255,9 @@ export const make = <
   }
 }
 
+/** Freezes the event: the documents have the same one. */
 const keysWith = (key: (event: never, record: never) => string | ReadonlyArray<string>): Any["keysOf"] => (record) => {
+  deepFreeze(record.event)
   const keys = key(record.event as never, record as never)
   return typeof keys === "string" ? [keys] : keys
 }

@@ -7,6 +7,7 @@ import { PgEventStore, PgKeyStore, type PgOptions, PgProjectionStore, PgStores }
 import { internals } from "../../src/core/internals.ts"
 import * as MemoryKeyStore from "../../src/personalData/MemoryKeyStore.ts"
 import { commandIds } from "../command/CommandIdSuite.ts"
+import { sharedEvents } from "../consumer/SharedEventSuite.ts"
 import * as ScanSuite from "../erasure/ScanSuite.ts"
 import * as DerivedDataSuite from "../personalData/DerivedDataSuite.ts"
 import * as ErasedMeanwhileSuite from "../personalData/ErasedMeanwhileSuite.ts"
@@ -88,6 +89,7 @@ const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
   "shared reads": SharedReadSuite.cases,
   "data erased meanwhile": ErasedMeanwhileSuite.cases,
   "shared states": SharedStateSuite.cases,
+  "shared events": sharedEvents,
   hunt: HuntSuite.cases,
   "personal data of process managers": personal,
   scan: ScanSuite.scans,
