@@ -193,8 +193,7 @@ const read = Effect.fnUntraced(function*(
     return ConsumerHealth.of(consumer, measured)
   })
   reading.what = "how many events no reader gets"
-  const reached = all.flatMap(({ partitions }) => partitions).map(({ position }) => position)
-  const logHealth = yield* LogHealth.of(log, end, counted, reached.reduce(Position.max, Position.start), limits)
+  const logHealth = yield* LogHealth.of(log, end, counted, limits)
   const health: Health = {
     at,
     log: logHealth,

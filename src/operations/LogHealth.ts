@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
-import * as Position from "../core/Position.ts"
+import type * as Position from "../core/Position.ts"
 import type { EventStoreDriver, EventTypes, InFlightAppend, LockHolder } from "../eventStore/driver/EventStoreDriver.ts"
 import * as LockHolders from "../eventStore/driver/LockHolders.ts"
 import * as HealthStatus from "./HealthStatus.ts"
@@ -74,7 +74,8 @@ interface Problem {
 }
 
 /**
- * Returns the health of the log at its end. `reached` is the highest position that a reader has reached.
+ * Returns the health of the log at its end. Events above the high-water mark wait, also if a consumer has passed them because its own process has
+ * appended them: no other reader gets them.
  *
  * @since 0.1.0
  * @category constructors
@@ -83,11 +84,10 @@ export const of = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   end: LogEnd,
   counted: Pick<EventTypes, "position">,
-  reached: Position.Position,
   limits: Limits & { readonly maxCount: number }
 ): Effect.fn.Return<LogHealth, EventStoreError> {
   const { at, head, inFlight, last, lockHolders } = end
-  const lag = yield* log.lag({ after: Position.max(head, reached), to: last, limit: limits.maxCount })
+  const lag = yield* log.lag({ after: head, to: last, limit: limits.maxCount })
   const seconds = Option.match(lag.since, {
     onNone: () => 0,
     onSome: (since) => HealthStatus.secondsBetween(since, at)

@@ -96,7 +96,7 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
     equal(yield* versionsOf(id), [1_000, 1_001], "the balance")
   }),
 
-  test("rejects a command on the state after those before it, and rejects no other", function*() {
+  test("rejects a command on a state not older than those before it, and rejects no other", function*() {
     const id = yield* Effect.provide(opened, accounts)
     const exits = yield* Effect.provide(
       Effect.forEach(
@@ -110,10 +110,13 @@ export const instanceQueues: ReadonlyArray<Case<Stores>> = [
       const error = Option.getOrUndefined(Exit.findErrorOption(exit))
       return error instanceof Overdrawn ? error.balance : Exit.isSuccess(exit) ? "deposited" : "failed"
     })
+    // A rejection rests on the stream as it was at some moment since the command arrived; then others behind it may have appended.
+    const isRight = (balance: number | string, place: number) =>
+      typeof balance === "number" && balance >= place / 4 * 3 && balance <= 15
     equal(
-      balances,
-      upTo(20).map((n) => n % 4 === 0 ? n / 4 * 3 : "deposited"),
-      "each rejection has the balance of its place"
+      balances.map((balance, index) => (index + 1) % 4 === 0 ? isRight(balance, index + 1) : balance === "deposited"),
+      upTo(20).map(() => true),
+      `each rejection has a balance since its place: ${balances.join(", ")}`
     )
     equal(yield* versionsOf(id), [15, 16], "the balance")
   }),

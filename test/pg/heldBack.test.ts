@@ -69,20 +69,25 @@ const ofConsumer = (health: Health.Health) => health.consumers[0]!
 const oid =
   "(select c.oid from pg_class c join pg_namespace n on n.oid = relnamespace where nspname = 'evsrc' and relname = 'positions')"
 
-const locks: Readonly<Record<string, { readonly lock: string; readonly unlock: string }>> = {
+/** Each with the number of events above the high-water mark, of five. */
+const locks: Readonly<Record<string, { readonly lock: string; readonly unlock: string; readonly held: number }>> = {
   "shared, for its session": {
+    held: 4,
     lock: `select pg_advisory_lock_shared(${oid}::integer, 1)`,
     unlock: `select pg_advisory_unlock_shared(${oid}::integer, 1)`
   },
   "exclusive, for its session": {
+    held: 4,
     lock: `select pg_advisory_lock(${oid}::integer, 1)`,
     unlock: `select pg_advisory_unlock(${oid}::integer, 1)`
   },
   "shared, for its transaction": {
+    held: 4,
     lock: `begin; select pg_advisory_xact_lock_shared(${oid}::integer, 1)`,
     unlock: "commit"
   },
   "at position 0, with one key": {
+    held: 5,
     lock: `select pg_try_advisory_lock_shared((${oid}::bigint & 1048575) << 44)`,
     unlock: `select pg_advisory_unlock_shared((${oid}::bigint & 1048575) << 44)`
   }
@@ -91,8 +96,44 @@ const locks: Readonly<Record<string, { readonly lock: string; readonly unlock: s
 const run = (client: PgClient.PgClient, statements: string) =>
   Effect.forEach(statements.split("; "), (statement) => client.unsafe(statement), { discard: true })
 
+/** Returns the stores of another process, whose appends are not handed on to the consumers of this one. */
+const otherProcess = (url: string) =>
+  Layer.build(
+    Layer.fresh(PgStores.layer).pipe(Layer.provide(Layer.fresh(PgClient.layer({ url: Redacted.make(url) }))))
+  )
+
 describe.concurrent("a role that may only connect", () => {
-  for (const [what, { lock, unlock }] of Object.entries(locks)) {
+  it.live(
+    "stops other readers while a consumer takes what its own process appends; health names it",
+    () =>
+      inDatabase((sql, url, name) =>
+        Effect.gen(function*() {
+          const store = yield* EventStore.EventStore
+          const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
+          yield* Effect.gen(function*() {
+            const first = yield* tick("a", 1)
+            yield* ProjectionStore.awaitPosition(Ticks, first.position, "30 seconds")
+            yield* run(foreign, `select pg_advisory_lock_shared(${oid}::integer, 1)`)
+            const last = yield* tick("a", 2)
+            const seen: Array<number> = []
+            yield* store.subscribe(Tick, { after: first.position }).pipe(
+              Stream.runForEach(({ event }) => Effect.sync(() => void seen.push(event.n))),
+              Effect.forkScoped
+            )
+            yield* ProjectionStore.awaitPosition(Ticks, last.position, "30 seconds")
+            const health = yield* until(Health.of([Ticks], limits), ({ log }) => log.status !== "green")
+            assert.strictEqual(health.log.lag.events, 1)
+            assert.include(health.reasons.join("; "), `role "${name}_foreign", application "curious"`)
+            assert.deepStrictEqual(seen, [])
+            yield* run(foreign, `select pg_advisory_unlock_shared(${oid}::integer, 1)`)
+            yield* until(Effect.sync(() => seen.length), (length) => length === 1)
+          }).pipe(Effect.provide(Projector.layer([Ticks])))
+        })
+      ),
+    60_000
+  )
+
+  for (const [what, { held, lock, unlock }] of Object.entries(locks)) {
     it.live(
       `stops all readers by a lock that is ${what}; they wait, and health names it`,
       () =>
@@ -115,16 +156,16 @@ describe.concurrent("a role that may only connect", () => {
 
               yield* run(foreign, lock)
               const pid = yield* session(foreign)
-              for (const n of [3, 4, 5]) yield* tick(`b-${n}`, n)
-              const yellow = yield* until(Health.of([Ticks], limits), ({ log }) => log.status !== "green")
-              assert.strictEqual(yellow.log.status, "yellow")
+              const others = yield* otherProcess(url)
+              for (const n of [3, 4, 5]) yield* Effect.provideContext(tick(`b-${n}`, n), others)
+              yield* until(Health.of([Ticks], limits), ({ log }) => log.status !== "green")
               const red = yield* until(Health.of([Ticks], limits), ({ status }) => status === "red")
-              assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events], [3, 3])
+              assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events], [held, 3])
               const holder = `the session ${pid} (role "${name}_foreign", application "curious"`
               assert.include(red.reasons.join("; "), holder)
               assert.match(
                 red.reasons[0]!,
-                /^log: no reader gets past position \d, while 3 events wait, the oldest for \d+ s: the session /
+                /^log: no reader gets past position \d, while \d events wait, the oldest for \d+ s: the session /
               )
               assert.include(red.reasons[0]!, `end it with SELECT pg_terminate_backend(${pid})`)
               assert.deepStrictEqual(seen, [2])
