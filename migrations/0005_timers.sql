@@ -10,8 +10,8 @@ create table evsrc.timer_claims (
   primary key (timer_group, key)
 );
 
--- Claims those of the timers that no other owner has claimed, and returns their keys. Keys that another transaction is about to claim are left out:
--- nothing waits.
+-- Claims those of the timers that no other owner has claimed, and returns their keys. Keys whose claim another transaction has locked are
+-- left out. Only a first claim of the same key at the same moment waits, for one statement.
 create function evsrc.claim_timers(p_group text, p_keys text[], p_owner text, p_duration interval) returns setof text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp

@@ -6,11 +6,8 @@
 import * as Effect from "effect/Effect"
 import type { EventStoreError } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
-import { isInPartition } from "../core/partitionHash.ts"
 import * as Position from "../core/Position.ts"
 import * as EventFilter from "../event/EventFilter.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { LogFilter } from "../eventStore/driver/EventStoreDriver.ts"
 import { requireEvents } from "../eventStore/LogIdentity.ts"
 import type { Page, PageOptions } from "./PageReader.ts"
 
@@ -54,13 +51,15 @@ export const make = (
   { driver, filter, stopsAtUnknown }: Pick<PageOptions, "driver" | "filter" | "stopsAtUnknown">
 ): HandedOnPages => {
   const { appended } = driver
-  const matches = matcherOf(filter)
+  const matches = EventFilter.matcher(filter)
   let read: Position.Position | undefined
 
   /** Without an id, or before the first read, it is not known whether the log is the one that the checkpoint is of. */
   const mayTake = ({ eventId, position }: LogPosition.LogPosition): boolean =>
     // The types that newer code appends are counted up to the end of each page that is read.
     stopsAtUnknown === undefined
+    // The server divides the events of such partitions, perhaps by another hash.
+    && filter.partition === undefined
     && read !== undefined && position >= read && position - read < maxUnread
     && (eventId !== undefined || position === Position.start)
 
@@ -92,9 +91,4 @@ export const make = (
           }
         })
   }
-}
-
-const matcherOf = ({ partition, ...filter }: LogFilter): (event: EncodedEvent) => boolean => {
-  const matches = EventFilter.matcher(filter)
-  return (event) => matches(event) && (partition === undefined || isInPartition(event, partition))
 }

@@ -23,8 +23,8 @@ export interface LogHealth extends HealthStatus.Assessment {
   /** The position of the last committed event. */
   readonly last: Position.Position
   /**
-   * The committed events that no reader gets, up to `maxCount`, whether there are more, and how long the first of them has waited. They are above the
-   * high-water mark, and above every checkpoint of the report: a lock at an early position takes back no event that was read before.
+   * The committed events above the high-water mark, up to `maxCount`, whether there are more, and the age of the first of them. No reader gets them now. A
+   * lock at an early position counts events that readers have passed before.
    */
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
   /**

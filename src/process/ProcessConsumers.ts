@@ -97,6 +97,9 @@ export const make = (definition: ProcessContract.Any, runtime: Effect.Effect<Run
       events: processEvents.all,
       where: { streamPrefix: streamPrefix(name) },
       partitions,
+      // A release before stops at a command that it does not know. So what a release after finds below the checkpoint was dispatched by such a release.
+      unknownTypes: "stop",
+      earlierEvents: "pass",
       handle: handlers(processEvents.all, isOutput, follow)
     })
   }
@@ -202,6 +205,10 @@ const reactTo = (
 ) =>
   instances.append(id, commandId, (state) => {
     const ignored = ProcessState.ignores(state, input)
+    if (ignored === "completed" && input._tag === "Rejection" && !state.rejected.includes(input.sent)) {
+      // Without a reaction; the event says that the command is not to be dispatched again.
+      return { events: [ProcessState.taken(definition.processEvents, state, input)] }
+    }
     if (ignored !== undefined) return { ignored }
     const events = ProcessState.react(definition, definition.processEvents, state, input)
     // A reaction without a command ends the loop.

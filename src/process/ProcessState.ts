@@ -236,6 +236,18 @@ export const react = (
 const timeOf = (input: Input): DateTime.Utc =>
   input._tag === "Event" ? input.recorded.recordedAt : input._tag === "Deadline" ? input.firedAt : input.at
 
+/**
+ * Returns the event that an instance has taken an input, without its reaction.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const taken = (
+  { toEvent }: Pick<ProcessEvents, "toEvent">,
+  before: ProcessState<unknown>,
+  input: Input
+): Event.Tagged => toEvent(takenAs(before, input))
+
 const takenAs = ({ deadlines }: ProcessState<unknown>, input: Input): ProcessEvent => {
   switch (input._tag) {
     case "Event": {

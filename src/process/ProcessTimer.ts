@@ -14,6 +14,7 @@ import * as Option from "effect/Option"
 import { CommandContext } from "../command/CommandContext.ts"
 import type { TimerDriver } from "../consumer/TimerDriver.ts"
 import type { ProjectionBehind } from "../core/errors.ts"
+import * as LockWait from "../core/lockWait.ts"
 import { monotonicMillis } from "../core/monotonic.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
@@ -149,6 +150,7 @@ const pass = Effect.fnUntraced(function*(
   const { alarm, driver, projection, settings, store } = timer
   const begun = yield* monotonicMillis
   const now = yield* driver.now
+  const gone = new Set(failures.keys())
   let cursor: string | undefined
   do {
     const page = yield* store.list(projection, {
@@ -157,9 +159,12 @@ const pass = Effect.fnUntraced(function*(
       limit: pageSize,
       ...(cursor === undefined ? {} : { after: cursor })
     })
+    for (const { id } of page.items) gone.delete(id)
     yield* firePage(timer, page.items, now, failures, outages)
     cursor = Option.getOrUndefined(page.next)
   } while (cursor !== undefined)
+  // Another process has fired them, or an operator has abandoned them.
+  for (const key of gone) if (failures.delete(key)) yield* outages.succeeded(key)
   const { items: [next] } = yield* store.list(projection, {
     where: { nextDueAt: { gt: now } },
     orderBy: { field: "nextDueAt" },
@@ -259,4 +264,6 @@ const fire = (
   }).pipe(Effect.provideService(CommandContext, { correlationId, causationId: setBy, actor: actorOf(definition) }))
 }
 
-const isOfStore = (error: TimerError): boolean => "isRetryable" in error && error.isRetryable
+/** Returns whether an error concerns all instances. One whose stream another session has locked does not stop the others. */
+const isOfStore = (error: TimerError): boolean =>
+  "isRetryable" in error && error.isRetryable && !LockWait.isOfKey(error)

@@ -189,14 +189,16 @@ const dueOf = (
   if ("cron" in when) {
     const { cron: expression, timeZone = "UTC" } = when
     const parsed = Cron.parse(expression, timeZone)
-    return Result.isFailure(parsed)
+    const next = Result.flatMap(parsed, (cron) => Result.try(() => Cron.next(cron, now)))
+    return Result.isFailure(next)
       ? Result.fail(
         invalidRequest(
-          `the cron expression "${expression}" in the time zone "${timeZone}" is invalid: ${parsed.failure.message}; use five or six fields as in `
-            + `"0 8 * * MON-FRI", and a name such as "Europe/Berlin"`
+          `the cron expression "${expression}" in the time zone "${timeZone}" is invalid, or has no occurrence: ${
+            next.failure instanceof Error ? next.failure.message : String(next.failure)
+          }; use five or six fields as in "0 8 * * MON-FRI", and a name such as "Europe/Berlin"`
         )
       )
-      : Result.succeed({ at: DateTime.makeUnsafe(Cron.next(parsed.success, now)), cron: { expression, timeZone } })
+      : Result.succeed({ at: DateTime.makeUnsafe(next.success), cron: { expression, timeZone } })
   }
   const at = "after" in when
     ? Duration.fromInput(when.after).pipe((after) =>

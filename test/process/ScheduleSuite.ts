@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import * as ProcessManager from "../../src/process/ProcessManager.ts"
@@ -70,6 +71,14 @@ export const schedules: ReadonlyArray<Case<Stores>> = [
       yield* Effect.repeat(ProcessManager.inspect(schedules.process, id), {
         until: (found) => found._tag === "Some" && found.value.instance.status === "completed"
       })
+      const found = yield* Effect.repeat(ProcessManager.inspect(schedules.process, id), {
+        until: (found) => Option.exists(found, ({ history }) => history.length === 6)
+      })
+      equal(
+        Option.getOrThrow(found).history.at(-1)?.type,
+        `${schedules.name}.rejected.ShipOrder`,
+        "what the stream says of the rejection"
+      )
       equal(yield* ordersOf(orderId, 1), ["OrderPlaced"], "the order")
     }).pipe(Effect.provide(layer))
   }),
@@ -82,6 +91,8 @@ export const schedules: ReadonlyArray<Case<Stores>> = [
       equal(invalid._tag, "InvalidCommand", "the error of the payload")
       const cron = yield* Effect.flip(CommandBus.schedule(ShipOrder, { orderId }, { cron: "every day" }))
       includes(cron.message, "every day", "the error of the expression")
+      const never = yield* Effect.flip(CommandBus.schedule(ShipOrder, { orderId }, { cron: "0 0 30 2 *" }))
+      includes(never.message, "no occurrence", "the error of an expression without an occurrence")
       const zone = yield* Effect.flip(
         CommandBus.schedule(ShipOrder, { orderId }, { cron: "0 8 * * *", timeZone: "Mars/Olympus" })
       )

@@ -99,7 +99,7 @@ export const make = Effect.fnUntraced(function*(
     for (let batch = queue.nextBatch(); batch.length > 0; batch = queue.nextBatch()) fork(send(batch))
   }
 
-  const sweep = AppendSweep.make({ ...statements, queue, reported, clock, fork, fail: finish })
+  const sweep = AppendSweep.make({ ...statements, queue, reported, clock, fork, fail: finish, removed: sendNext })
 
   const end = (pending: Pending, isFollowed: boolean): void => {
     queue.end(pending)
@@ -147,7 +147,7 @@ export const make = Effect.fnUntraced(function*(
       sendNext()
       sweep.start()
       return Effect.onInterrupt(Deferred.await(pending.done), () =>
-        Effect.sync(() => interrupt(queue, reported, pending)))
+        Effect.sync(() => interrupt(queue, reported, pending, sendNext)))
     })
 })
 
@@ -192,12 +192,21 @@ interface Waiting {
 /** Returns a function that makes an append wait for a lock. Of those that wait for one lock, one asks the server, and others wait in the queue. */
 const makeWaiting = ({ end, isClosed, now, queue, reported, sweep, wait, wentBack }: Waiting) => {
   const asking = new Set<string>()
-  const ask = (pending: Pending, lock: string): void => {
+  const ask = (pending: Pending, lock: string, patience = stalledAfter): void => {
     asking.add(lock)
     // Those behind it are appends to the same stream.
     if (isOfStream(pending)) queue.freeNames(pending)
+    let timer: Timer.Timer
+    const askAlso = (): void => {
+      const next = isClosed() ? undefined : queue.takeAwaiting(lock)
+      if (next !== undefined) ask(next, lock, patience * 2)
+      else timer = Timer.start(patience, askAlso)
+    }
+    // It may have got this lock, and wait for another one or for a server that does not respond. Then another one asks too, each after twice the time.
+    timer = Timer.start(patience, askAlso)
     wait(pending, (exit) =>
       Effect.sync(() => {
+        Timer.stop(timer)
         asking.delete(lock)
         if (Exit.isSuccess(exit) && Exit.isSuccess(exit.value)) {
           reported.gotLocks(pending)
@@ -233,11 +242,18 @@ const failFollowers = (queue: AppendQueue.AppendQueue<Pending>, reported: Report
   }
 }
 
-const interrupt = (queue: AppendQueue.AppendQueue<Pending>, reported: Reported, pending: Pending): void => {
+const interrupt = (
+  queue: AppendQueue.AppendQueue<Pending>,
+  reported: Reported,
+  pending: Pending,
+  sendNext: () => void
+): void => {
   pending.isInterrupted = true
   if (!queue.remove(pending)) return
   reported.remove(pending)
   failFollowers(queue, reported, pending)
+  // Others of its stream may have waited behind it.
+  sendNext()
 }
 
 const abandon = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>

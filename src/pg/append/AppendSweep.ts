@@ -27,6 +27,8 @@ interface Dependencies<P extends WaitingPending> {
   readonly fork: (effect: Effect.Effect<void>) => void
   /** Gives a caller its error. */
   readonly fail: (pending: P, exit: Exit.Exit<never, EventStoreError>) => void
+  /** Called when appends were removed: others may have waited behind them. */
+  readonly removed: () => void
 }
 
 /**
@@ -50,7 +52,7 @@ export interface AppendSweep {
  * @category constructors
  */
 export const make = <P extends WaitingPending>(dependencies: Dependencies<P>): AppendSweep => {
-  const { clock, deadlines: { connectionTimeout, lockTimeout }, queue, reported } = dependencies
+  const { clock, deadlines: { connectionTimeout, lockTimeout }, queue, removed, reported } = dependencies
   const interval = Math.min(Math.max(Math.min(connectionTimeout, lockTimeout) / 8, minInterval), 1_000)
   const failAll = failer(dependencies)
   let timer: Timer.Timer
@@ -70,6 +72,7 @@ export const make = <P extends WaitingPending>(dependencies: Dependencies<P>): A
       // Those that wait for one lock have the same holder, so that the server is asked once.
       failAll(pendings, lock === undefined ? "not sent" : "was held")
     }
+    if (overdue.length > 0) removed()
   }
   const start = (): void => {
     timer ??= queue.isEmpty() ? undefined : Timer.start(interval, () => {

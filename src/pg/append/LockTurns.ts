@@ -7,9 +7,22 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Timer from "../timer.ts"
 
 /** How many may have their turn at a time after one has got the lock. */
 const maxParallel = 4
+
+/**
+ * After how many milliseconds of a turn another one may begin: the effect may have got the lock, and wait for another lock, for a handler, or for a server that
+ * does not respond.
+ */
+const patience = 1_000
+
+/** A turn that runs. */
+interface Run {
+  isOverdue: boolean
+  timer: Timer.Timer
+}
 
 /**
  * The turn of an effect.
@@ -25,6 +38,8 @@ export interface Turn {
 class Turns implements Turn {
   readonly #waiting = new Set<Deferred.Deferred<void>>()
   #running = 0
+  /** How many of them have run for long. */
+  #overdue = 0
   #max = 1
 
   get isUnused(): boolean {
@@ -36,13 +51,16 @@ class Turns implements Turn {
     this.#next()
   }
 
+  /** Takes a turn, if there is one. */
+  tryTake(): boolean {
+    if (this.#isBusy()) return false
+    this.#running++
+    return true
+  }
+
   /** Waits for a turn for so many milliseconds at most, and returns whether it has come. */
   take(millis: number): Effect.Effect<boolean> {
     return Effect.suspend(() => {
-      if (this.#running < this.#max) {
-        this.#running++
-        return Effect.succeed(true)
-      }
       const waiter = Deferred.makeUnsafe<void>()
       this.#waiting.add(waiter)
       return Effect.onExit(
@@ -50,20 +68,36 @@ class Turns implements Turn {
         (exit) =>
           Effect.sync(() => {
             // The turn may have come when the time was over.
-            if (!this.#waiting.delete(waiter) && !(Exit.isSuccess(exit) && exit.value)) this.end()
+            if (!this.#waiting.delete(waiter) && !(Exit.isSuccess(exit) && exit.value)) this.end(undefined)
           })
       )
     })
   }
 
-  end(): void {
+  begin(): Run {
+    const run: Run = { isOverdue: false, timer: undefined }
+    run.timer = Timer.start(patience, () => {
+      run.isOverdue = true
+      this.#overdue++
+      this.#next()
+    })
+    return run
+  }
+
+  end(run: Run | undefined): void {
+    Timer.stop(run?.timer)
+    if (run?.isOverdue === true) this.#overdue--
     this.#running--
     this.#next()
   }
 
+  #isBusy(): boolean {
+    return this.#running - this.#overdue >= this.#max
+  }
+
   #next(): void {
     for (const waiter of this.#waiting) {
-      if (this.#running >= this.#max) return
+      if (this.#isBusy()) return
       this.#waiting.delete(waiter)
       this.#running++
       Deferred.doneUnsafe(waiter, Effect.void)
@@ -95,12 +129,14 @@ export const make = (): LockTurns => {
       Effect.suspend(() => {
         const turns = all.get(lock) ?? new Turns()
         all.set(lock, turns)
-        return restore(turns.take(millis)).pipe(
-          Effect.flatMap((isTaken) =>
-            isTaken
-              ? Effect.ensuring(Effect.asSome(restore(effect(turns))), Effect.sync(() => turns.end()))
-              : Effect.succeedNone
-          ),
+        // A turn that is free is taken where no interruption can lose it.
+        const taken = turns.tryTake() ? Effect.succeed(true) : restore(turns.take(millis))
+        return taken.pipe(
+          Effect.flatMap((isTaken) => {
+            if (!isTaken) return Effect.succeedNone
+            const run = turns.begin()
+            return Effect.ensuring(Effect.asSome(restore(effect(turns))), Effect.sync(() => turns.end(run)))
+          }),
           Effect.ensuring(Effect.sync(() => {
             if (turns.isUnused && all.get(lock) === turns) all.delete(lock)
           }))

@@ -253,6 +253,43 @@ describe("AppendBatcher", () => {
       assert.strictEqual(sent.length, 7)
     }))
 
+  it.live("of the appends that need one lock, another asks for it while the first waits for long", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup()
+      yield* start(request("x"))
+      const streams = ["a", "b", "c", "d"]
+      const [first, ...others] = yield* Effect.forEach(streams, (stream) => start(request(stream)))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).held(...streams)
+      assert.deepStrictEqual((yield* statement(2)).streams, ["a"])
+      yield* Effect.repeat(Effect.sleep("10 millis"), { until: () => sent.length === 4 }).pipe(
+        Effect.timeout("30 seconds")
+      )
+      assert.deepStrictEqual((yield* statement(3)).streams, ["b"])
+      yield* (yield* statement(3)).succeed
+      assert.deepStrictEqual((yield* statement(4)).streams, ["c", "d"])
+      yield* (yield* statement(4)).succeed
+      yield* Effect.forEach(others, (fiber) => Fiber.join(fiber))
+      yield* (yield* statement(2)).succeed
+      yield* Fiber.join(first!)
+    }))
+
+  it.effect("sends the append behind one that is interrupted while another asks for its lock", () =>
+    Effect.gen(function*() {
+      const { start, statement } = yield* setup()
+      yield* start(request("x"))
+      yield* start(request("a"))
+      const held = yield* start(request("b"))
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).held("a", "b")
+      assert.deepStrictEqual((yield* statement(2)).streams, ["a"])
+      const behind = yield* start(request("b", "behind"))
+      yield* Fiber.interrupt(held)
+      assert.deepStrictEqual((yield* statement(3)).streams, ["b"])
+      yield* (yield* statement(3)).succeed
+      yield* Fiber.join(behind)
+    }))
+
   it.live("tells an append that was not sent in time from one that waited for a lock", () =>
     Effect.gen(function*() {
       const { start, statement } = yield* setup({ inFlight: 1 }, undefined, { connectionTimeout: 100, lockTimeout: 50 })
