@@ -291,13 +291,14 @@ const awaitLine = (lines: ReadonlyArray<string>, first: number, line: RegExp, bo
 /** Lets a fault come and go. Health names a stall while it lasts, and is green soon after, but for parked keys. */
 const suffer = (run: Run, stage: Stage, monitor: Monitor.Monitor, lines: ReadonlyArray<string>, name: FaultName) =>
   Effect.scoped(Effect.gen(function*() {
-    const { options: { bounds, profile }, problem, tell } = run
+    const { options: { bounds, planted, profile }, problem, tell } = run
     const since = yield* Clock.currentTimeMillis
     const after = (from: number) =>
       Effect.map(Clock.currentTimeMillis, (now) => `${((now - from) / 1000).toFixed(1)} s`)
     const first = lines.length
     const begun = yield* faults[name](stage)
-    const company = lasting.has(name) && (yield* Random.nextBoolean)
+    // A killed back end answers a caller whose deadline is missing.
+    const company = planted === undefined && lasting.has(name) && (yield* Random.nextBoolean)
       ? yield* one(companions)
       : undefined
     yield* tell(company === undefined ? name : `${name}, and ${company}`)
