@@ -191,9 +191,10 @@ interface Waiting {
 
 /** Returns a function that makes an append wait for a lock. Of those that wait for one lock, one asks the server, and others wait in the queue. */
 const makeWaiting = ({ end, isClosed, now, queue, reported, sweep, wait, wentBack }: Waiting) => {
-  const asking = new Set<string>()
+  /** How many ask for a lock. */
+  const asking = new Map<string, number>()
   const ask = (pending: Pending, lock: string, patience = stalledAfter): void => {
-    asking.add(lock)
+    asking.set(lock, (asking.get(lock) ?? 0) + 1)
     // Those behind it are appends to the same stream.
     if (isOfStream(pending)) queue.freeNames(pending)
     let timer: Timer.Timer
@@ -207,7 +208,9 @@ const makeWaiting = ({ end, isClosed, now, queue, reported, sweep, wait, wentBac
     wait(pending, (exit) =>
       Effect.sync(() => {
         Timer.stop(timer)
-        asking.delete(lock)
+        const others = asking.get(lock)! - 1
+        if (others > 0) asking.set(lock, others)
+        else asking.delete(lock)
         if (Exit.isSuccess(exit) && Exit.isSuccess(exit.value)) {
           reported.gotLocks(pending)
           queue.lockFreed(lock)
@@ -215,7 +218,7 @@ const makeWaiting = ({ end, isClosed, now, queue, reported, sweep, wait, wentBac
           // Otherwise each of those behind it would be sent, and look for the holder of the lock, after the one before it.
           sweep.now()
           reported.timedOut(pending, now())
-          const next = isClosed() ? undefined : queue.takeAwaiting(lock)
+          const next = isClosed() || others > 0 ? undefined : queue.takeAwaiting(lock)
           if (next !== undefined) ask(next, lock)
         }
         wentBack()
