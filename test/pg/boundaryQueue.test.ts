@@ -26,7 +26,7 @@ const programs = Effect.gen(function*() {
   return both
 })
 
-const rounds = scale(3, 40)
+const rounds = scale(3, 8)
 
 for (
   const [where, tallyOf, groupOf] of [
@@ -61,7 +61,7 @@ it.live(
       const [tallies, groups] = [["one", "two"], ["a", "b", "c"]]
       const refused = yield* Effect.forEach(
         both,
-        (each) => Effect.promise(() => each.runPromiseExit(Fixture.race(tallies, groups, scale(96, 1_000)))),
+        (each) => Effect.promise(() => each.runPromiseExit(Fixture.race(tallies, groups, scale(96, 200)))),
         { concurrency: "unbounded" }
       )
       const all = refused.flatMap((exit) => Exit.isSuccess(exit) ? exit.value : assert.fail(String(exit)))
