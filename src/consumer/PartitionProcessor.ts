@@ -26,7 +26,7 @@ import type { Consumer } from "./Consumer.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import * as FormerPartitions from "./FormerPartitions.ts"
 import type { Assignment } from "./LeaseDriver.ts"
-import * as PageReader from "./PageReader.ts"
+import * as PageReader from "./page/PageReader.ts"
 import * as ParkingRequests from "./parking/ParkingRequests.ts"
 import type * as Unparking from "./parking/Unparking.ts"
 import {

@@ -70,7 +70,7 @@ export const make = Effect.fnUntraced(function*<Request, A>(
       })
       return asFollower(Effect.andThen(begun, DecryptedValues.outsideHandler(Effect.suspend(() => read(request)))))
         .pipe(
-          // Those that are woken together ask one after the other, also where a read needs no turn.
+          // Followers that one wake-up reaches ask one after the other, also where a read needs no turn.
           (turn) => Effect.andThen(Effect.yieldNow, turn),
           Effect.ensuring(begun),
           // Without followers, or at the end of the scope, it is interrupted. They are not.

@@ -119,7 +119,7 @@ export const makeDriver = Effect.fnUntraced(
   }
 )
 
-/** Returns what tells of appends that were committed: the readers, the other processes, and the buffer of this one. */
+/** Returns the effects that announce committed appends to the readers, to other processes, and to the buffer of this process. */
 const announcements = Effect.fnUntraced(function*(
   channel: string | undefined,
   connections: PgConnections.PgConnections,

@@ -40,7 +40,7 @@ export const channelOf = (schema: string): string => {
   return `${channel.slice(0, maxChannelLength - hash.length - 1)}_${hash}`
 }
 
-/** How long a process is told of a consumer's progress after it has asked. Who waits for longer asks again. */
+/** How long a process receives the progress of a consumer after a request. A caller that waits for longer repeats the request. */
 const interest = 5_000
 
 /**

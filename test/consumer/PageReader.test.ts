@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Schema } from "effect"
 import { EventStore, Subscription } from "evsrc"
-import * as PageReader from "../../src/consumer/PageReader.ts"
+import * as PageReader from "../../src/consumer/page/PageReader.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"

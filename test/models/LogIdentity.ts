@@ -3,10 +3,10 @@
  * appends get the same positions again.
  *
  * Models `read_all` of migrations/0001_event_store.sql with its checks of the checkpoint (`p_after_id`, `p_after_events`), and the reader of
- * src/consumer/PageReader.ts, of which it calls `countSince` and `marksAfter`. HighWaterMark.ts models the locks in detail; here an append locks
+ * src/consumer/page/PageReader.ts, of which it calls `countSince` and `marksAfter`. HighWaterMark.ts models the locks in detail; here an append locks
  * and draws in one step. What is lost is the end of the WAL, so it is the last commits, whatever their positions.
  */
-import * as PageReader from "../../src/consumer/PageReader.ts"
+import * as PageReader from "../../src/consumer/page/PageReader.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
 import * as Position from "../../src/core/Position.ts"
 import type { Can, Model, Protocols } from "./Explorer.ts"

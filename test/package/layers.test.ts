@@ -171,7 +171,7 @@ describe("the folder order", () => {
       `export const a = (name: string) => import(name)`,
       `export import a = require("../../event/A.ts")`,
       `export const a = require("../../event/A.ts")`,
-      `import "./../Deeper/../../event/A.ts"`,
+      `import "../../event/A.ts"`,
       `import "../index.ts"`
     ]
     const files = Object.fromEntries(forbidden.map((text, i) => [`src/core/deep/Forbidden${i}.ts`, `${text}\n`]))

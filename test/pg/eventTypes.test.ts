@@ -4,7 +4,7 @@ import { Deferred, Effect, Fiber, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Health, LogPosition, Position, Subscription } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
-import * as PageReader from "../../src/consumer/PageReader.ts"
+import * as PageReader from "../../src/consumer/page/PageReader.ts"
 import { internals } from "../../src/core/internals.ts"
 import { layerPostgres } from "../support/Database.ts"
 

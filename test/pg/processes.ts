@@ -1,6 +1,6 @@
 /**
- * The process managers of `processes.test.ts`: a job has steps, each a command; a deadline sends the last one. Each step of a job happens once, whatever is
- * killed between two steps.
+ * The process managers of `processes.test.ts`. A job has steps, each of which is a command; a deadline sends the last one. Each step must happen once,
+ * also when a process is killed between two steps.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Clock, Effect, Layer, Redacted, Schema } from "effect"

@@ -24,7 +24,7 @@ import {
   Subscription
 } from "evsrc"
 import { PgEventStore, PgProjectionStore, PgStores } from "evsrc/pg"
-import * as PageReader from "../../src/consumer/PageReader.ts"
+import * as PageReader from "../../src/consumer/page/PageReader.ts"
 import { internals } from "../../src/core/internals.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"

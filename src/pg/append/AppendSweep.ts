@@ -69,7 +69,7 @@ export const make = <P extends WaitingPending>(dependencies: Dependencies<P>): A
     })
     for (const [lock, pendings] of Map.groupBy(overdue, (pending) => locks.get(pending))) {
       for (const pending of pendings) reported.timedOut(pending, millis)
-      // Those that wait for one lock have the same holder, so that the server is asked once.
+      // Appends that wait for one lock have the same holder, so one question to the server is enough.
       failAll(pendings, lock === undefined ? "not sent" : "was held")
     }
     if (overdue.length > 0) removed()

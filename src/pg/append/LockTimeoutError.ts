@@ -130,7 +130,7 @@ export const make = Effect.fnUntraced(function*(
 
 const anotherLock = "a lock of another transaction"
 
-/** What the caller is told when no lock is the reason. */
+/** The error's words when no lock is the reason. */
 const overloaded =
   "this program or the database is overloaded, or all connections of the client's pool are in use; nothing was written; try again later, "
   + "append less at a time, or give the client more connections"

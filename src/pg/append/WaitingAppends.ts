@@ -26,7 +26,7 @@ interface Node<E extends Entry> {
 const ofStream = (stream: string): string => `s${stream}`
 const ofCommand = (id: string): string => `c${id}`
 const ofName = (name: string): string => `n${name}`
-/** For an append that rests on others, and waits for one that waits for its stream. */
+/** For an append whose condition names others, and which waits for an append that waits for its stream. */
 const ofBasis = (name: string): string => `b${name}`
 const ofLock = (lock: string): string => `l${lock}`
 

@@ -4,11 +4,11 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import type { EventStoreError } from "../core/errors.ts"
-import * as LogPosition from "../core/LogPosition.ts"
-import * as Position from "../core/Position.ts"
-import * as EventFilter from "../event/EventFilter.ts"
-import { requireEvents } from "../eventStore/LogIdentity.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
+import * as Position from "../../core/Position.ts"
+import * as EventFilter from "../../event/EventFilter.ts"
+import { requireEvents } from "../../eventStore/LogIdentity.ts"
 import type { Page, PageOptions } from "./PageReader.ts"
 
 /** How many positions a consumer takes until it reads again. A read counts the events since the last one that confirmed the count. */

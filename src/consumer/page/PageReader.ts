@@ -5,15 +5,15 @@
  */
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import type { EventStoreError } from "../core/errors.ts"
-import type * as LogPosition from "../core/LogPosition.ts"
-import * as Position from "../core/Position.ts"
-import type { EncodedEvent } from "../event/RecordedEvent.ts"
-import type { EventStoreDriver, EventType, LogFilter, PageOfEvents } from "../eventStore/driver/EventStoreDriver.ts"
-import { withinLog } from "../eventStore/LogIdentity.ts"
-import type { Consumer } from "./Consumer.ts"
+import type { EventStoreError } from "../../core/errors.ts"
+import type * as LogPosition from "../../core/LogPosition.ts"
+import * as Position from "../../core/Position.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import type { EventStoreDriver, EventType, LogFilter, PageOfEvents } from "../../eventStore/driver/EventStoreDriver.ts"
+import { withinLog } from "../../eventStore/LogIdentity.ts"
+import type { Consumer } from "../Consumer.ts"
+import * as UnknownTypes from "../UnknownTypes.ts"
 import * as HandedOnPage from "./HandedOnPage.ts"
-import * as UnknownTypes from "./UnknownTypes.ts"
 
 /**
  * A page of events.
