@@ -22,7 +22,7 @@ import type {
   PageOfEvents
 } from "../eventStore/driver/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
-import { queryParameters } from "./append/PgAppend.ts"
+import { queryParameters } from "./append/AppendParameters.ts"
 import * as PgLockHolders from "./locks/PgLockHolders.ts"
 import { columnsOf, type EventRow, recordedOf, storedOf, type StoredRow } from "./PgEventRows.ts"
 import type { PgStatement } from "./PgStatement.ts"

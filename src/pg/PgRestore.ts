@@ -7,7 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Position from "../core/Position.ts"
 import type { EventStoreDriver, RestoreRequest, RestoreResult } from "../eventStore/driver/EventStoreDriver.ts"
-import { arrayText, nullable } from "./append/PgAppend.ts"
+import { arrayText, nullable } from "./append/AppendParameters.ts"
 import type { PgStatement } from "./PgStatement.ts"
 
 interface RestoreRow {

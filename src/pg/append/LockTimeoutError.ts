@@ -14,7 +14,7 @@ import type { PgConnections } from "../connections/PgConnections.ts"
 import * as AppendLocks from "../locks/AppendLocks.ts"
 import * as SessionWords from "../locks/SessionWords.ts"
 import { inWords } from "../PgDeadlines.ts"
-import { documentsParameter } from "./PgAppend.ts"
+import { documentsParameter } from "./AppendParameters.ts"
 
 const wordsOfAppend = {
   stream: "its stream",

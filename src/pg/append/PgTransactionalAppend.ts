@@ -16,10 +16,11 @@ import type { TransactionState } from "../connections/BoundedConnection.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
 import * as PgStatement from "../PgStatement.ts"
+import { documentsParameter } from "./AppendParameters.ts"
 import * as DocumentsInFlight from "./DocumentsInFlight.ts"
 import type { LockTimeoutErrors, Waited } from "./LockTimeoutError.ts"
 import { type Attempted, isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
-import { attempted, type CommittedAppend, documentsParameter, heldLock, isStale, type PgAppend } from "./PgAppend.ts"
+import { attempted, type CommittedAppend, heldLock, isStale, type PgAppend } from "./PgAppend.ts"
 
 /**
  * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it.
