@@ -1,15 +1,16 @@
 /**
- * Fulfilment: an order is paid within 15 minutes and shipped, or it is cancelled. Stock is reserved meanwhile, and a payment that comes too late, or for an
- * order that cannot be delivered, is refunded.
+ * Fulfilment: an order is paid in time and shipped, or it is cancelled. Stock is reserved meanwhile, and a payment that comes too late, or for an order that
+ * cannot be delivered, is refunded.
  */
 import * as Schema from "effect/Schema"
 import { Event, ProcessManager } from "evsrc"
-import { CancelOrder, CancelReason, OrderEvent, OrderId, Product, ShipOrder } from "./Orders.ts"
-import { PaymentEvent, RefundPayment } from "./Payments.ts"
-import { ReleaseStock, ReserveStock, StockEvent } from "./Stock.ts"
+import { Amount, CancelOrder, CancelReason, OrderEvent, OrderId, Product, ShipOrder } from "./contract/Orders.ts"
+import { PaymentEvent, RefundPayment } from "./contract/Payments.ts"
+import { ReleaseStock, ReserveStock, StockEvent } from "./contract/Stock.ts"
 
 const State = Schema.Struct({
   product: Schema.optionalKey(Product),
+  amount: Schema.optionalKey(Amount),
   isPaid: Schema.Boolean,
   isReserved: Schema.Boolean,
   isCancelled: Schema.Boolean
@@ -17,7 +18,7 @@ const State = Schema.Struct({
 type State = typeof State.Type
 
 const FulfilmentEvent = Schema.TaggedUnion({
-  FulfilmentBegun: { product: Product },
+  FulfilmentBegun: { product: Product, amount: Amount },
   FulfilmentPaid: {},
   FulfilmentReserved: {},
   FulfilmentCancelled: { reason: CancelReason }
@@ -41,6 +42,8 @@ export const Fulfilment = ProcessManager.make("fulfilment", {
   inputs: Event.merge(OrderEvent, PaymentEvent, StockEvent),
   correlate: {
     OrderPlaced: ({ orderId }) => ProcessManager.start(orderId),
+    ShipmentRequested: ProcessManager.ignore,
+    ShipmentFailed: continues,
     OrderShipped: continues,
     OrderCancelled: ProcessManager.ignore,
     PaymentReceived: continues,
@@ -56,29 +59,32 @@ export const Fulfilment = ProcessManager.make("fulfilment", {
 }).behaviour({
   initial: { isPaid: false, isReserved: false, isCancelled: false },
   evolve: {
-    FulfilmentBegun: (state, { product }) => ({ ...state, product }),
+    FulfilmentBegun: (state, { amount, product }) => ({ ...state, product, amount }),
     FulfilmentPaid: (state) => ({ ...state, isPaid: true }),
     FulfilmentReserved: (state) => ({ ...state, isReserved: true }),
     FulfilmentCancelled: (state) => ({ ...state, isCancelled: true })
   },
   react: {
-    OrderPlaced: (_, { orderId, product, quantity }) => [
-      FulfilmentBegun.make({ product }),
+    OrderPlaced: (_, { amount, orderId, payWithin = 15 * 60, product, quantity }) => [
+      FulfilmentBegun.make({ product, amount }),
       send(ReserveStock, { product, orderId, quantity }),
-      deadline("PaymentDue", { orderId }, { after: "15 minutes" })
+      deadline("PaymentDue", { orderId }, { after: `${payWithin} seconds` })
     ],
     StockReserved: ({ isCancelled, isPaid, product }, { orderId }) =>
       isCancelled && product !== undefined
         ? [send(ReleaseStock, { product, orderId })]
         : [FulfilmentReserved.make({}), ...(isPaid ? [send(ShipOrder, { orderId })] : [])],
-    PaymentReceived: ({ isCancelled, isReserved }, { orderId }) =>
-      isCancelled
+    PaymentReceived: (state, { amount, orderId }) =>
+      state.isCancelled
         ? [send(RefundPayment, { orderId })]
+        : amount !== state.amount
+        ? cancel({ ...state, isPaid: true }, orderId, "wrong amount")
         : [
           FulfilmentPaid.make({}),
           cancelDeadline("PaymentDue"),
-          ...(isReserved ? [send(ShipOrder, { orderId })] : [])
+          ...(state.isReserved ? [send(ShipOrder, { orderId })] : [])
         ],
+    ShipmentFailed: (state, { orderId }) => cancel(state, orderId, "not deliverable"),
     OrderShipped: () => [complete],
     PaymentDue: (state, { orderId }) => cancel(state, orderId, "not paid in time"),
     Forgotten: () => [complete]

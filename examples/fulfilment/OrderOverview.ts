@@ -1,26 +1,11 @@
 /**
  * The read model: where every order stands.
  */
-import * as Schema from "effect/Schema"
 import { Event, Projection } from "evsrc"
-import { Amount, CancelReason, OrderEvent, OrderId, Product, Quantity } from "./Orders.ts"
-import { PaymentEvent } from "./Payments.ts"
-import { StockEvent } from "./Stock.ts"
-
-export const OrderStatus = Schema.Literals(["placed", "shipped", "cancelled"])
-
-export const OrderView = Schema.Struct({
-  orderId: OrderId,
-  product: Product,
-  quantity: Quantity,
-  amount: Amount,
-  status: OrderStatus,
-  isReserved: Schema.Boolean,
-  paid: Schema.Int,
-  refunded: Schema.Int,
-  reason: Schema.optionalKey(CancelReason),
-  placedAt: Schema.DateTimeUtc
-})
+import { OrderView } from "./contract/OrderQueries.ts"
+import { OrderEvent } from "./contract/Orders.ts"
+import { PaymentEvent } from "./contract/Payments.ts"
+import { StockEvent } from "./contract/Stock.ts"
 
 export const OrderOverview = Projection.make("orders", {
   events: Event.merge(OrderEvent, PaymentEvent, StockEvent),
@@ -28,7 +13,7 @@ export const OrderOverview = Projection.make("orders", {
   index: ["status", "placedAt"],
   key: (event) => "orderId" in event ? event.orderId : [],
   evolve: {
-    OrderPlaced: (_, { address: __, _tag, ...order }, { recordedAt }) => ({
+    OrderPlaced: (_, { address: __, payWithin: ___, _tag, ...order }, { recordedAt }) => ({
       ...order,
       status: "placed" as const,
       isReserved: false,
@@ -36,6 +21,8 @@ export const OrderOverview = Projection.make("orders", {
       refunded: 0,
       placedAt: recordedAt
     }),
+    ShipmentRequested: (order) => order && { ...order, status: "shipping" as const },
+    ShipmentFailed: (order) => order && { ...order, status: "placed" as const },
     OrderShipped: (order) => order && { ...order, status: "shipped" as const },
     OrderCancelled: (order, { reason }) => order && { ...order, status: "cancelled" as const, reason },
     PaymentReceived: (order, { amount }) => order && { ...order, paid: order.paid + amount },

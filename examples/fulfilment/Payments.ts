@@ -3,21 +3,8 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { Aggregate, Command } from "evsrc"
-import { Amount, OrderId } from "./Orders.ts"
-
-export const PaymentEvent = Schema.TaggedUnion({
-  PaymentReceived: { orderId: OrderId, amount: Amount },
-  PaymentRefunded: { orderId: OrderId, amount: Amount }
-})
-
-export class AlreadyPaid extends Schema.TaggedError<AlreadyPaid>()("AlreadyPaid", { orderId: OrderId }) {}
-
-export const ReceivePayment = Command.make("ReceivePayment", {
-  payload: { orderId: OrderId, amount: Amount },
-  error: AlreadyPaid
-})
-export const RefundPayment = Command.make("RefundPayment", { payload: { orderId: OrderId } })
+import { Aggregate } from "evsrc"
+import { AlreadyPaid, PaymentEvent, ReceivePayment, RefundPayment } from "./contract/Payments.ts"
 
 const Payment = Aggregate.make("Payment", {
   id: "orderId",

@@ -3,29 +3,8 @@
  */
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { Aggregate, Command } from "evsrc"
-import { OrderId, Product, Quantity } from "./Orders.ts"
-
-const delivery = { product: Product, quantity: Quantity }
-const reservation = { ...delivery, orderId: OrderId }
-
-export const StockEvent = Schema.TaggedUnion({
-  StockDelivered: delivery,
-  StockReserved: reservation,
-  StockReleased: reservation
-})
-
-export class OutOfStock extends Schema.TaggedError<OutOfStock>()("OutOfStock", {
-  product: Product,
-  available: Schema.Int
-}) {}
-
-export const DeliverStock = Command.make("DeliverStock", { payload: delivery })
-export const ReserveStock = Command.make("ReserveStock", {
-  payload: reservation,
-  error: OutOfStock
-})
-export const ReleaseStock = Command.make("ReleaseStock", { payload: { product: Product, orderId: OrderId } })
+import { Aggregate } from "evsrc"
+import { DeliverStock, OutOfStock, ReleaseStock, ReserveStock, StockEvent } from "./contract/Stock.ts"
 
 const Stock = Aggregate.make("Stock", {
   id: "product",
@@ -50,13 +29,13 @@ export const StockDecider = Stock.decider({
   decide: {
     DeliverStock: (_, delivery) => [StockEvent.cases.StockDelivered.make(delivery)],
     ReserveStock: ({ available, reserved }, reservation) =>
-      reserved[reservation.orderId] !== undefined
+      Object.hasOwn(reserved, reservation.orderId)
         ? []
         : available < reservation.quantity
         ? Result.fail(new OutOfStock({ product: reservation.product, available }))
         : [StockEvent.cases.StockReserved.make(reservation)],
     ReleaseStock: ({ reserved }, { orderId, product }) => {
-      const quantity = reserved[orderId]
+      const quantity = Object.hasOwn(reserved, orderId) ? reserved[orderId] : undefined
       return quantity === undefined ? [] : [StockEvent.cases.StockReleased.make({ product, orderId, quantity })]
     }
   }

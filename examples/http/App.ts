@@ -7,6 +7,7 @@ import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Shop from "../fulfilment/Shop.ts"
 import * as Users from "../users/Users.ts"
 import * as Listener from "./Listener.ts"
 import * as Routes from "./Routes.ts"
@@ -23,6 +24,7 @@ export const layer = (address: Listener.Address) =>
       ShutdownSignal.layer,
       // With the default limit the router treats a long id as an unknown route; the id's Schema reports it better.
       Layer.succeed(HttpRouter.RouterConfig, { maxParamLength: 16_384 }),
-      Users.layer
+      Users.layer,
+      Shop.layer
     ])
   )

@@ -3,7 +3,7 @@
  * contains them. The domain's own errors pass through: `contract/HttpErrors.ts` gives them their status.
  */
 import * as Effect from "effect/Effect"
-import { ConcurrencyConflict, EventStoreError, InvalidCommand, InvalidQuery } from "evsrc"
+import { ConcurrencyConflict, EventStoreError, InvalidCommand, InvalidQuery, ProjectionBehind } from "evsrc"
 import type { UserId } from "../users/contract/User.ts"
 import { UserNotFound } from "../users/contract/UserErrors.ts"
 import {
@@ -29,12 +29,12 @@ const storeUnavailable = StoreUnavailable.make({
 export const outcomeUnknown = OutcomeUnknown.make({
   message:
     "The write was interrupted, so it may or may not have happened. Send the request again with the same Idempotency-Key to find out; "
-    + "if it had none, read the user first"
+    + "if it had none, read first what it changes"
 })
 
 const keyReused = IdempotencyKeyReused.make({
   message:
-    "This Idempotency-Key belongs to another request: another operation, another user or another body. Use a new key for each request"
+    "This Idempotency-Key belongs to another request: another operation, another user or order, or another body. Use a new key for each request"
 })
 
 type ReadError = typeof readErrors[number]["Type"]
@@ -99,6 +99,24 @@ export const mapQueryErrors = <A, E, R>(
         ? Effect.fail(InvalidRequest.make({ message: error.message }))
         : Effect.fail(error)
   )
+
+/** Maps the store's and input errors of a query that depends on no cursor. */
+export const mapReadErrors = <A, E, R>(
+  self: Effect.Effect<A, E | EventStoreError | InvalidQuery, R>
+): Effect.Effect<A, E | ReadError, R> =>
+  Effect.catch(
+    self,
+    (error): Effect.Effect<never, E | ReadError> =>
+      error instanceof EventStoreError
+        ? toReadError(error)
+        : error instanceof InvalidQuery
+        ? Effect.fail(InvalidRequest.make({ message: error.message }))
+        : Effect.fail(error)
+  )
+
+/** For queries that depend on no projection that may be behind, so they never fail with `ProjectionBehind`. */
+export const neverBehind = <A, E, R>(self: Effect.Effect<A, E | ProjectionBehind, R>) =>
+  Effect.catchIf(self, (error): error is ProjectionBehind => error instanceof ProjectionBehind, Effect.die)
 
 /** Maps the store's and input errors of a command. */
 export const mapCommandErrors = <A, E, R>(

@@ -8,12 +8,13 @@ import * as PrometheusMetrics from "effect/observability/PrometheusMetrics"
 import { Api } from "./contract/Api.ts"
 import * as FallbackResponses from "./FallbackResponses.ts"
 import * as InputErrorResponses from "./InputErrorResponses.ts"
+import * as OrderHandlers from "./OrderHandlers.ts"
 import * as SystemHandlers from "./SystemHandlers.ts"
 import * as UserHandlers from "./UserHandlers.ts"
 
 export const layer = Layer.mergeAll(
   HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }).pipe(
-    Layer.provide([UserHandlers.layer, SystemHandlers.layer]),
+    Layer.provide([UserHandlers.layer, OrderHandlers.layer, SystemHandlers.layer]),
     Layer.provide(InputErrorResponses.layer)
   ),
   // The page embeds its scripts and styles, so it works without internet access.

@@ -31,9 +31,10 @@ export const welcome = (address: NetAddress.SocketAddress, { databaseUrl, dataDi
     : `the PostgreSQL server ${nameOf(databaseUrl)}`
   const json = `-H 'content-type: application/json'`
   return `
-User management, an example of evsrc, on ${store}
+Users and orders, an example of evsrc, on ${store}
 
   API      ${url}/users
+  orders   ${url}/orders
   docs     ${url}/docs
   health   ${url}/health
   metrics  ${url}/metrics
@@ -48,6 +49,15 @@ Try:
   curl '${url}/users/ann/diff?from=version:1'
   curl ${url}/users/ann/what-if ${json} -d '{"at":"version:1","command":{"_tag":"DeactivateUser"}}'
   curl '${url}/users?status=active'
+
+An order is shipped when it is paid, and cancelled when it is not paid in time:
+
+  curl ${url}/stock/lamp/deliveries ${json} -d '{"quantity":5}'
+  curl ${url}/orders ${json} -d '{"orderId":"o-1","product":"lamp","quantity":1,"amount":900,"address":"Main Street 1","payWithin":60}'
+  curl ${url}/orders/o-1/payment ${json} -d '{"amount":900}'
+  curl -X POST ${url}/orders/o-1/shipment
+  curl ${url}/orders/o-1
+  curl ${url}/orders/o-1/fulfilment
 
 Press Ctrl-C to stop.
 `

@@ -1,5 +1,5 @@
 /**
- * The health endpoint: whether the store responds, and whether each read model has an owner and makes progress.
+ * The health endpoint: whether the store responds, whether each consumer has an owner and makes progress, and whether deadlines fire.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -8,12 +8,14 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
-import { type EventStore, Health, type ProjectionStore, Projector } from "evsrc"
+import { type EventStore, Health, ProcessManager, type ProjectionStore, Projector, Subscription } from "evsrc"
+import { Fulfilment } from "../fulfilment/Fulfilment.ts"
+import { OrderOverview } from "../fulfilment/OrderOverview.ts"
 import { UsersProjection } from "../users/UsersProjection.ts"
 import { Api } from "./contract/Api.ts"
 import { Healthy, Unhealthy } from "./contract/SystemEndpoints.ts"
 
-const consumers = [UsersProjection]
+const consumers = [UsersProjection, OrderOverview, ...Object.values(ProcessManager.consumers(Fulfilment))]
 
 const maxWait = Duration.seconds(2)
 
@@ -33,11 +35,19 @@ const consumerOf = ({ partitions, heartbeatAge, throughput, ...consumer }: Healt
   }))
 })
 
+/** Adds what only the process manager knows: overdue deadlines and stuck instances. */
+const withProcess = (health: Health.Health, process: ProcessManager.ProcessHealth): Health.Health => ({
+  ...health,
+  status: process.status === "red" ? "red" : health.status,
+  reasons: Array.from(new Set([...health.reasons, ...process.reasons]))
+})
+
 const handlers = HttpApiBuilder.group(
   Api,
   "system",
   Effect.fnUntraced(function*(handlers) {
-    const projector = yield* Projector.Projector
+    const [projector, subscriptions] = [yield* Projector.Projector, yield* Subscription.Subscriptions]
+    const statuses = Effect.map(Effect.all([projector.status, subscriptions.status]), (all) => all.flat())
     const stores = yield* Effect.context<EventStore.EventStore | ProjectionStore.ProjectionStore>()
     const check = yield* Health.make(consumers)
 
@@ -45,21 +55,22 @@ const handlers = HttpApiBuilder.group(
       "health",
       Effect.fnUntraced(function*() {
         // A worker that has just started has no heartbeat yet.
-        yield* projector.status.pipe(
+        yield* statuses.pipe(
           Effect.repeat({
             until: (all) => all.every(({ state }) => state !== "starting"),
             schedule: Schedule.spaced("20 millis")
           }),
           Effect.timeoutOption(maxWait)
         )
-        const health = yield* check.pipe(
+        const health = yield* Effect.all([check, ProcessManager.health(Fulfilment)]).pipe(
           Effect.timeout(maxWait),
           Effect.tapError((error) => Effect.logWarning("The store does not respond", error)),
+          Effect.map(([health, process]) => withProcess(health, process)),
           Effect.option,
           Effect.provideContext(stores),
           Effect.map(Option.getOrUndefined)
         )
-        const workers = (yield* projector.status).map(({ detail, heartbeat, ...status }) => ({
+        const workers = (yield* statuses).map(({ detail, heartbeat, ...status }) => ({
           ...status,
           heartbeat: DateTime.makeUnsafe(heartbeat),
           ...(detail === undefined ? {} : { detail })
@@ -69,7 +80,7 @@ const handlers = HttpApiBuilder.group(
           ...(health?.status === "red" ? health.reasons : []),
           ...workers.flatMap(({ consumer, detail, state }) =>
             state === "stuck" || state === "retrying"
-              ? [`projection "${consumer}" is ${state}: ${detail ?? "no reason given"}`]
+              ? [`"${consumer}" is ${state}: ${detail ?? "no reason given"}`]
               : []
           )
         ]

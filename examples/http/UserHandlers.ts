@@ -1,24 +1,10 @@
 /**
  * The endpoints of users: dispatch requests as commands and queries, and return their results as responses.
  */
-import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
-import {
-  AsOf,
-  CommandBus,
-  type CommandContext,
-  IdGenerator,
-  LogPosition,
-  type Position,
-  ProjectionBehind,
-  QueryBus,
-  type Receipt,
-  type Version
-} from "evsrc"
-import { createHash } from "node:crypto"
+import { AsOf, CommandBus, IdGenerator, LogPosition, type Position, QueryBus, type Receipt, type Version } from "evsrc"
 import { type Email, UserId } from "../users/contract/User.ts"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import {
@@ -31,21 +17,10 @@ import {
   WhatIfUser
 } from "../users/contract/UserQueries.ts"
 import { Api } from "./contract/Api.ts"
-import type { WriteHeaders } from "./contract/UserEndpoints.ts"
+import type { WriteHeaders } from "./contract/Requests.ts"
 import * as HttpErrorMapping from "./HttpErrorMapping.ts"
+import { commandContext, idFromKey, ReadTimeout } from "./RequestContext.ts"
 import * as UserEventStream from "./UserEventStream.ts"
-
-/** The time that `?after=` waits for the read model. */
-export const ReadTimeout = Context.Reference<Duration.Input>("evsrc/examples/http/ReadTimeout", {
-  defaultValue: () => "5 seconds"
-})
-
-/** Trusts `X-Actor` as sent. A program of your own authenticates the request, and takes the actor from its credentials here. */
-const commandContext = (headers: WriteHeaders): CommandContext.CommandContext => ({
-  commandId: headers["idempotency-key"],
-  actor: headers["x-actor"],
-  expected: headers["if-match"]
-})
 
 /** Returns the response to a write. */
 const writtenOf = (userId: UserId) => (receipt: Receipt) => ({
@@ -54,14 +29,6 @@ const writtenOf = (userId: UserId) => (receipt: Receipt) => ({
   position: receipt.position,
   cursor: LogPosition.ofReceipt(receipt)
 })
-
-/** Derives the user id from the idempotency key, so that a repeated request without an id means the same user. */
-const idFromKey = (key: string): string => {
-  const hash = createHash("sha256").update(key).digest("hex")
-  // A UUID of version 8, the version for custom formats.
-  return [hash.slice(0, 8), hash.slice(8, 12), `8${hash.slice(13, 16)}`, `8${hash.slice(17, 20)}`, hash.slice(20, 32)]
-    .join("-")
-}
 
 interface Registration {
   readonly email: Email
@@ -107,10 +74,6 @@ const asOfOf = ({ atPosition, atTime, atVersion }: AsOfQuery): AsOf.AsOf | undef
     ? AsOf.instant(atTime)
     : undefined
 
-/** Queries that read the log depend on no projection, so they never fail with `ProjectionBehind`. */
-const neverBehind = <A, E, R>(self: Effect.Effect<A, E | ProjectionBehind, R>) =>
-  Effect.catchIf(self, (error): error is ProjectionBehind => error instanceof ProjectionBehind, Effect.die)
-
 export const layer = HttpApiBuilder.group(
   Api,
   "users",
@@ -149,7 +112,7 @@ export const layer = HttpApiBuilder.group(
         "history",
         ({ params: { id: userId }, query: { after: _, cursor, ...query } }) =>
           QueryBus.ask(GetUserHistory, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
-            neverBehind,
+            HttpErrorMapping.neverBehind,
             HttpErrorMapping.mapQueryErrors
           )
       )
@@ -157,19 +120,25 @@ export const layer = HttpApiBuilder.group(
         "timeline",
         ({ params: { id: userId }, query: { cursor, ...query } }) =>
           QueryBus.ask(GetUserTimeline, { userId, ...query, ...(cursor === undefined ? {} : { after: cursor }) }).pipe(
-            neverBehind,
+            HttpErrorMapping.neverBehind,
             HttpErrorMapping.mapQueryErrors
           )
       )
       .handle(
         "diff",
         ({ params: { id: userId }, query: { from, to = AsOf.now } }) =>
-          QueryBus.ask(DiffUser, { userId, from, to }).pipe(neverBehind, HttpErrorMapping.mapQueryErrors)
+          QueryBus.ask(DiffUser, { userId, from, to }).pipe(
+            HttpErrorMapping.neverBehind,
+            HttpErrorMapping.mapQueryErrors
+          )
       )
       .handle(
         "whatIf",
         ({ params: { id: userId }, payload: { at = AsOf.now, command } }) =>
-          QueryBus.ask(WhatIfUser, { userId, at, command }).pipe(neverBehind, HttpErrorMapping.mapQueryErrors)
+          QueryBus.ask(WhatIfUser, { userId, at, command }).pipe(
+            HttpErrorMapping.neverBehind,
+            HttpErrorMapping.mapQueryErrors
+          )
       )
   })
 )

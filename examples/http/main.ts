@@ -1,5 +1,5 @@
 /**
- * The user management program: `npm start`.
+ * The program of `npm start`: users and orders over HTTP.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"

@@ -67,7 +67,8 @@ const concurrency = 16
  *
  * An input leads to one append to the stream of its instance: the input, own events, commands and deadlines. The commands are then dispatched under the ids of
  * these events, so each takes effect once, whatever stops between two steps. An event whose reaction throws, or a command that fails with an error that it does
- * not declare, is retried, and then parks its stream; see `Parking` and `ProcessManager.consumers`.
+ * not declare, is retried, and then parks its stream; see `Parking` and `ProcessManager.consumers`. `Subscription.Subscriptions` returns the status of its
+ * consumers in this process.
  *
  * @since 0.1.0
  * @category layers
@@ -76,7 +77,7 @@ export const layer = <const P extends ProcessContract.Any>(
   processes: ReadonlyArray<P>,
   options: ProcessOptions = {}
 ): Layer.Layer<
-  ProcessManagers,
+  ProcessManagers | Subscription.Subscriptions,
   EventStoreError,
   EventStore.EventStore | ProjectionStore.ProjectionStore | Command.HandlerOf<ProcessContract.Commands<P>>
 > => {
@@ -85,14 +86,11 @@ export const layer = <const P extends ProcessContract.Any>(
   const names = definitions.map(({ name }) => name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
   if (twice !== undefined) {
-    return Layer.effect(
-      ProcessManagers,
-      Effect.die(
-        new Error(
-          `ProcessManager.layer: two process managers have the name "${twice}"; give each one once, or rename one`
-        )
+    return Layer.unwrap(Effect.die(
+      new Error(
+        `ProcessManager.layer: two process managers have the name "${twice}"; give each one once, or rename one`
       )
-    )
+    ))
   }
   const running = Effect.gen(function*() {
     const store = yield* EventStore.EventStore
@@ -135,7 +133,7 @@ export const layer = <const P extends ProcessContract.Any>(
         return ProcessManagers.of({ [internals]: { appends } })
       })
     )
-    return Layer.provide(services, Subscription.layer(subscriptions, options))
+    return Layer.provideMerge(services, Subscription.layer(subscriptions, options))
   })
   return Layer.unwrap(running).pipe(
     Layer.provide(HandlerRegistry.layer),

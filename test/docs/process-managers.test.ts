@@ -4,8 +4,8 @@ import { Effect, Layer, Option, Schedule, Schema } from "effect"
 import { Aggregate, Command, EventStore, ProjectionStore } from "evsrc"
 import { CommandBus, Event, ProcessManager, Schedules } from "evsrc"
 import { ProcessSpec } from "evsrc/testing"
-import { OrderEvent, OrderId, Product } from "../../examples/fulfilment/Orders.ts"
-import { PaymentEvent } from "../../examples/fulfilment/Payments.ts"
+import { OrderEvent, OrderId, Product } from "../../examples/fulfilment/contract/Orders.ts"
+import { PaymentEvent } from "../../examples/fulfilment/contract/Payments.ts"
 
 const SentEvent = Schema.TaggedUnion({ ReminderSent: { orderId: OrderId } })
 class Unsubscribed extends Schema.TaggedError<Unsubscribed>()("Unsubscribed", {}) {}
@@ -25,6 +25,8 @@ const Reminder = ProcessManager.make("reminder", {
   inputs: Event.merge(OrderEvent, PaymentEvent),
   correlate: {
     OrderPlaced: ({ orderId }) => ProcessManager.start(orderId),
+    ShipmentRequested: ProcessManager.ignore,
+    ShipmentFailed: ProcessManager.ignore,
     OrderShipped: ProcessManager.ignore,
     OrderCancelled: ({ orderId }) => ProcessManager.continue(orderId),
     PaymentReceived: ({ orderId }) => ProcessManager.continue(orderId),

@@ -10,7 +10,7 @@ const examples = resolve(import.meta.dirname, "../../examples")
 const importsOf = (file: string): ReadonlyArray<string> =>
   Array.from(readFileSync(file, "utf8").matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g), ([, name = ""]) => name)
 
-describe.each(["users/contract", "http/contract"])("%s", (folder) => {
+describe.each(["users/contract", "fulfilment/contract", "http/contract"])("%s", (folder) => {
   const files = readdirSync(join(examples, folder)).filter((name) => name.endsWith(".ts"))
   it("contains files", () => assert.isNotEmpty(files))
   it.each(files)("%s", (name) => {
@@ -19,16 +19,16 @@ describe.each(["users/contract", "http/contract"])("%s", (folder) => {
       const to = imported.startsWith(".") ? relative(examples, resolve(dirname(file), imported)) : imported
       assert.match(
         to,
-        folder === "users/contract"
-          ? /^(evsrc|effect\/.+|users\/contract\/\w+\.ts)$/
-          : /^(evsrc|effect\/.+|(users|http)\/contract\/\w+\.ts)$/
+        folder === "http/contract"
+          ? /^(evsrc|effect\/.+|(users|fulfilment|http)\/contract\/\w+\.ts)$/
+          : new RegExp(String.raw`^(evsrc|effect\/.+|${folder}\/\w+\.ts)$`)
       )
     }
   })
 })
 
 it("the domain imports nothing of HTTP", () => {
-  for (const folder of ["users", "users/contract"]) {
+  for (const folder of ["users", "users/contract", "fulfilment", "fulfilment/contract"]) {
     for (const name of readdirSync(join(examples, folder)).filter((name) => name.endsWith(".ts"))) {
       for (const imported of importsOf(join(examples, folder, name))) {
         assert.notMatch(imported, /http|platform-node|^evsrc\/pg/, `${folder}/${name}`)

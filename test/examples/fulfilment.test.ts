@@ -4,8 +4,7 @@ import { TestClock } from "effect/testing"
 import { CommandBus, EventStore, ProcessManager, ProjectionStore } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { ProcessSpec } from "evsrc/testing"
-import { Fulfilment } from "../../examples/fulfilment/Fulfilment.ts"
-import { OrderOverview, type OrderView } from "../../examples/fulfilment/OrderOverview.ts"
+import type { OrderView } from "../../examples/fulfilment/contract/OrderQueries.ts"
 import {
   CancelOrder,
   NotDeliverable,
@@ -13,11 +12,20 @@ import {
   OrderId,
   PlaceOrder,
   Product,
+  ReportShipment,
   ShipOrder
-} from "../../examples/fulfilment/Orders.ts"
-import { PaymentEvent, ReceivePayment, RefundPayment } from "../../examples/fulfilment/Payments.ts"
+} from "../../examples/fulfilment/contract/Orders.ts"
+import { PaymentEvent, ReceivePayment, RefundPayment } from "../../examples/fulfilment/contract/Payments.ts"
+import {
+  DeliverStock,
+  OutOfStock,
+  ReleaseStock,
+  ReserveStock,
+  StockEvent
+} from "../../examples/fulfilment/contract/Stock.ts"
+import { Fulfilment } from "../../examples/fulfilment/Fulfilment.ts"
+import { OrderOverview } from "../../examples/fulfilment/OrderOverview.ts"
 import * as Shop from "../../examples/fulfilment/Shop.ts"
-import { DeliverStock, OutOfStock, ReleaseStock, ReserveStock, StockEvent } from "../../examples/fulfilment/Stock.ts"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 
 const orderId = OrderId.make("o-1")
@@ -60,6 +68,30 @@ describe("Fulfilment", () => {
       ])
   })
 
+  it("refunds a payment of another amount", () => {
+    ProcessSpec.given(Fulfilment, [placed, reserved])
+      .when(PaymentEvent.cases.PaymentReceived.make({ orderId, amount: 1 }))
+      .thenSends([
+        send(CancelOrder, { orderId, reason: "wrong amount" }),
+        send(ReleaseStock, { product, orderId }),
+        send(RefundPayment, { orderId })
+      ])
+  })
+
+  it("cancels an order whose shipment has failed", () => {
+    ProcessSpec.given(Fulfilment, [placed, paid, reserved, OrderEvent.cases.ShipmentFailed.make({ orderId })])
+      .thenSends([
+        send(CancelOrder, { orderId, reason: "not deliverable" }),
+        send(ReleaseStock, { product, orderId }),
+        send(RefundPayment, { orderId })
+      ])
+  })
+
+  it("takes the time to pay from the order", () => {
+    ProcessSpec.given(Fulfilment, [OrderEvent.cases.OrderPlaced.make({ ...order, payWithin: 60 })])
+      .thenDeadlines({ PaymentDue: "1 minute" })
+  })
+
   it("cancels an order that cannot be delivered", () => {
     ProcessSpec.given(Fulfilment, [placed, paid, reserved])
       .whenRejected(ShipOrder, new NotDeliverable({ orderId }))
@@ -92,6 +124,8 @@ for (const [name, store] of Object.entries(stores)) {
         yield* CommandBus.dispatch(DeliverStock, { product, quantity: 3 })
         yield* CommandBus.dispatch(PlaceOrder, order)
         yield* CommandBus.dispatch(ReceivePayment, { orderId, amount: 900 })
+        yield* orderWhen(({ status }) => status === "shipping")
+        yield* CommandBus.dispatch(ReportShipment, { orderId })
         const { isReserved, paid, refunded } = yield* orderWhen(({ status }) => status === "shipped")
         assert.deepStrictEqual({ isReserved, paid, refunded }, { isReserved: true, paid: 900, refunded: 0 })
       }).pipe(Effect.provide(Shop.layer.pipe(Layer.provideMerge(store)))), 60_000)

@@ -198,11 +198,17 @@ describe("GET /users/events", () => {
 
   it("ends when the log cannot be read, without details of the error", async () => {
     const own = Scope.makeUnsafe()
+    // The process manager reads the log when the program starts.
+    let isBroken = false
     const stores = Layer.merge(
-      changedStore(() => ({ readAll: () => Effect.die(new Error("secret")) })),
+      changedStore(({ readAll }) => ({
+        readAll: (request) => isBroken ? Effect.die(new Error("secret")) : readAll(request)
+      })),
       ProjectionStore.layerMemory
     )
-    const connection = await connect(await Effect.runPromise(Scope.provide(start(stores), own)))
+    const url = await Effect.runPromise(Scope.provide(start(stores), own))
+    isBroken = true
+    const connection = await connect(url)
     const received = [await connection.next(), await connection.next()]
     assert.deepStrictEqual(received, [{ id: "0", event: "Reached", data: "" }, undefined])
     await Effect.runPromise(Scope.close(own, Exit.void))

@@ -20,7 +20,7 @@ import {
 import { Agent, type IncomingMessage, request } from "node:http"
 import { connect, type Socket } from "node:net"
 import * as HttpErrorMapping from "../../examples/http/HttpErrorMapping.ts"
-import { ReadTimeout } from "../../examples/http/UserHandlers.ts"
+import { ReadTimeout } from "../../examples/http/RequestContext.ts"
 import { internals } from "../../src/core/internals.ts"
 import { type Answer, type Ask, at, changedStore, client, memoryStores, poll, start } from "./UsersProgram.ts"
 

@@ -80,6 +80,16 @@ describe("on the embedded PostgreSQL", () => {
         version: 1,
         position: "1"
       })
+      const order = {
+        orderId: "o-1",
+        product: "lamp",
+        quantity: 1,
+        amount: 900,
+        address: "Main Street 1",
+        payWithin: 2
+      }
+      yield* json(first.ask("POST", "/stock/lamp/deliveries", { body: { quantity: 1 } }))
+      assert.deepInclude(yield* json(first.ask("POST", "/orders", { body: order })), { orderId: "o-1" })
       yield* end(first, "SIGTERM")
 
       const second = yield* running({ EVSRC_DATA })
@@ -88,6 +98,9 @@ describe("on the embedded PostgreSQL", () => {
       assert.deepInclude(yield* json(second.ask("POST", "/users", ann)), { _tag: "UserAlreadyRegistered" })
       assert.deepInclude(yield* json(second.ask("PATCH", "/users/ann", { body: { name: "Ann Lee" } })), { version: 2 })
       assert.deepInclude(yield* json(second.ask("GET", "/users/ann?atVersion=1")), user)
+      const isCancelled = (order: unknown) =>
+        at(order, "reason") === "not paid in time" && at(order, "isReserved") === false
+      yield* Effect.promise(() => poll(() => second.ask("GET", "/orders/o-1"), ({ json }) => isCancelled(json)))
       assert.deepInclude(yield* json(second.ask("GET", "/health")), { status: "ok" })
       yield* end(second, "SIGINT")
     }), slow)

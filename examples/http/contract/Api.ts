@@ -5,6 +5,7 @@ import * as HttpApi from "effect/http-api/HttpApi"
 import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as OpenApi from "effect/http-api/OpenApi"
 import { InvalidInput } from "./HttpErrors.ts"
+import { OrderEndpoints, StockEndpoints } from "./OrderEndpoints.ts"
 import { SystemEndpoints } from "./SystemEndpoints.ts"
 import { UserEndpoints } from "./UserEndpoints.ts"
 
@@ -18,13 +19,16 @@ const strict = { errors: "all", onExcessProperty: "error" } as const
 
 export class Api extends HttpApi.make("users")
   .add(UserEndpoints)
+  .add(OrderEndpoints)
+  .add(StockEndpoints)
   .add(SystemEndpoints)
   .middleware(InputErrors)
   .annotate(HttpApi.PayloadParseOptions, strict)
   .annotate(HttpApi.QueryParseOptions, strict)
   .annotateMerge(OpenApi.annotations({
-    title: "User management",
+    title: "Users and orders",
     version: "0.1.0",
-    description: "An example of evsrc: aggregates decide commands on a user's events, and read models serve queries."
+    description:
+      "An example of evsrc: aggregates decide commands, a process manager fulfils orders, and read models serve queries."
   }))
 {}

@@ -5,6 +5,7 @@
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as Schema from "effect/Schema"
 import { AsOf, Position, Version } from "evsrc"
+import { OrderId, OrderStatus } from "../../fulfilment/contract/Orders.ts"
 import { UserId } from "../../users/contract/User.ts"
 
 const httpError = <const Tag extends string, const Fields extends Schema.Struct.Fields>(
@@ -17,6 +18,7 @@ const httpError = <const Tag extends string, const Fields extends Schema.Struct.
     .pipe(HttpApiSchema.status(status))
 
 const user = { userId: UserId }
+const order = { orderId: OrderId }
 
 /** A part of the request does not satisfy its Schema. `field` is a path within that part; empty for the whole part. */
 export const InvalidInput = httpError(400, "InvalidInput", {
@@ -38,8 +40,15 @@ export const AsOfNotReached = httpError(404, "AsOfNotReached", {
   reached: AsOf.FromString
 })
 
+export const OrderNotFound = httpError(404, "OrderNotFound", order)
+/** The process manager has not taken the order, or there is no order. */
+export const FulfilmentNotFound = httpError(404, "FulfilmentNotFound", order)
+
 export const UserAlreadyRegistered = httpError(409, "UserAlreadyRegistered", user)
 export const UserIsDeactivated = httpError(409, "UserIsDeactivated", user)
+export const OrderExists = httpError(409, "OrderExists", order)
+export const AlreadyPaid = httpError(409, "AlreadyPaid", order)
+export const NotShipping = httpError(409, "NotShipping", { ...order, status: OrderStatus })
 export const ConcurrencyConflict = httpError(409, "ConcurrencyConflict", {
   expected: Schema.Union([Version.Version, Schema.Literals(["any", "noStream", "streamExists"])]),
   actual: Version.Version

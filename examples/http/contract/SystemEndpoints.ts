@@ -18,7 +18,7 @@ const report = {
   health: Status,
   /** Why the health is not green. */
   reasons: Schema.Array(Schema.String),
-  /** The consumers of the read models, as the database sees them, whichever process runs them. */
+  /** The consumers of the read models and of the process manager, as the database sees them, whichever process runs them. */
   consumers: Schema.Array(Schema.Struct({
     consumer: Schema.String,
     generation: Schema.String,
@@ -66,5 +66,5 @@ export const Unhealthy = Schema.Struct({
 
 export class SystemEndpoints extends HttpApiGroup.make("system").add(
   HttpApiEndpoint.get("health", "/health", { success: Healthy, error: Unhealthy })
-    .annotate(OpenApi.Summary, "Whether the store can be reached and the read models make progress")
+    .annotate(OpenApi.Summary, "Whether the store can be reached, and the read models and processes make progress")
 ) {}

@@ -6,7 +6,6 @@ import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
-import * as SchemaTransformation from "effect/SchemaTransformation"
 import { AsOf, LogPosition, Position, Version } from "evsrc"
 import { Email, User, UserId, UserName, UserOrder, UserStatus } from "../../users/contract/User.ts"
 import { DiffUser, UserHistoryItem, UserStep, WhatIfCommand, WhatIfUser } from "../../users/contract/UserQueries.ts"
@@ -22,67 +21,16 @@ import {
   UserNotYetRegistered,
   writeErrors
 } from "./HttpErrors.ts"
+import { after, changeHeaders, limit, ListCursor, paged } from "./Requests.ts"
 import { userEvents } from "./UserEventStream.ts"
-
-/** Printable ASCII only, because HTTP defines no encoding of header bytes. */
-const headerText = Schema.String.check(
-  Schema.isPattern(/^[\x20-\x7e]{1,256}$/u, { expected: "1 to 256 printable ASCII characters" })
-)
-
-/** `3`, `"3"` (an entity tag) or `*` (any version, but the user must exist). */
-const IfMatch = Schema.String.check(
-  Schema.isPattern(/^(\*|[0-9]{1,15}|"[0-9]{1,15}")$/u, { expected: "a version such as 3 or \"3\", or *" })
-).pipe(Schema.decodeTo(
-  Schema.Union([Schema.Literal("streamExists"), Version.Version]),
-  SchemaTransformation.transform({
-    decode: (text): "streamExists" | number => text === "*" ? "streamExists" : Number(text.replaceAll("\"", "")),
-    encode: (expected) => expected === "streamExists" ? "*" : `"${expected}"`
-  })
-))
-
-const writeHeaders = {
-  "idempotency-key": Schema.optionalKey(headerText).annotate({
-    description:
-      "Identifies this request. A repetition with the same key is not executed again and gets the same response."
-  }),
-  "x-actor": Schema.optionalKey(headerText).annotate({
-    description:
-      "The actor, stored in the metadata of the events. The example trusts it as sent; authenticate in a program of your own."
-  }),
-  "if-match": Schema.optionalKey(IfMatch).annotate({
-    description: "The version that the user must have, such as 3 or \"3\"; * for any existing user."
-  })
-}
-
-export type WriteHeaders = Schema.Struct<typeof writeHeaders>["Type"]
-
-const after = Schema.optionalKey(LogPosition.FromString).annotate({
-  description:
-    "The `cursor` or `position` of an earlier response. The read model includes at least the events up to there."
-})
-
-const limit = Schema.optionalKey(Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 1000 }))).annotate({
-  description: "The largest number of items in a page, 1 to 1000; 100 by default."
-})
 
 const asOf = AsOf.FromString
 const asOfForms = "version:3, position:42, instant:2030-01-31T12:00:00Z or now"
 
-const UserCursor = Schema.String.check(
-  Schema.isPattern(/^[A-Za-z0-9_-]{1,8192}$/u, { expected: "a cursor of an earlier page" })
-)
 /** A page starts after a version. The API encodes it as an opaque cursor that is safe in a URL. */
 const HistoryCursor = Schema.StringFromBase64Url.check(
   Schema.isPattern(/^[0-9]{1,15}$/u, { expected: "a cursor of an earlier page" })
 ).pipe(Schema.decodeTo(Schema.NumberFromString), Schema.decodeTo(Version.Version))
-
-const paged = <Item extends Schema.Top, Cursor extends Schema.Top>(item: Item, cursor: Cursor) =>
-  Schema.Struct({
-    items: Schema.Array(item),
-    next: Schema.optionalKey(cursor).annotate({
-      description: "The cursor of the next page; absent on the last page."
-    })
-  })
 
 const Written = Schema.Struct({
   userId: UserId,
@@ -103,7 +51,7 @@ const NewUserId = UserId.check(
 
 export class UserEndpoints extends HttpApiGroup.make("users").add(
   HttpApiEndpoint.post("register", "/users", {
-    headers: writeHeaders,
+    headers: changeHeaders,
     payload: Schema.Struct({ email: Email, name: UserName, userId: Schema.optionalKey(NewUserId) }),
     success: Written.pipe(HttpApiSchema.status(201)),
     error: [...writeErrors, UserAlreadyRegistered]
@@ -121,12 +69,12 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
         description: "By id, which is the default, or by the time of registration, newest first."
       }),
       limit,
-      cursor: Schema.optionalKey(UserCursor).annotate({
+      cursor: Schema.optionalKey(ListCursor).annotate({
         description: "The `next` of the page before, with the same filter and order."
       }),
       after
     },
-    success: paged(User, UserCursor),
+    success: paged(User, ListCursor),
     error: [...readErrors, CursorExpired, LogDiverged, ProjectionBehind]
   }).annotate(OpenApi.Summary, "List users by id or by time of registration"),
   userEvents,
@@ -150,14 +98,14 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
   }).annotate(OpenApi.Summary, "Get a user, now or as of a point in time"),
   HttpApiEndpoint.patch("rename", "/users/:id", {
     params: { id: UserId },
-    headers: writeHeaders,
+    headers: changeHeaders,
     payload: Schema.Struct({ name: UserName }),
     success: Written,
     error: [...writeErrors, UserNotFound, UserIsDeactivated]
   }).annotate(OpenApi.Summary, "Rename a user"),
   HttpApiEndpoint.post("deactivate", "/users/:id/deactivate", {
     params: { id: UserId },
-    headers: writeHeaders,
+    headers: changeHeaders,
     success: Written,
     error: [...writeErrors, UserNotFound, UserIsDeactivated]
   }).annotate(OpenApi.Summary, "Deactivate a user permanently"),
