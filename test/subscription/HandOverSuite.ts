@@ -1,5 +1,6 @@
 /** What a worker of a subscription does with the event in hand when it stops, or gives a partition to another. */
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -14,6 +15,7 @@ import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import type { ConsumerDriver, Progress } from "../../src/consumer/CheckpointDriver.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import type { ConsumerStatus } from "../../src/consumer/ConsumerStatus.ts"
+import * as ParkingRequestWakeups from "../../src/consumer/parking/ParkingRequestWakeups.ts"
 import type { WorkerOptions } from "../../src/consumer/worker/WorkerOptions.ts"
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -28,6 +30,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 
 const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
 const Both = Schema.TaggedUnion({ Sent: { n: Schema.Int }, Seen: { n: Schema.Int } })
@@ -64,7 +67,7 @@ const buildWorker = (
     | Subscription.Subscription<string, typeof Both, never>,
   options: WorkerOptions,
   scope: Scope.Scope
-) => Layer.buildWithScope(Layer.fresh(Subscription.layer([subscription], options)), scope)
+) => Layer.buildWithScope(Layer.fresh(attentive(Subscription.layer([subscription], options), subscription)), scope)
 
 /** Waits until a partition of a consumer is as wanted. */
 const untilProgress = ({ id }: { readonly id: string }, isRight: (one: Progress) => boolean) =>
@@ -137,7 +140,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     for (const stream of streams) yield* append(stream, upTo(20))
     yield* Effect.scoped(Effect.gen(function*() {
       const scope = yield* Effect.scope
-      const options = { batchSize: 50, lease: "600 millis" } as const
+      const options = { batchSize: 50 } as const
       yield* buildWorker(subscription, options, scope)
       yield* inbox.until(10)
       // It takes two of the four partitions over, each with a batch in hand; and gives them back.
@@ -173,11 +176,10 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
         const event = { n, _tag: (seen as ReadonlyArray<number>).includes(n) ? "Seen" : "Sent" } as const
         yield* append(Both, StreamId.make(`${prefix}a`), [event])
       }
-      const options = { lease: "600 millis" } as const
       const scope = yield* Effect.scope
-      yield* buildWorker(older, options, scope)
+      yield* buildWorker(older, {}, scope)
       yield* begun.await
-      yield* buildWorker(newer, options, scope)
+      yield* buildWorker(newer, {}, scope)
       const reads = ConsumerReads.format(ConsumerReads.of(newer))
       yield* untilProgress(older, (one) => one.takenBy === reads || one.reads === reads)
       yield* proceed.open
@@ -211,10 +213,10 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     })
     yield* append(`${prefix}a`, [1])
     const scope = yield* Effect.scope
-    yield* buildWorker(older, { lease: "300 millis" }, scope)
+    yield* buildWorker(older, { lease: "2 seconds" }, scope)
     yield* Effect.addFinalizer(() => proceed.open)
     yield* begun.await
-    const context = yield* buildWorker(newer, { lease: "300 millis" }, scope).pipe(
+    const context = yield* buildWorker(newer, { lease: "2 seconds" }, scope).pipe(
       Effect.provide(Logger.layer([logger])),
       Effect.provideService(References.MinimumLogLevel, "Info")
     )
@@ -259,7 +261,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     const stream = `${prefix}a`
     yield* append(stream, upTo(3))
     const scope = yield* Effect.scope
-    yield* buildWorker(older, { lease: "600 millis" }, scope)
+    yield* buildWorker(older, {}, scope)
     yield* Effect.timeout(
       Effect.repeat(Parking.count(older), {
         until: ({ parked }) => parked === 1,
@@ -270,7 +272,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     isFailing = false
     const retried = yield* Effect.forkChild(Parking.retry(older, stream))
     yield* begun.await
-    yield* buildWorker(newer, { lease: "600 millis" }, scope)
+    yield* buildWorker(newer, {}, scope)
     const reads = ConsumerReads.format(ConsumerReads.of(newer))
     yield* untilProgress(older, (one) => one.takenBy === reads || one.reads === reads)
     yield* proceed.open
@@ -299,9 +301,10 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       })
     yield* append(`${prefix}a`, upTo(3))
     const scope = yield* Effect.scope
-    const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+    const options = { retryDelay: { first: "20 millis", max: "50 millis" } } as const
     const old = yield* separable()
-    yield* Effect.provideService(buildWorker(mails("old"), options, scope), ProjectionStore.ProjectionStore, old.store)
+    const worker = buildWorker(mails("old"), { ...options, lease: "300 millis" }, scope)
+    yield* Effect.provideService(worker, ProjectionStore.ProjectionStore, old.store)
     yield* begun.await
     old.separate(true)
     yield* buildWorker(mails("new"), options, scope)
@@ -329,13 +332,14 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     const newer = Subscription.make(name, { ...common, events: Both, handle: handle("new") })
     yield* append(`${prefix}a`, upTo(3))
     const scope = yield* Effect.scope
-    const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+    const options = { retryDelay: { first: "20 millis", max: "50 millis" } } as const
     const old = yield* separable((driver) => ({
       // It looks whether its code reads what the other one has read, and that takes its time.
       progress: (generation) => Effect.andThen(Effect.andThen(proceed.open, end.await), driver.progress(generation)),
       advance: (request) => Effect.tap(driver.advance(request), committed.open)
     }))
-    yield* Effect.provideService(buildWorker(older, options, scope), ProjectionStore.ProjectionStore, old.store)
+    const worker = buildWorker(older, { ...options, lease: "300 millis" }, scope)
+    yield* Effect.provideService(worker, ProjectionStore.ProjectionStore, old.store)
     yield* begun.await
     old.separate(true)
     yield* buildWorker(newer, options, scope)
@@ -344,6 +348,54 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* Effect.addFinalizer(() => end.open)
     yield* Effect.timeout(committed.await, "20 seconds")
     equal([...inbox.got], ["new 1", "new 2", "new 3", "old 1"], "the handled events")
+  }),
+
+  test("repeats no event that its handler ends while a heartbeat is under way", function*() {
+    const prefix = unique("mail")
+    const inbox = makeInbox()
+    const [begun, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const subscription = Subscription.make(unique("mails"), {
+      events: Sent,
+      where: { streamPrefix: prefix },
+      handle: {
+        Sent: ({ n }) =>
+          Effect.andThen(
+            n === 2 ? Effect.andThen(begun.open, proceed.await) : Effect.void,
+            Effect.sync(() => inbox.put(String(n)))
+          )
+      }
+    })
+    yield* append(`${prefix}a`, upTo(3))
+    const [drained, claimed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const [received, saved] = [Latch.makeUnsafe(true), Latch.makeUnsafe(false)]
+    const { store } = yield* separable((driver) => ({
+      claim: (request) =>
+        Effect.tap(driver.claim(request), ({ change }) => {
+          if (change === "drain") return drained.open
+          return drained.isOpen() ? Effect.andThen(claimed.open, received.await) : Effect.void
+        }),
+      advance: (request) => Effect.tap(driver.advance(request), () => drained.isOpen() ? saved.open : Effect.void)
+    }))
+    const { driver } = store[internals]
+    const wake = ParkingRequestWakeups.wake(driver, subscription.id)
+    yield* Layer.build(Layer.fresh(Subscription.layer([subscription], { stopTimeout: "1 hour" }))).pipe(
+      Effect.provideService(ProjectionStore.ProjectionStore, store)
+    )
+    yield* begun.await
+    // As by a reset that is given up: the processor is to stop after the event in hand.
+    yield* driver.drain(subscription.id, "reset", Duration.minutes(1))
+    yield* Effect.andThen(wake, drained.await)
+    yield* driver.release(subscription.id, "reset")
+    yield* received.close
+    yield* Effect.andThen(wake, claimed.await)
+    yield* proceed.open
+    yield* Effect.timeout(saved.await, "20 seconds")
+    // Nothing shows the end of the processor, which follows at once.
+    yield* Effect.sleep("50 millis")
+    yield* received.open
+    yield* inbox.until(3)
+    equal([...inbox.got], ["1", "2", "3"], "the handled events")
+    equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
   }),
 
   test("interrupts the event in hand at once when it has lost its lease", function*() {
@@ -366,9 +418,9 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       })
     yield* append(`${prefix}a`, [1])
     const scope = yield* Effect.scope
-    const options = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+    const options = { retryDelay: { first: "20 millis", max: "50 millis" } } as const
     const old = yield* separable()
-    const worker = buildWorker(mails("old"), { ...options, stopTimeout: "1 hour" }, scope)
+    const worker = buildWorker(mails("old"), { ...options, lease: "300 millis", stopTimeout: "1 hour" }, scope)
     yield* Effect.provideService(worker, ProjectionStore.ProjectionStore, old.store)
     yield* begun.await
     old.separate(true)
@@ -419,7 +471,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     })
     yield* append(`${prefix}a`, [1])
     const scope = yield* Effect.scope
-    const context = yield* buildWorker(subscription, { lease: "300 millis" }, scope).pipe(
+    const context = yield* buildWorker(subscription, { lease: "2 seconds" }, scope).pipe(
       Effect.provide(Logger.layer([logger])),
       Effect.provideService(References.MinimumLogLevel, "Info")
     )
@@ -467,7 +519,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       Effect.repeat(Effect.sync(done), { until: (isDone) => isDone, schedule: Schedule.spaced("20 millis") }).pipe(
         Effect.timeout("40 seconds")
       )
-    const context = yield* buildWorker(subscription, { lease: "300 millis" }, yield* Effect.scope).pipe(
+    const context = yield* buildWorker(subscription, { lease: "2 seconds" }, yield* Effect.scope).pipe(
       Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])),
       Effect.provideService(References.MinimumLogLevel, "Info")
     )
@@ -509,7 +561,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       handle: { Sent: ({ n }) => Effect.sync(() => inbox.put(`new ${n}`)) }
     })
     yield* append(`${prefix}a`, upTo(4))
-    const timing = { lease: "300 millis", stopTimeout: "50 millis" } as const
+    const timing = { lease: "2 seconds", stopTimeout: "50 millis" } as const
     const scope = yield* Scope.make()
     const lines: Array<string> = []
     const logger = Logger.make(({ message }) => void lines.push(String(message)))
@@ -563,7 +615,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
                   : Effect.sync(() => inbox.put(`${worker} ${n}`))
             }
           })
-        ], { batchSize: 1, lease: "600 millis" })),
+        ], { batchSize: 1 })),
         scope
       )
     yield* append(`${prefix}a`, upTo(3))

@@ -248,6 +248,10 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     return WorkerState.changeInterval(settings)
   }
   worker.hasStarted = true
+  // One that ends while the claim is under way may have saved a later position than the claim returns. Its end wakes the worker, which claims again.
+  const ended = new Set(
+    Array.from(running.values(), ({ fiber }) => fiber).filter((fiber) => fiber.pollUnsafe() !== undefined)
+  )
   const first = yield* heartbeat(worker, { renewOnly })
   const claimAgain = heartbeat(worker)
   const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(
@@ -267,7 +271,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
       Array.from(
         running,
         ([partition, { epoch, fiber, generation }]) =>
-          [partition, { epoch, generation, hasEnded: fiber.pollUnsafe() !== undefined }] as const
+          [partition, { epoch, generation, hasEnded: ended.has(fiber) }] as const
       )
     ),
     assignmentSize
