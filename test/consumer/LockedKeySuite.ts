@@ -17,10 +17,11 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { AccountDecider, Open, type Stores } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 
 const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
 
-const options = { lease: "1 second", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+const options = { retryDelay: { first: "20 millis", max: "50 millis" } } as const
 
 const message = "canceling statement due to lock timeout"
 
@@ -54,7 +55,10 @@ const kinds: Readonly<Record<string, Make>> = {
       retry: Schedule.recurs(1),
       handle: { Sent: (_, { stream }) => handle(stream.slice(prefix.length)) }
     })
-    return { consumer, layer: Layer.effectDiscard(Layer.build(Projector.layer([consumer], options))) }
+    return {
+      consumer,
+      layer: Layer.effectDiscard(Layer.build(attentive(Projector.layer([consumer], options), consumer)))
+    }
   },
   "Subscription": (name, prefix, handle) => {
     const consumer = Subscription.make(name, {
@@ -63,7 +67,10 @@ const kinds: Readonly<Record<string, Make>> = {
       retry: Schedule.recurs(1),
       handle: { Sent: (_, { stream }) => handle(stream.slice(prefix.length)) }
     })
-    return { consumer, layer: Layer.effectDiscard(Layer.build(Subscription.layer([consumer], options))) }
+    return {
+      consumer,
+      layer: Layer.effectDiscard(Layer.build(attentive(Subscription.layer([consumer], options), consumer)))
+    }
   }
 }
 

@@ -39,6 +39,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 
 const Stock = Schema.TaggedUnion({
   StockAdded: { shop: Schema.String, by: Schema.Int },
@@ -122,7 +123,8 @@ const mails = (
 /** A category of streams that no other case uses, and the name of its projection. */
 const uniqueName = () => unique("stock").replaceAll("-", "")
 
-const timing = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+const retryDelay = { first: "20 millis", max: "50 millis" } as const
+const timing = { lease: "300 millis", retryDelay } as const
 
 const start = <P extends Projection.Any<"async">>(projection: P) =>
   Effect.map(
@@ -136,7 +138,7 @@ const startHandlers = (projection: Projection.Handler<string, typeof Stock, "asy
   )
 const startMails = (subscription: Subscription.Subscription<string, typeof Stock, never>) =>
   Effect.map(
-    Layer.build(Layer.fresh(Subscription.layer([subscription], timing))),
+    Layer.build(Layer.fresh(attentive(Subscription.layer([subscription], { retryDelay }), subscription))),
     (context) => Context.get(context, Subscription.Subscriptions)
   )
 

@@ -19,11 +19,11 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 
 export const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int } })
 
 const timing = {
-  lease: "600 millis",
   stopTimeout: 0,
   batchSize: 3,
   retryDelay: { first: "20 millis", max: "50 millis" }
@@ -113,10 +113,10 @@ export type Mail = ReturnType<Mails["subscription"]>
 
 /** Starts a program with a subscription. It ends with the scope. */
 export const start = (subscription: Mail) =>
-  Effect.asVoid(Layer.build(Layer.fresh(Subscription.layer([subscription], timing))))
+  Effect.asVoid(Layer.build(Layer.fresh(attentive(Subscription.layer([subscription], timing), subscription))))
 
 export const startProjection = (projection: ReturnType<Mails["projection"]>) =>
-  Effect.asVoid(Layer.build(Layer.fresh(Projector.layer([projection], timing))))
+  Effect.asVoid(Layer.build(Layer.fresh(attentive(Projector.layer([projection], timing), projection))))
 
 /** Starts a program in a scope of its own, and returns the effect that ends it. */
 export const startIn = Effect.fnUntraced(function*<E, R>(program: Effect.Effect<void, E, R>) {

@@ -27,6 +27,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as Rebuild from "../../src/projection/rebuild/Rebuild.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 import * as ConsumerKeyFixtures from "./ConsumerKeyFixtures.ts"
 import {
   assertAudit,
@@ -270,7 +271,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
       yield* Parking.retry(newer, "")
       yield* awaitPosition(last)
       yield* ConsumerKeyFixtures.until(Effect.map(Parking.count(newer), ({ parked }) => parked === 0))
-    }).pipe(Effect.provide(Projector.layer([newer], { lease: "600 millis" })))
+    }).pipe(Effect.provide(attentive(Projector.layer([newer]), newer)))
     equal(yield* seen(skipped!), [1, 2, 4], "the events that were not skipped")
     equal(yield* seen(retried!), [1, 2, 3, 4], "the events that were retried")
     yield* audited
@@ -381,7 +382,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
       yield* awaitPosition(last)
       yield* untilPartitions(newer, 5)
       yield* awaitPosition(yield* append(3, courses))
-    }).pipe(Effect.provide(Projector.layer([newer], { lease: "600 millis" })))
+    }).pipe(Effect.provide(attentive(Projector.layer([newer]), newer)))
     for (const course of courses) equal(yield* seen(course), [1, 2, 3], `the document of ${course}`)
     yield* audited
   }),
@@ -392,7 +393,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     const newer = { ...projection, partitions: 2 }
     yield* Effect.provide(
       Effect.flatMap(append(2, ["a"]), awaitPosition),
-      Projector.layer([newer], { lease: "600 millis" })
+      attentive(Projector.layer([newer]), newer)
     )
     equal(yield* partitionsOf(newer), 1, "the number of partitions")
     const { reasons } = yield* Health.of([newer])
@@ -428,7 +429,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
       includes(parked?.error ?? "", "Rebuild the projection by Rebuild.rebuild", "the error")
       yield* Stream.runDrain(Rebuild.rebuild(one))
       equal(yield* seen("a"), [1, 2, 3], "the rebuilt document")
-    }).pipe(Effect.provide(Projector.layer([one], { lease: "600 millis" })))
+    }).pipe(Effect.provide(attentive(Projector.layer([one]), one)))
   })
 ]
 
@@ -496,7 +497,7 @@ const diverge = Effect.fnUntraced(function*(mails: Mails) {
 const assertDiverged = Effect.fnUntraced(
   function*(mails: Mails, subscription: Mail, { eventId, position }: Effect.Success<ReturnType<typeof diverge>>) {
     const { status } = Context.get(
-      yield* Layer.build(Layer.fresh(Subscription.layer([subscription], { lease: "600 millis" }))),
+      yield* Layer.build(Layer.fresh(attentive(Subscription.layer([subscription]), subscription))),
       Subscription.Subscriptions
     )
     yield* ConsumerKeyFixtures.until(Effect.map(status, ([one]) => one?.state === "stuck"))
@@ -569,7 +570,7 @@ const reads: ReadonlyArray<Case<Stores>> = [
       handle: () => Effect.void
     })
     const { status } = Context.get(
-      yield* Layer.build(Layer.fresh(Subscription.layer([both], { lease: "600 millis" }))),
+      yield* Layer.build(Layer.fresh(attentive(Subscription.layer([both]), both))),
       Subscription.Subscriptions
     )
     const [one] = yield* Effect.timeout(

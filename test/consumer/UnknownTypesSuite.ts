@@ -24,6 +24,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 import { parkedKeys } from "../support/parked.ts"
 
 const pollUntil = <A, E, R>(effect: Effect.Effect<A, E, R>, until: (value: A) => boolean) =>
@@ -506,7 +507,9 @@ const breaking = (
   const isMail = kind === "subscription"
   const run = (code: "old" | "current") =>
     isMail
-      ? Effect.asVoid(Layer.build(Layer.fresh(Subscription.layer([subscriptions[code]], { lease: "300 millis" }))))
+      ? Effect.asVoid(
+        Layer.build(Layer.fresh(attentive(Subscription.layer([subscriptions[code]]), subscriptions[code])))
+      )
       : Effect.asVoid(start(projections[code]))
   return {
     run,

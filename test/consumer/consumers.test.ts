@@ -13,6 +13,7 @@ import {
 } from "evsrc"
 import type { EventStoreDriver, ProjectionStoreDriver } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
+import { attentive } from "../support/Attentive.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const ticks = (partitions = 1) =>
@@ -147,6 +148,7 @@ describe("the workers of a consumer", () => {
   it.live("keep the lease of a partition they cannot interrupt, and release it later", () =>
     Effect.gen(function*() {
       const four = ticks(4)
+      const options = { ...fastOptions, lease: "2 seconds" } as const
       const released = yield* Deferred.make<void>()
       const hanging = yield* Deferred.make<void>()
       const slowStores = withDrivers({
@@ -177,15 +179,15 @@ describe("the workers of a consumer", () => {
         yield* Effect.gen(function*() {
           const shared = yield* onceOwners((all) => all[2] !== one && all[2] !== undefined)
           assert.deepStrictEqual(shared.map((owner) => owner === one), [true, true, false, true])
-          // Longer than several leases.
-          yield* Effect.sleep("1 second")
+          // Longer than a lease.
+          yield* Effect.sleep("2500 millis")
           assert.deepStrictEqual((yield* owners).map((owner) => owner === one), [true, true, false, true])
           yield* Deferred.succeed(released, undefined)
           const handed = yield* onceOwners((all) => all[3] !== one && all[3] !== undefined)
           assert.deepStrictEqual(handed.map((owner) => owner === one), [true, true, false, false])
           yield* awaitConsumer((yield* tick).position, four)
-        }).pipe(Effect.provide(Layer.fresh(Projector.layer([four], fastOptions))))
-      }).pipe(Effect.provide(Projector.layer([four], fastOptions).pipe(Layer.provide(slowStores))))
+        }).pipe(Effect.provide(Layer.fresh(attentive(Projector.layer([four], options), four))))
+      }).pipe(Effect.provide(attentive(Projector.layer([four], options), four).pipe(Layer.provide(slowStores))))
     }).pipe(Effect.provide(stores), withoutLogs))
 
   it.live("stop at once while the store hangs, and interrupt its calls", () =>

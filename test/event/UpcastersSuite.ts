@@ -38,6 +38,7 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 import { parkedKeys } from "../support/parked.ts"
 import { Book, First, FirstHotel, Second, sentenceOf, Third, ThirdHotel } from "./UpcasterFixtures.ts"
 
@@ -465,7 +466,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     const old = Subscription.make(name, { events: First, where, handle: (e) => send(sentenceOf(e)) })
     const current = Subscription.make(name, { events: Third, where, handle: (e) => send(sentenceOf(e)) })
     const start = (subscription: typeof old | typeof current) =>
-      Layer.build(Layer.fresh(Subscription.layer([subscription], { lease: "300 millis" })))
+      Layer.build(Layer.fresh(attentive(Subscription.layer([subscription]), subscription)))
     yield* start(old)
     yield* store.append(First, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ann", room: "1", breakfast: false }])
     yield* store.append(Third, streamOf(run), [{ _tag: "RoomBooked", run, guest: "ben", rooms: ["2"], nights: 2 }])
@@ -507,7 +508,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
     const send = (text: string) => Ref.update(sent, (all) => [...all, text])
     const mails = unique("mails")
     const subscribe = (subscription: Subscription.Subscription<string, Event.Any, never>) =>
-      Layer.build(Layer.fresh(Subscription.layer([subscription], { lease: "300 millis" })))
+      Layer.build(Layer.fresh(attentive(Subscription.layer([subscription]), subscription)))
     const older = yield* startProjector([old, oldLog])
     yield* subscribe(Subscription.make(mails, { events: First, where, handle: (e) => send(sentenceOf(e)) }))
     const stuck = yield* pollUntil(older.status, (all) => all.every((one) => one.state === "stuck"))

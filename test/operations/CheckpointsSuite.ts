@@ -130,7 +130,7 @@ export const checkpoints: ReadonlyArray<Case<Stores>> = [
       yield* isBlocked.open
       yield* until(Effect.sync(() => handled.length), (n) => n === 3)
       equal((yield* DeliveryAudit.run(subscription)).status, "complete", "the audit")
-    }).pipe(Effect.provide(Subscription.layer([subscription], { ...options, lease: "300 millis", stopTimeout: 0 })))
+    }).pipe(Effect.provide(Subscription.layer([subscription], { ...options, stopTimeout: 0 })))
   }),
 
   test("a rebuild replaces the documents of a set-back log, and a query with a receipt rejects them", function*() {

@@ -1,4 +1,5 @@
 /** A reset of the checkpoints of a consumer that runs: no handler begins by the old position once it has returned. */
+import * as DateTime from "effect/DateTime"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -23,6 +24,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { fixture, partitionsOf, start, startIn, untilPartitions } from "../consumer/RepartitionFixtures.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 
 const Sent = Schema.TaggedUnion({ Sent: { n: Schema.Int }, Seen: { n: Schema.Int } })
 
@@ -30,7 +32,6 @@ const driver = Effect.map(ProjectionStore.ProjectionStore, (store) => store[inte
 
 /** No handler is interrupted. */
 const options: WorkerOptions = {
-  lease: "600 millis",
   stopTimeout: "60 seconds",
   retryDelay: { first: "20 millis", max: "50 millis" }
 }
@@ -93,7 +94,7 @@ const afterReset = (handled: ReadonlyArray<number | string>) =>
   handled.includes("reset") ? handled.slice(handled.indexOf("reset") + 1) : []
 
 const run = (subscription: Subscription.Subscription<string, typeof Sent, never>, worker = options) =>
-  Effect.asVoid(Layer.build(Layer.fresh(Subscription.layer([subscription], worker))))
+  Effect.asVoid(Layer.build(Layer.fresh(attentive(Subscription.layer([subscription], worker), subscription))))
 
 /**
  * The cases.
@@ -142,7 +143,7 @@ export const resets: ReadonlyArray<Case<Stores>> = [
     yield* untilInHand
     const store = yield* driver
     const [before] = yield* store.progress(subscription.id)
-    const error = yield* Effect.flip(Checkpoints.reset(subscription, Position.start, { timeout: "200 millis" }))
+    const error = yield* Effect.flip(Checkpoints.reset(subscription, Position.start, { timeout: "1 second" }))
     if (error._tag !== "ResetRejected") return yield* error
     const worker = before!.owner!
     equal([error.reason, error.partitions], ["Leased", [{ partition: 0, worker }]], "the error")
@@ -169,8 +170,10 @@ export const resets: ReadonlyArray<Case<Stores>> = [
       reads: ConsumerReads.format(ConsumerReads.of(subscription)),
       lease: Duration.millis(300)
     })
-    const [elapsed, { from }] = yield* Effect.timed(Checkpoints.reset(subscription, first!))
-    ok(Duration.toMillis(elapsed) > 200, `it returned after ${Duration.format(elapsed)}`)
+    const [claimed] = yield* store.progress(subscription.id)
+    const { from } = yield* Checkpoints.reset(subscription, first!)
+    const [after] = yield* store.progress(subscription.id)
+    ok(DateTime.isGreaterThanOrEqualTo(after!.readAt, claimed!.leasedUntil!), "it returned before the lease had ended")
     equal(from.map(({ position }) => position), [Position.start], "the checkpoints before")
     yield* run(subscription)
     yield* untilHandled(1)
@@ -245,7 +248,7 @@ export const resets: ReadonlyArray<Case<Stores>> = [
     equal(Array.from(handled), [1, 2, 3, 2, 3], "what was handled after it")
 
     // What its handlers have not committed is rolled back.
-    yield* Layer.build(Layer.fresh(Projector.layer([projection], options)))
+    yield* Layer.build(Layer.fresh(attentive(Projector.layer([projection], options), projection)))
     yield* untilHandled(8)
     yield* store.transaction(Checkpoints.reset(projection, first!))
     yield* untilHandled(10)

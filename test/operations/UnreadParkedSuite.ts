@@ -22,13 +22,15 @@ import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 import { parkedKeys } from "../support/parked.ts"
 
 const payload = { order: Schema.String, n: Schema.Int }
 const OrderEvent = Schema.TaggedUnion({ Placed: payload, Refunded: payload }).pipe(Event.tags({ order: "order" }))
 const PlacedEvent = Schema.TaggedUnion({ Placed: payload }).pipe(Event.tags({ order: "order" }))
 
-const timing = { lease: "300 millis", retryDelay: { first: "20 millis", max: "50 millis" } } as const
+const retryDelay = { first: "20 millis", max: "50 millis" } as const
+const timing = { lease: "300 millis", retryDelay } as const
 
 const awaitCount = (consumer: Consumer, isReached: (count: Parking.Count) => boolean) =>
   Parking.count(consumer).pipe(
@@ -39,7 +41,7 @@ const awaitCount = (consumer: Consumer, isReached: (count: Parking.Count) => boo
 const kinds = { stream: "stream", tag: { tag: "order" } } as const
 
 const run = (subscription: Subscription.Subscription<string, Event.Any, never>) =>
-  Layer.fresh(Subscription.layer([subscription], timing))
+  Layer.fresh(attentive(Subscription.layer([subscription], { retryDelay }), subscription))
 
 /** The two releases of a subscription, and what they have handled. */
 const releases = (partitionBy: Subscription.Any["partitionBy"] & (typeof kinds)[keyof typeof kinds]) => {

@@ -69,7 +69,7 @@ const programOf = (log: string, readModels: string, mail: Subscription.Any) => {
     PgEventStore.layer.pipe(Layer.provide(clientOf(log))),
     PgProjectionStore.layer.pipe(Layer.provide(clientOf(readModels)))
   )
-  const options = { retryDelay: { first: "50 millis", max: "200 millis" }, lease: "1 second" } as const
+  const options = { retryDelay: { first: "50 millis", max: "200 millis" }, lease: "5 seconds" } as const
   const sumOf = ({ id }: { readonly id: string }) =>
     Effect.map(ProjectionStore.get(Sums, id), (found) => found._tag === "None" ? 0 : found.value.sum)
   return Layer.mergeAll(
@@ -217,7 +217,7 @@ describe("a log that was set back", () => {
       Effect.gen(function*() {
         const { mail, sent } = mailOf()
         const { url } = yield* freshDatabase
-        const options = { retryDelay: { first: "50 millis", max: "200 millis" }, lease: "1 second" } as const
+        const options = { retryDelay: { first: "50 millis", max: "200 millis" }, lease: "5 seconds" } as const
         yield* Effect.gen(function*() {
           const sql = yield* PgClient.PgClient
           const both = yield* Effect.gen(function*() {

@@ -144,7 +144,7 @@ export const run = (
   { handling, ...options }: ProcessManager.ProcessOptions & { readonly handling?: Handling } = {}
 ): Layer.Layer<Services, EventStoreError, Stores> =>
   ProcessManager.layer(processes, {
-    lease: "1 second",
+    lease: "5 seconds",
     deadlineInterval: "200 millis",
     retryDelay: { first: "20 millis", max: "100 millis" },
     ...options

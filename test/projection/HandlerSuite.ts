@@ -24,6 +24,7 @@ import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 import { includes, reasonOf } from "./assertions.ts"
 import { inlineHandlerOrder } from "./inline/InlineOrderSuite.ts"
 
@@ -183,8 +184,8 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
     const run = unique("run")
     let tries = 0
     const projection = sales(table, run, {
-      retry: Schedule.spaced("20 millis"),
-      retryTimeout: "200 millis",
+      retry: Schedule.spaced("100 millis"),
+      retryTimeout: "2 seconds",
       first: (n) => n === 2 ? Effect.suspend(() => Effect.fail(`attempt ${++tries}`)) : Effect.void
     })
     yield* sell(run, "a", [1, 2, 3])
@@ -206,7 +207,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
         Effect.timeout("60 seconds")
       )
       equal([again?.version, again?.attempts], [2, tries], "the attempts of both")
-    }).pipe(Effect.provide(Projector.layer([projection], { lease: "600 millis" })))
+    }).pipe(Effect.provide(attentive(Projector.layer([projection]), projection)))
   }),
 
   ...[0, 2].map((retries) =>
@@ -307,7 +308,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
         Effect.timeout("60 seconds")
       )
       equal(yield* rowsOf(table), [1, 2, 3, 4, 5], "once it can be handled, all of it, once")
-    }).pipe(Effect.provide(Projector.layer([projection], { lease: "600 millis" })))
+    }).pipe(Effect.provide(attentive(Projector.layer([projection]), projection)))
   }),
 
   test("parks a stream at its first failing event, although a later one failed before", function*() {

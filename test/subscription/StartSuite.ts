@@ -34,6 +34,7 @@ import {
   untilPartitions
 } from "../consumer/RepartitionFixtures.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 
 const Billed = Schema.TaggedUnion({ Billed: { n: Schema.Int, customer: Schema.String } }).pipe(
   Event.tags({ customer: "customer" })
@@ -47,10 +48,10 @@ const rejects = (subscription: Mail, ...words: ReadonlyArray<string>) =>
 
 const statusOf = (subscription: Mail) =>
   Effect.map(
-    Layer.build(Layer.fresh(Subscription.layer([subscription], {
-      lease: "600 millis",
-      retryDelay: { first: "20 millis", max: "50 millis" }
-    }))),
+    Layer.build(Layer.fresh(attentive(
+      Subscription.layer([subscription], { retryDelay: { first: "20 millis", max: "50 millis" } }),
+      subscription
+    ))),
     (context) => Context.get(context, Subscription.Subscriptions).status
   )
 
@@ -234,7 +235,7 @@ const versions: ReadonlyArray<Case<Stores>> = [
         }
       })
     const startOf = (one: ReturnType<typeof subscription>) =>
-      Effect.asVoid(Layer.build(Layer.fresh(Subscription.layer([one], { lease: "600 millis", stopTimeout: 0 }))))
+      Effect.asVoid(Layer.build(Layer.fresh(attentive(Subscription.layer([one], { stopTimeout: 0 }), one))))
     const bill = (stream: string, n: number) =>
       EventStore.append(Billed, stream, [Billed.cases.Billed.make({ n, customer: name })])
     yield* bill(slow, 1)

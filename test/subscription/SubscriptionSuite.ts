@@ -32,6 +32,7 @@ import type { ProjectionStoreDriver } from "../../src/projection/ProjectionStore
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { attentive } from "../support/Attentive.ts"
 
 const OrderEvent = Schema.TaggedUnion({
   Placed: { run: Schema.String, n: Schema.Int },
@@ -214,7 +215,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
           inHand--
         }).pipe(Effect.uninterruptible)
     })
-    const worker = Layer.fresh(Subscription.layer([subscription], { lease: "300 millis" }))
+    const worker = Layer.fresh(Subscription.layer([subscription], { lease: "3 seconds" }))
     const progress = Effect.flatMap(ProjectionStore.driver, (driver) => driver.progress(subscription.id))
     const caughtUp = Effect.fnUntraced(function*(position: Position.Position) {
       yield* Effect.repeat(progress, {
@@ -234,7 +235,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
       const [start] = yield* progress
       // The lease of before ends meanwhile.
-      const leaseEnds = DateTime.add(start!.heartbeatAt, { milliseconds: 900 })
+      const leaseEnds = DateTime.add(start!.heartbeatAt, { milliseconds: 3_200 })
       yield* Effect.repeat(progress, {
         until: ([one]) => overlaps > 0 || DateTime.isGreaterThan(one!.readAt, leaseEnds),
         schedule: Schedule.spaced("20 millis")
@@ -282,7 +283,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       )
       yield* inbox.until("the parked stream", (got) => got.some(({ event }) => event.n === 17))
       equal(inbox.got.slice(4).map(({ event }) => event.n), [13, 15, 17], "the events handled by the retry")
-    }).pipe(Effect.provide(Subscription.layer([subscription], { lease: "600 millis" })))
+    }).pipe(Effect.provide(attentive(Subscription.layer([subscription]), subscription)))
   }),
 
   test("bounds a retry schedule without end, shows each attempt, and parks the key", function*() {
@@ -292,8 +293,9 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     const subscription = Subscription.make(unique("orders"), {
       events: OrderEvent,
       where: { tags: [Event.tag("run", run)] },
-      retry: Schedule.spaced("50 millis"),
-      retryTimeout: "500 millis",
+      // Fewer attempts than the log shows within a minute.
+      retry: Schedule.spaced("300 millis"),
+      retryTimeout: "2 seconds",
       handle: (event, record) => {
         if (event.n !== 13) return inbox.put(record)
         tries++
@@ -321,7 +323,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       const attempts = lines.filter((line) => line.includes("failed; the next follows") && line.includes("no luck"))
       equal(attempts.length, tries - 1, "a line for each attempt that another follows")
     }).pipe(
-      Effect.provide(Subscription.layer([subscription], { lease: "600 millis" })),
+      Effect.provide(attentive(Subscription.layer([subscription]), subscription)),
       Effect.provide(Logger.layer([Logger.map(Logger.formatJson, (line) => void lines.push(line))])),
       Effect.provideService(References.MinimumLogLevel, "Warn"),
       Effect.timeout("50 seconds")

@@ -28,7 +28,7 @@ const closing = (
     yield* Layer.buildWithScope(layer(handlerOf(Deferred.succeed(begun, undefined), open)), scope)
     yield* EventStore.append(Sent, "s", [sent(1)])
     yield* Effect.timeout(Deferred.await(begun), "10 seconds")
-    const [took] = yield* Effect.timed(Effect.timeout(Scope.close(scope, Exit.void), "12 seconds"))
+    const [took] = yield* Effect.timed(Effect.timeout(Scope.close(scope, Exit.void), "30 seconds"))
     return Duration.toMillis(took)
   }).pipe(
     Effect.ensuring(open.open),
@@ -47,7 +47,7 @@ describe.concurrent("a worker stops in time with a handler", () => {
               handle: { Sent: () => handle }
             })], options))
           )
-        assert.isBelow(yield* closing(open, layer, handlerOf), 5_500)
+        assert.isBelow(yield* closing(open, layer, handlerOf), 12_000)
       }), 60_000)
 
     it.live(`of a projection ${what}`, () =>
@@ -60,7 +60,7 @@ describe.concurrent("a worker stops in time with a handler", () => {
               handle: { Sent: () => handle }
             })], options))
           )
-        assert.isBelow(yield* closing(open, layer, handlerOf), 6_500)
+        assert.isBelow(yield* closing(open, layer, handlerOf), 12_000)
       }), 60_000)
   }
 })
