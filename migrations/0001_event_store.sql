@@ -2156,7 +2156,7 @@ begin
     update evsrc.checkpoints checkpoint set partitions = 0, epoch = checkpoint.epoch + 1, owner = null, leased_until = null
       where checkpoint.generation in (
         select mixed.generation from evsrc.checkpoints mixed
-          where mixed.partitioned_by <> 'document'
+          where mixed.partitioned_by not in ('document', 'instance')
           group by mixed.generation having count(distinct mixed.position) > 1 or max(mixed.former_to) > min(mixed.position)
       );
   end if;

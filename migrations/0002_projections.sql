@@ -728,7 +728,7 @@ as $$
         join evsrc.parking_log entry on entry.generation = checkpoint.generation and entry.partition = checkpoint.partition
           and entry.action = 'skipped' and entry.key = '' and entry.position >= parked.position
           and entry.id > checkpoint.logged_after
-        where checkpoint.generation = p_generation and checkpoint.partitioned_by = 'document'
+        where checkpoint.generation = p_generation and checkpoint.partitioned_by in ('document', 'instance')
     ) then 'skipped'
     when exists (
         select from evsrc.checkpoints checkpoint

@@ -105,10 +105,12 @@ export interface Consumer<out Name extends string = string, out Events extends E
   readonly kind: Kind
   readonly name: Name
   readonly version: number
-  /** What the partitions are divided by, and what is parked. */
-  readonly partitionBy: "stream" | "document" | { readonly tag: string }
+  /** What the partitions are divided by, and what is parked. `"instance"` is for the inputs of a process manager. */
+  readonly partitionBy: "stream" | "document" | "instance" | { readonly tag: string }
   /** Returns the keys of the documents that an event touches; `undefined` when it cannot be decoded. Only of projections with documents. */
   readonly documentKeysOf?: ((event: EncodedEvent) => ReadonlyArray<string> | undefined) | undefined
+  /** Returns the instances that take an event; `undefined` when they are unknown. Only of the inputs of process managers. */
+  readonly instanceKeysOf?: ((event: EncodedEvent) => ReadonlyArray<string> | undefined) | undefined
   /** `<name>@<version>`, with the prefix `subscription:` for a subscription. Checkpoints and parked keys are stored under it. */
   readonly id: string
   readonly events: Events

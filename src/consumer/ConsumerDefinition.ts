@@ -109,7 +109,7 @@ const validatePartitionBy = (
   handles: ReadonlyArray<string>,
   by: Consumer.Consumer["partitionBy"]
 ): void => {
-  if (by === "stream" || by === "document") return
+  if (by === "stream" || by === "document" || by === "instance") return
   const wrong = typeof by === "object" ? EventTags.validateNames(events, handles, [by.tag]) : `${String(by)} is no key`
   if (wrong !== undefined) {
     throw new Error(`${maker}: \`partitionBy\` of "${name}" is invalid: ${wrong}; use "stream", or a tag of its events`)

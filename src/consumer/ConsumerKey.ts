@@ -32,7 +32,7 @@ export const format = (by: Consumer.Consumer["partitionBy"]): string => typeof b
  * @category constructors
  */
 export const parse = (stored: string): Consumer.Consumer["partitionBy"] =>
-  stored === "stream" || stored === "document" ? stored : { tag: stored.slice("tag:".length) }
+  stored === "stream" || stored === "document" || stored === "instance" ? stored : { tag: stored.slice("tag:".length) }
 
 /**
  * Returns a key with its kind, as messages name it.
@@ -51,11 +51,19 @@ export const describe = (by: Consumer.Consumer["partitionBy"], key: string): str
  */
 export const waitsAt = ({ position, stream, version }: Pick<EncodedEvent, "stream" | "version" | "position">): string =>
   `waits at the event at position ${position} (version ${version} of stream "${stream}"), because its key is unknown: it cannot be decoded, or `
-  + `\`key\` throws, and any later event may have the same key; deploy code that can process it and call Parking.retry with the key "", or call `
+  + `\`key\` or \`correlate\` throws, and any later event may have the same key; deploy code that can process it and call Parking.retry with the key "", or call `
   + `Parking.skip with it`
 
 /** The parts of a consumer that say which keys an event has. */
-type Keyed = Pick<Consumer.Consumer, "partitionBy" | "documentKeysOf">
+type Keyed = Pick<Consumer.Consumer, "partitionBy" | "documentKeysOf" | "instanceKeysOf">
+
+/**
+ * Returns whether the keys of events are computed by the consumer's code, and not by the store.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isComputed = (by: Consumer.Consumer["partitionBy"]): boolean => by === "document" || by === "instance"
 
 /**
  * Returns the keys of an event, at least one; `undefined` when they are unknown, because the event cannot be decoded. An event that touches no
@@ -65,18 +73,18 @@ type Keyed = Pick<Consumer.Consumer, "partitionBy" | "documentKeysOf">
  * @category accessors
  */
 export const keysOf = (
-  { documentKeysOf, partitionBy }: Keyed,
+  { documentKeysOf, instanceKeysOf, partitionBy }: Keyed,
   event: EncodedEvent
 ): ReadonlyArray<string> | undefined => {
-  if (partitionBy !== "document") {
+  if (partitionBy !== "document" && partitionBy !== "instance") {
     return partitionKeys(event, partitionBy === "stream" ? undefined : partitionBy.tag)
   }
-  const keys = documentKeysOf?.(event)
+  const keys = (partitionBy === "document" ? documentKeysOf : instanceKeysOf)?.(event)
   return keys?.length === 0 ? [event.stream] : keys
 }
 
 /**
- * Returns the partition as a filter of the log. The keys of documents are computed from decoded events, so each partition reads all events.
+ * Returns the partition as a filter of the log. The keys of documents and instances are computed from decoded events, so each partition reads all events.
  *
  * @since 0.1.0
  * @category accessors
@@ -86,7 +94,7 @@ export const partitionFilter = (
   index: number,
   of: number
 ): PartitionFilter | undefined =>
-  of === 1 || partitionBy === "document"
+  of === 1 || partitionBy === "document" || partitionBy === "instance"
     ? undefined
     : { index, of, tag: partitionBy === "stream" ? undefined : partitionBy.tag }
 

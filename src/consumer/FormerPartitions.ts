@@ -104,15 +104,16 @@ export const reachedBy = (
   former.reduce((most, { partitionedBy: by, positions }) => {
     const keys = by === partitionedBy ? [key] : formerKeys(by, event)
     // An event of unknown key may concern each partition.
-    const [first = Position.start, ...others] = key === ConsumerKey.unknownKey
+    const [first = Position.start, ...others] = key === ConsumerKey.unknownKey || keys === undefined
       ? positions
       : keys.map((one) => positions[partitionOf(one, positions.length)]!)
     return Position.max(most, others.reduce((least, one) => one < least ? one : least, first))
   }, Position.start)
 
-/** Under another `partitionBy`, the former keys are the stream or the tags. By document, only the projection knows the keys. */
-const formerKeys = (by: string, event: Pick<EncodedEvent, "stream" | "tags">): ReadonlyArray<string> => {
+/** Under another `partitionBy`, the former keys are the stream or the tags. Those that the code of then has computed are unknown. */
+const formerKeys = (by: string, event: Pick<EncodedEvent, "stream" | "tags">): ReadonlyArray<string> | undefined => {
   const parsed = ConsumerKey.parse(by)
+  if (ConsumerKey.isComputed(parsed)) return undefined
   return partitionKeys(event, typeof parsed === "string" ? undefined : parsed.tag)
 }
 

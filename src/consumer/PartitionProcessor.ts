@@ -242,7 +242,7 @@ const selectFrom = (
   { former, parked, partition, processor: { consumer, keysOf } }: Partition,
   events: ReadonlyArray<EncodedEvent>
 ): ReadonlyArray<ConsumerKey.KeyedEvent> => {
-  const of = { index: partition, of: consumer.partitions, isRead: consumer.partitionBy !== "document" }
+  const of = { index: partition, of: consumer.partitions, isRead: !ConsumerKey.isComputed(consumer.partitionBy) }
   const by = ConsumerKey.format(consumer.partitionBy)
   return events.flatMap((event) => {
     const isLeftOut = (key: string) => parked.has(key) || FormerPartitions.isProcessed(former, by, event, key)

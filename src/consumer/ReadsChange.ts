@@ -248,7 +248,7 @@ const isApplied = (
     if (!found.has(key)) found.set(key, (yield* store.parked(generation, { partition, key, limit: 1 }))[0])
     return found.get(key)
   })
-  const of = { index: partition, of: partitions, isRead: consumer.partitionBy !== "document" }
+  const of = { index: partition, of: partitions, isRead: !ConsumerKey.isComputed(consumer.partitionBy) }
   return Effect.fnUntraced(function*(event: EncodedEvent): Effect.fn.Return<boolean, EventStoreError> {
     const selected = ConsumerKey.select(event, ConsumerKey.keysOf(consumer, event), of)
     if (selected === undefined) return false

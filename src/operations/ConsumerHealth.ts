@@ -322,8 +322,8 @@ const consumerHealth = (
       first?.position ?? Position.start
     ),
     lag: {
-      // Each partition by document reads all events, so the slowest one's count includes those of the others.
-      events: (consumer.partitionBy === "document" ? max : sum)((one) => one.lag.events),
+      // Each partition by document or instance reads all events, so the slowest one's count includes those of the others.
+      events: (ConsumerKey.isComputed(consumer.partitionBy) ? max : sum)((one) => one.lag.events),
       isMore: partitions.some((one) => one.lag.isMore),
       seconds: max((one) => one.lag.seconds)
     },

@@ -5,7 +5,6 @@
  * @since 0.1.0
  */
 import type * as Context from "effect/Context"
-import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Command from "../command/Command.ts"
 import * as CommandBus from "../command/CommandBus.ts"
@@ -17,10 +16,12 @@ import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as Subscription from "../subscription/Subscription.ts"
 import { actorOf, type AppendError, type InstanceAppends } from "./InstanceAppends.ts"
+import * as InstanceKeys from "./InstanceKeys.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import { declaredErrorSchema, type ProcessEvent } from "./ProcessEvents.ts"
 import { streamPrefix } from "./ProcessInstances.ts"
 import * as ProcessState from "./ProcessState.ts"
+import * as Starts from "./Starts.ts"
 
 /** The attribute of the metadata that counts how many reactions of process managers led to an event. */
 const depthAttribute = "evsrc.processDepth"
@@ -84,15 +85,18 @@ export const make = (definition: ProcessContract.Any, runtime: Effect.Effect<Run
       ): [string, Handle | typeof ignore] => [type, isHandled(type) ? handle : ignore])
     )
   return {
-    inputs: Subscription.make(name, {
-      events: inputs,
-      where,
-      from,
-      partitionBy,
-      partitions,
-      version,
-      handle: handlers(inputs, (type) => handles.includes(type), receive)
-    }),
+    inputs: InstanceKeys.keyed(
+      definition,
+      Subscription.make(name, {
+        events: inputs,
+        where,
+        from,
+        partitionBy: partitionBy === "instance" ? "stream" : partitionBy,
+        partitions,
+        version,
+        handle: handlers(inputs, (type) => handles.includes(type), receive)
+      })
+    ),
     outputs: Subscription.make(`${name}.outputs`, {
       events: processEvents.all,
       where: { streamPrefix: streamPrefix(name) },
@@ -129,9 +133,7 @@ const take = (
   Effect.suspend(() => {
     const found = definition.correlate(recorded)
     if (found === undefined) return Effect.void
-    const { startsUntil } = definition
-    const starts = found.starts && (startsUntil === undefined || DateTime.isLessThan(recorded.recordedAt, startsUntil))
-    const input: ProcessState.Input = { _tag: "Event", recorded, starts }
+    const input: ProcessState.Input = { _tag: "Event", recorded, starts: Starts.isStart(definition, found, recorded) }
     const part = recorded.part === 0 ? "" : `:${recorded.part}`
     const commandId = `${definition.name}:${recorded.id}${part}`
     return reactTo(definition, instances, { id: found.id, commandId, input, depth: depthOf(recorded) + 1 })

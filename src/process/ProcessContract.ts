@@ -147,7 +147,7 @@ export interface Contract {
   /** Inputs that were recorded at this time or later start no instance. */
   readonly startsUntil: DateTime.Utc | undefined
   readonly partitions: number
-  readonly partitionBy: Consumer.PartitionBy
+  readonly partitionBy: "instance" | Consumer.PartitionBy
 }
 
 /**

@@ -59,8 +59,8 @@ import type * as Reaction from "./Reaction.ts"
  *
  * **Gotchas**
  *
- * With one partition, the default, an instance takes its inputs in the order of the log. With several, this order holds within a stream, or within the
- * tag of `partitionBy`.
+ * An instance takes its inputs in the order of the log, and an input that fails parks the instance. With another `partitionBy`, order holds within a stream
+ * or a tag: inputs of one instance that are in several of them may overtake each other, and one that overtakes the start is ignored.
  *
  * @since 0.1.0
  * @category constructors
@@ -88,12 +88,19 @@ export const make = <
   readonly deadlines?: D
   /** Selects inputs of the set by tags or by stream. By default the process takes all of them. */
   readonly where?: EventFilter<NoInfer<Event.TagText<Inputs>>> | undefined
-  /** Where it starts if it has never run; `"start"` by default, with the first event of the log. */
+  /**
+   * Where it starts if it has never run; `"start"` by default, with the first event of the log. With `{ since }`, inputs that were recorded before that time
+   * start no instance, also where they come after the first one that was recorded later.
+   */
   readonly from?: Consumer.From | undefined
   /** The number of partitions of its inputs, from 1 to 256; 1 by default. */
   readonly partitions?: number | undefined
-  /** What the partitions of its inputs are divided by; `"stream"` by default. */
-  readonly partitionBy?: Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Inputs>>>
+  /**
+   * The key within which inputs are taken in order, which divides the partitions, and which is parked when an input fails. `"instance"`, the default, is what
+   * `correlate` returns; where that is unknown, because an input cannot be decoded or `correlate` throws, the partition waits. Each partition then reads all
+   * inputs. `"stream"` and a tag let the database divide the inputs.
+   */
+  readonly partitionBy?: "instance" | Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Inputs>>>
   /**
    * 1 by default. A raised version is another consumer of the inputs, so it needs a `from`, such as `{ version: 1 }`. The instances continue with the new
    * code.
@@ -123,7 +130,7 @@ export const make = <
     from: options.from ?? "start",
     startsUntil: options.startsUntil,
     partitions: options.partitions ?? 1,
-    partitionBy: options.partitionBy ?? ("stream" as const)
+    partitionBy: options.partitionBy ?? ("instance" as const)
   }
   validate(contract)
   return {

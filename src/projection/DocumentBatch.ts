@@ -115,7 +115,7 @@ const recordsUnder = (
   records: ReadonlyArray<DocumentFold.KeyedRecord>
 ): ReadonlyArray<DocumentFold.KeyedRecord> => {
   if (partitionBy === "stream" || (partitionBy === "document" && isSingle)) return records
-  const document = partitionBy === "document" ? key : valueOf(partitionBy.tag, key)
+  const document = typeof partitionBy === "string" ? key : valueOf(partitionBy.tag, key)
   return records.flatMap(({ keys, record }) =>
     document !== undefined && keys.includes(document) ? [{ record, keys: [document] }] : []
   )

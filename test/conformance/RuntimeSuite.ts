@@ -45,6 +45,7 @@ import { resets } from "../operations/ResetSuite.ts"
 import { unreadParked } from "../operations/UnreadParkedSuite.ts"
 import { deadlines } from "../process/DeadlineSuite.ts"
 import { faults } from "../process/FaultSuite.ts"
+import { instanceOrder } from "../process/InstanceOrderSuite.ts"
 import { operationCases } from "../process/OperationSuite.ts"
 import { processes } from "../process/ProcessSuite.ts"
 import { schedules } from "../process/ScheduleSuite.ts"
@@ -159,7 +160,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...consumerKeys,
     ...consumerKeyRejections
   ],
-  "process managers": [...processes, ...faults, ...deadlines, ...operationCases, ...schedules],
+  "process managers": [...processes, ...instanceOrder, ...faults, ...deadlines, ...operationCases, ...schedules],
   subscriptions: [...subscriptions, ...handOvers, ...starts, ...bus],
   operations: [
     ...audits,

@@ -77,7 +77,7 @@ const wrong: Readonly<
 }
 
 const reactions = Object.entries(wrong).flatMap(([what, { reaction, says }]): ReadonlyArray<Case<Stores>> => [
-  test(`a reaction to an input ${what} parks the input's stream until it is retried`, function*() {
+  test(`a reaction to an input ${what} parks the instance until it is retried`, function*() {
     const id = unique("i")
     let isWrong = true
     const process = probe(uniqueName(), { Went: (_, { n }) => isWrong ? reaction() : [took(`went ${n}`)] })
@@ -247,7 +247,7 @@ const inputs: ReadonlyArray<Case<Stores>> = [
     const id = unique("i")
     let isWrong = true
     const process = probe(uniqueName(), {
-      options: { partitions: 2 },
+      options: { partitions: 2, partitionBy: "stream" },
       Begun: (_, { n }) => {
         if (isWrong && n === 1) throw new Error("not yet")
         return [took(`begun ${n}`)]

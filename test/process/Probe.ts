@@ -67,16 +67,18 @@ export const took = (what: string) => ({ _tag: "Took" as const, what })
 
 export interface Options {
   readonly partitions?: number
+  readonly partitionBy?: "stream"
   /** Returns the id of the instance; that of the signal by default. */
   readonly idOf?: (id: string) => string
 }
 
 /** Returns the contract under a name, which takes only the signals that {@link signal} sends it. */
-export const contract = (name: string, { idOf = (id) => id, partitions = 1 }: Options = {}) =>
+export const contract = (name: string, { idOf = (id) => id, partitionBy, partitions = 1 }: Options = {}) =>
   ProcessManager.make(name, {
     inputs: Signal,
     where: { streamPrefix: `${name}.in-` },
     partitions,
+    ...partitionBy === undefined ? {} : { partitionBy },
     correlate: {
       Begun: ({ id }) => ProcessManager.start(idOf(id)),
       Went: ({ id }) => ProcessManager.continue(idOf(id)),
