@@ -94,21 +94,27 @@ begin
     using errcode = 'restrict_violation', hint = 'Append a new event that corrects the old one.';
 end $$;
 
--- Rejects a write that is not one of the functions append, append_one, restore, archive and rebuild_event_tags. The triggers recognize
--- these in two ways. They run as the owner of the tables, who alone has every privilege with grant option; all other roles, whatever they
--- set, are rejected. And they have a search_path with pg_catalog twice, so that the owner does not insert rows by accident.
+-- Rejects a write that is not one of the functions append, append_one, restore, archive and rebuild_event_tags. It recognizes these in two
+-- ways. They run as the owner of the tables, who alone has every privilege with grant option; all other roles, whatever they set, are
+-- rejected. And they have a search_path with pg_catalog twice, so that the owner does not insert rows by accident.
+--
+-- It is the one function without a search_path of its own, because it looks at that of its caller. So it names every function and operator
+-- with its schema. The test stands in the function, because each statement parses and compiles the condition of a trigger again, which
+-- took a tenth of the server's time of an append.
 create function evsrc.reject_direct_write() returns trigger language plpgsql
-set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if pg_catalog.replace(pg_catalog.current_setting('search_path'), '"', '') operator(pg_catalog.=) 'pg_catalog, pg_temp, pg_catalog'
+    and pg_catalog.has_table_privilege(tg_relid, 'TRIGGER WITH GRANT OPTION')
+  then
+    return null;
+  end if;
   raise exception 'only the functions of the event store write %.%: % is not allowed', tg_table_schema, tg_table_name, tg_op
     using errcode = 'restrict_violation',
       hint = 'Call append, append_one, restore or archive. Restore rows with triggers disabled, as pg_restore --disable-triggers does.';
 end $$;
 
 create trigger events_written_by_functions before insert on evsrc.events for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
-    or not has_table_privilege('evsrc.events'::regclass, 'TRIGGER WITH GRANT OPTION'))
   execute function evsrc.reject_direct_write();
 
 create trigger events_immutable before update or truncate on evsrc.events
@@ -118,8 +124,6 @@ create trigger event_tags_immutable before update or delete or truncate on evsrc
   for each statement execute function evsrc.reject_change();
 
 create trigger event_tags_written_by_functions before insert on evsrc.event_tags for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
-    or not has_table_privilege('evsrc.event_tags'::regclass, 'TRIGGER WITH GRANT OPTION'))
   execute function evsrc.reject_direct_write();
 
 -- The streams that take no more events.
@@ -148,8 +152,6 @@ begin
 end $$;
 
 create trigger closed_streams_written_by_functions before insert or update on evsrc.closed_streams for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
-    or not has_table_privilege('evsrc.closed_streams'::regclass, 'TRIGGER WITH GRANT OPTION'))
   execute function evsrc.reject_direct_write();
 
 create trigger closed_streams_protected before update or delete on evsrc.closed_streams
@@ -162,8 +164,6 @@ create trigger closed_streams_immutable before truncate on evsrc.closed_streams
 create table evsrc.archived_events (like evsrc.events including all);
 
 create trigger archived_events_written_by_functions before insert on evsrc.archived_events for each statement
-  when (replace(current_setting('search_path'), '"', '') <> 'pg_catalog, pg_temp, pg_catalog'
-    or not has_table_privilege('evsrc.archived_events'::regclass, 'TRIGGER WITH GRANT OPTION'))
   execute function evsrc.reject_direct_write();
 
 create trigger archived_events_immutable before update or delete or truncate on evsrc.archived_events
@@ -618,175 +618,38 @@ begin
   return true;
 end $$;
 
--- Appends one event without tags, on no condition other than its stream's version. It is a copy of `append` below without
--- arrays, because the arrays would double the cost of this most frequent append. For the same reason it calls no helper.
+-- Appends to one stream or to several, in one statement and one commit. A conflict or a duplicate of one append does not affect
+-- the others. Each append finds what those before it have written. A statement does not see what it writes, so no command id may occur twice
+-- in one call. If no append has a condition, those to one stream stand one after the other.
 --
--- Keep in step with `append`. Both do the following, in this order:
+-- The steps, of which `append_one` takes the same:
 --   1. require READ COMMITTED on a primary server
---   2. lock the stream, then the command id, then the types (and tags), then the documents; without p_wait a held lock means 'busy'
+--   2. lock the stream, then the command id, then the types and tags, then the documents; without p_wait a held lock means 'busy'
 --   3. look up the command id in events and archived_events: 'duplicate'
 --   4. read version, closes and id of the stream's last event; for a stream without rows, look into closed_streams
 --   5. check that the stream is open ('closed'), then the expected version ('conflict') and the id of the last event ('diverged'),
---      and, in `append`, that the log has the events on which the condition rests ('diverged'), then the condition ('changed')
+--      and that the log has the events on which the condition rests ('diverged'), then the condition ('changed')
 --   6. take recorded_at, in whole milliseconds
 --   7. lock the in-flight low-water mark, and only then draw positions
 --   8. insert the events, with command_id and command_events on the first one
 --   9. look for inline projections that read the events and are not run on them, or the reverse: record gaps, or raise an error
 --  10. raise an error if an inline projection that is run on the events was retired or discarded
 --
---   p_wait              whether to wait for a lock that another transaction holds; if not, the outcome is 'busy'
---   p_expected_version  null: any version; -1: the stream exists; else exactly that version (0: no stream)
---   p_command_id        null, or the id of the command; an id that was used before is not appended again
---   p_last_event_id     null, or the id that the stream's last event must have: a restored log may have another event of that version
---   p_inline            null, or what names the inline projections that the caller runs on the event in this transaction, as for
---                       `require_registered`
---   p_limits            null, or limits as for `limit_transaction`
---   p_documents         null, or the documents that the caller changes in this transaction, as for `lock_documents`
--- Returns an outcome:
---   'appended'   with the version and the position of the event
---   'conflict'   with the stream's actual version
---   'diverged'   the log does not have an event that the caller has read
---   'duplicate'  the command id was used before
---   'closed'     the stream takes no more events; with its version
---   'busy'       another transaction holds a lock, which the version names: -1 that of the stream, -2 that of the command id, -3 those of the
---                documents, or the `number_of_key` of a type or tag. In `append`, a version that is not negative means that the append is behind
---                another one of the call which is busy
-create function evsrc.append_one(
-  p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
-  p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
-  p_inline text[] default null,
-  p_limits integer[] default null, p_documents text[] default null,
-  out outcome text, out version bigint, out "position" bigint, out recorded_at timestamptz
-) language plpgsql volatile security definer
--- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows.
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off
-set search_path = pg_catalog, pg_temp, pg_catalog
-as $$
-#variable_conflict use_column
-declare
-  low_water_mark bigint;
-  is_closed boolean;
-  last_event_id uuid;
-  previous_lock_timeout text;
-begin
-  if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
-    perform evsrc.require_read_committed();
-  end if;
-  -- Appends to one stream take turns, and so do appends with one command id on any streams. The first key of each lock is the
-  -- oid of a table or index of this store, which no other store and no other user of the database has.
-  if p_limits is not null then
-    previous_lock_timeout := evsrc.limit_transaction(p_limits);
-  end if;
-  if p_wait then
-    perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream));
-    if p_command_id is not null then
-      perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id));
-    end if;
-    perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type));
-    if p_documents is not null then
-      perform evsrc.lock_documents(p_documents, true);
-    end if;
-    if previous_lock_timeout is not null then
-      perform set_config('lock_timeout', previous_lock_timeout, true);
-    end if;
-  elsif not pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream)) then
-    outcome := 'busy';
-    version := -1;
-    return;
-  elsif p_command_id is not null
-      and not pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id))
-  then
-    outcome := 'busy';
-    version := -2;
-    return;
-  elsif not pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type)) then
-    outcome := 'busy';
-    version := evsrc.number_of_key(hashtext('y' || p_type));
-    return;
-  elsif p_documents is not null and not evsrc.lock_documents(p_documents, false) then
-    outcome := 'busy';
-    version := -3;
-    return;
-  end if;
-  if p_command_id is not null then
-    perform from evsrc.events event where event.command_id = p_command_id
-      union all select from evsrc.archived_events event where event.command_id = p_command_id;
-    if found then
-      outcome := 'duplicate';
-      return;
-    end if;
-  end if;
-  select event.version, event.closes, event.id into version, is_closed, last_event_id
-    from evsrc.events event where event.stream = p_stream order by event.version desc limit 1;
-  if not found then
-    select closed.version, true into version, is_closed from evsrc.closed_streams closed where closed.stream = p_stream;
-  end if;
-  if is_closed is true then
-    outcome := 'closed';
-    return;
-  end if;
-  version := coalesce(version, 0);
-  if p_expected_version is not null and not (p_expected_version = version or (p_expected_version = -1 and version > 0)) then
-    outcome := 'conflict';
-    return;
-  end if;
-  if p_last_event_id <> last_event_id then
-    outcome := 'diverged';
-    return;
-  end if;
-  outcome := 'appended';
-  version := version + 1;
-  -- Whole milliseconds: a JavaScript client reads back exactly what is stored.
-  recorded_at := date_trunc('milliseconds', clock_timestamp());
-  -- The in-flight low-water mark: a shared lock on a lower bound of the position drawn below, held until this append is
-  -- visible.
-  low_water_mark := pg_sequence_last_value('evsrc.positions');
-  if low_water_mark is null then
-    perform evsrc.last_assigned_position();
-  end if;
-  if low_water_mark < 2147483648 then
-    perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, low_water_mark::integer);
-  else
-    perform evsrc.lock_large_mark(low_water_mark);
-  end if;
-  position := nextval('evsrc.positions');
-  insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
-    values (append_one.position, p_stream, append_one.version, p_type, p_schema_version, p_event_id, p_command_id,
-      case when p_command_id is not null then 1 end, p_data::json, p_metadata::json, append_one.recorded_at);
-  -- Another transaction commits a registration of this type only before this one has locked the type, or after it has ended.
-  if exists (
-    select from evsrc.inline_projections inline
-      where (
-        p_type = any (inline.types) and inline.tags is null
-          and (inline.stream_prefix is null or starts_with(p_stream, inline.stream_prefix))
-      ) <> (
-        inline.keeps || ':' || inline.projection || case when jsonb_exists(inline.ignores -> p_type, p_type) then ' ignored' else '' end
-          = any (coalesce(p_inline, '{}'))
-      )
-  ) then
-    perform evsrc.record_inline_gaps(array[p_stream], array[append_one.position], array[p_type], null, array[p_inline::text]);
-  end if;
-  if p_inline is not null then
-    perform evsrc.require_registered(p_inline);
-  end if;
-end $$;
-
--- Appends to one stream or to several, in one statement and one commit. A conflict or a duplicate of one append does not affect
--- the others. Each append finds what those before it have written. A statement does not see what it writes, so no command id may occur twice
--- in one call. If no append has a condition, those to one stream stand one after the other.
---
--- Keep in step with `append_one`, which lists the steps.
---
--- One element per append:
---   p_streams, p_expected_versions, p_command_ids  as for `append_one`; the array is null if all its elements would be
+--   p_wait                                         whether to wait for a lock that another transaction holds; if not, the outcome is 'busy'
+-- One element per append; the array is null if all its elements would be:
+--   p_streams                                      the stream
+--   p_expected_versions                            null: any version; -1: the stream exists; else exactly that version (0: no stream)
+--   p_command_ids                                  null, or the id of the command; an id that was used before is not appended again
 --   p_event_counts                                 the number of events of the append
---   p_last_event_ids                               as for `append_one`; null if all its elements would be
+--   p_last_event_ids                               null, or the id that the stream's last event must have: a restored log may have another
+--                                                  event of that version
 -- One element per event, in the order of the appends and of the events of each:
 --   p_event_ids, p_types, p_schema_versions, p_data, p_metadata
 --   p_tags                                         the tags of the event as the text of an array, or null; the array is null if
 --                                                  no event has tags
---   p_inline                                       as for `append_one`, as the text of an array; null if all its elements would be
+--   p_inline                                       null, or the text of an array of what names the inline projections that the caller runs
+--                                                  on the event in this transaction, as for `require_registered`; null if all its
+--                                                  elements would be
 -- One element per item of a condition, in the order of the appends; all null if no append has a condition:
 --   p_item_appends            the number of the append, from 1. An append that has items is written only if the log has no event, and no append
 --                             before it in this call writes one, that matches an item and is unknown
@@ -799,13 +662,22 @@ end $$;
 --   p_basis_appends, p_basis_positions, p_basis_ids  the number of the append, and the event
 -- Only for a call with a single append:
 --   p_closes                                       whether the last event closes the stream
---   p_documents                                    as for `append_one`
+--   p_documents                                    null, or the documents that the caller changes in this transaction, as for `lock_documents`
 -- For the call:
---   p_limits                                       as for `append_one`
+--   p_limits                                       null, or limits as for `limit_transaction`
 --
--- Returns for each append its outcome, as `append_one` does, and its stream's version; for each event its position, or null if it
--- was not written. The outcome 'changed' means that an unknown event matches a condition, or that a known one is missing; the position of
--- the first event is then that of the newest match, or that up to which all matches were known.
+-- Returns for each append its outcome:
+--   'appended'   with the version of its last event
+--   'conflict'   with the stream's actual version
+--   'diverged'   the log does not have an event that the caller has read
+--   'changed'    an unknown event matches the condition, or a known one is missing
+--   'duplicate'  the command id was used before
+--   'closed'     the stream takes no more events; with its version
+--   'busy'       another transaction holds a lock, which the version names: -1 that of the stream, -2 that of the command id, -3 those of the
+--                documents, or the `number_of_key` of a type or tag. A version that is not negative means that the append is behind another
+--                one of the call which is busy
+-- It returns for each event its position, or null if it was not written. If the outcome is 'changed', the position of the first event is that of
+-- the newest match, or that up to which all matches were known.
 create function evsrc.append(
   p_wait boolean, p_streams text[], p_expected_versions bigint[], p_command_ids text[], p_event_counts integer[],
   p_event_ids uuid[], p_types text[], p_schema_versions integer[], p_data text[], p_metadata text[], p_tags text[],
@@ -816,7 +688,8 @@ create function evsrc.append(
   p_limits integer[] default null, p_documents text[] default null,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile security definer
--- As in append_one. Also, planning again for each new length of the arrays would cost as much as the execution.
+-- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows. Also, planning again for each
+-- new length of the arrays would cost as much as the execution.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set search_path = pg_catalog, pg_temp, pg_catalog
@@ -1123,7 +996,7 @@ begin
     return;
   end if;
   recorded_at := date_trunc('milliseconds', clock_timestamp());
-  -- The in-flight low-water mark, as in append_one.
+  -- The in-flight low-water mark: a shared lock on a lower bound of the positions drawn below, held until this append is visible.
   low_water_mark := evsrc.last_assigned_position();
   if low_water_mark < 2147483648 then
     perform pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, low_water_mark::integer);
@@ -1185,6 +1058,83 @@ begin
   end if;
 end $$;
 
+-- What `append_one` returns: see `append`. A type of its own, because PostgreSQL makes that of `out` parameters again for each call.
+create type evsrc.append_one_row as (outcome text, version bigint, "position" bigint, recorded_at timestamptz);
+
+-- Appends one event without tags, on no condition other than its stream's version: the most frequent append. It takes the steps of
+-- `append` in one statement, without arrays. If it cannot write the event so, it has written nothing and calls `append`, which finds
+-- out why, waits for locks, and looks for inline projections.
+--
+-- The parameters are those of `append`, for a single append of a single event.
+create function evsrc.append_one(
+  p_wait boolean, p_stream text, p_expected_version bigint, p_command_id text,
+  p_event_id uuid, p_type text, p_schema_version integer, p_data text, p_metadata text, p_last_event_id uuid default null,
+  p_inline text[] default null,
+  p_limits integer[] default null, p_documents text[] default null
+) returns evsrc.append_one_row language plpgsql volatile security definer
+-- As in append.
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set search_path = pg_catalog, pg_temp, pg_catalog
+as $$
+declare
+  appended evsrc.append_one_row;
+begin
+  -- One expression, because each costs about a microsecond.
+  if not p_wait and p_limits is null and p_documents is null and p_inline is null
+    and current_setting('transaction_isolation') = 'read committed' and not pg_is_in_recovery()
+    and pg_try_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_stream))
+    and (p_command_id is null or pg_try_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_id)))
+    and pg_try_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, hashtext('y' || p_type))
+  then
+    -- Its snapshot is later than these locks.
+    insert into evsrc.events (position, stream, version, type, schema_version, id, command_id, command_events, data, metadata, recorded_at)
+      select case
+            -- The in-flight low-water mark, before the position is drawn. Null without the right to read the sequence.
+            when pg_advisory_xact_lock_shared(
+              'evsrc.positions'::regclass::oid::integer, pg_sequence_last_value('evsrc.positions')::integer
+            ) is not null
+            then nextval('evsrc.positions')
+          end,
+          p_stream, coalesce(last_event.version, 0) + 1, p_type, p_schema_version, p_event_id, p_command_id,
+          case when p_command_id is not null then 1 end, p_data::json, p_metadata::json, date_trunc('milliseconds', clock_timestamp())
+        from (select) as always left join lateral (
+          select event.version, event.closes, event.id from evsrc.events event
+            where event.stream = p_stream order by event.version desc limit 1
+        ) as last_event on true
+        where last_event.closes is not true
+          and (p_expected_version is null or p_expected_version = coalesce(last_event.version, 0)
+            or p_expected_version = -1 and last_event.version is not null)
+          and (p_last_event_id = last_event.id) is not false
+          and (last_event.version is not null
+            or not exists (select from evsrc.closed_streams closed where closed.stream = p_stream))
+          and (p_command_id is null or not (
+            exists (select from evsrc.events event where event.command_id = p_command_id)
+            or exists (select from evsrc.archived_events event where event.command_id = p_command_id)
+          ))
+          -- Another transaction commits a registration of this type only before this one has locked the type, or after it has ended.
+          and not exists (
+            select from evsrc.inline_projections inline
+              where p_type = any (inline.types) and inline.tags is null
+                and (inline.stream_prefix is null or starts_with(p_stream, inline.stream_prefix))
+          )
+          -- A larger mark has a lock of another form.
+          and pg_sequence_last_value('evsrc.positions') < 2147000000
+      returning 'appended', events.version, events."position", events.recorded_at into appended;
+    if found then
+      return appended;
+    end if;
+  end if;
+  select many.outcomes[1], many.versions[1], many.positions[1], many.recorded_at into appended
+    from evsrc.append(
+      p_wait, array[p_stream], array[p_expected_version], case when p_command_id is not null then array[p_command_id] end,
+      '{1}', array[p_event_id], array[p_type], array[p_schema_version], array[p_data], array[p_metadata], null,
+      null, null, null, null, null, null, null, false, array[p_last_event_id], null, null,
+      case when p_inline is not null then array[p_inline::text] end, p_limits, p_documents
+    ) as many;
+  return appended;
+end $$;
+
 -- Returns the high-water mark: the position of the last visible event such that no other event will appear at or below it. Every
 -- event at or below it is visible to the next statement. Hence volatile and plpgsql: a caller must compute it in an earlier
 -- statement than the one that reads. It is an event, not a bound: a bound counts rolled-back positions, which the sequence may
@@ -1199,7 +1149,7 @@ declare
 begin
   perform evsrc.require_read_committed();
   last_position := evsrc.last_assigned_position();
-  -- The lowest in-flight low-water mark, by append_one and lock_large_mark. One above last_position was taken after that was read, and
+  -- The lowest in-flight low-water mark, by append and lock_large_mark. One above last_position was taken after that was read, and
   -- limits nothing.
   select min(mark) into low_water_mark
     from (
@@ -1901,7 +1851,7 @@ create function evsrc.read_query(
   p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[], p_after bigint, p_limit integer,
   p_scan integer default 20000, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
--- As in append_one: one generic plan of index lookups.
+-- As in append: one generic plan of index lookups.
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set enable_mergejoin = off

@@ -78,6 +78,7 @@ const hostile = [
     `create operator evil.<> (leftarg = ${type}, rightarg = ${type}, function = evil.never)`
   ]),
   "create function evil.current_setting(text, boolean default true) returns text language sql as $$ select 'pg_catalog, pg_temp, pg_catalog' $$",
+  "create function evil.replace(text, text, text) returns text language sql as $$ select 'pg_catalog, pg_temp, pg_catalog' $$",
   "grant usage on schema evil to public"
 ]
 
@@ -154,10 +155,11 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         const sql = yield* PgClient.PgClient
         yield* PgMigrations.run({ hashChain: true, causationIndex: true })
         yield* PgMigrations.runKeys({ schema: "evsrc_keys" })
-        // A function with a SQL body was resolved when it was created.
+        // A function with a SQL body was resolved when it was created. One looks at the search_path of its caller, and names every schema.
         const open = yield* sql`
           select p.oid::regprocedure::text as name from pg_proc p
             where pronamespace in ('evsrc'::regnamespace, 'evsrc_keys'::regnamespace) and prosqlbody is null
+              and proname <> 'reject_direct_write'
               and not coalesce(proconfig && array[
                 'search_path=pg_catalog, pg_temp', 'search_path=pg_catalog, pg_temp, pg_catalog'
               ], false)`
