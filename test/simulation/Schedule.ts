@@ -135,7 +135,7 @@ const settled = Effect.fnUntraced(function*(world: Workers.World, last: Position
 })
 
 /** Lets virtual time pass until an effect has ended. */
-const passing = <A, E, R>(seed: number, effect: Effect.Effect<A, E, R>) =>
+export const passing = <A, E, R>(seed: number, effect: Effect.Effect<A, E, R>) =>
   Effect.gen(function*() {
     const fiber = yield* Effect.forkChild(effect)
     for (let steps = 0; fiber.pollUnsafe() === undefined; steps++) {

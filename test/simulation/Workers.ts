@@ -58,14 +58,14 @@ export const start = Effect.fnUntraced(function*(world: World, does: "projects" 
 })
 
 /** Ends a worker: kills its machine, or lets it release its partitions. */
-export const end = ({ machine, scope }: Worker, how: "kill" | "release") =>
+export const end = ({ machine, scope }: Pick<Worker, "machine" | "scope">, how: "kill" | "release") =>
   Effect.suspend(() => {
     if (how === "kill") machine.kill()
     return Effect.asVoid(Effect.forkDetach(Scope.close(scope, Exit.void)))
   })
 
 /** Makes each call of an operation a call from the machine. */
-const from =
+export const from =
   (machine: Machine.Machine) =>
   <Args extends ReadonlyArray<unknown>, A, E, R>(operation: (...args: Args) => Effect.Effect<A, E, R>) =>
   (...args: Args) => machine.call(Effect.suspend(() => operation(...args)))
@@ -80,7 +80,8 @@ const eventStoreOn = (machine: Machine.Machine, log: EventStoreDriver.EventStore
   })
 }
 
-const documentsOn = (machine: Machine.Machine, documents: ProjectionStoreDriver.ProjectionStoreDriver) => {
+/** Returns the store of documents as a program on the machine calls it. */
+export const documentsOn = (machine: Machine.Machine, documents: ProjectionStoreDriver.ProjectionStoreDriver) => {
   const call = from(machine)
   return ProjectionStore.make({
     ...documents,
@@ -92,6 +93,8 @@ const documentsOn = (machine: Machine.Machine, documents: ProjectionStoreDriver.
     load: call(documents.load),
     checkpoint: call(documents.checkpoint),
     parked: call(documents.parked),
+    claimTimers: call(documents.claimTimers),
+    releaseTimers: call(documents.releaseTimers),
     beginGeneration: call(documents.beginGeneration),
     generations: call(documents.generations),
     cutOver: call(documents.cutOver)
