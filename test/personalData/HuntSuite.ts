@@ -10,8 +10,6 @@ import type * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
-import * as SchemaGetter from "effect/SchemaGetter"
-import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import type { AggregateDecider } from "../../src/aggregate/AggregateDefinition.ts"
@@ -35,21 +33,11 @@ import * as Subscription from "../../src/subscription/Subscription.ts"
 import * as TimeTravel from "../../src/timeTravel/TimeTravel.ts"
 import { parkedKeys } from "../support/parked.ts"
 import * as Traces from "../support/Traces.ts"
+import { failing, type Hunt, type Program } from "./Hunt.ts"
 import type { Stores } from "./PersonalDataFixtures.ts"
+import * as ProcessHunts from "./ProcessHunts.ts"
 import type { ForEveryOption, TakesFunctions } from "./userFunctions.ts"
 import { requireNoSecret, secret } from "./WithheldSuite.ts"
-
-/** What a case gets: ways to fail, and to try an effect that may fail. */
-interface Hunt {
-  /** Throws with words that quote the value. */
-  readonly boom: (value: unknown) => never
-  /** Runs an effect, and keeps what its failure shows. */
-  readonly attempt: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Exit.Exit<A, E>, never, R>
-  readonly person: string
-  readonly group: string
-}
-
-type Program = (hunt: Hunt) => Effect.Effect<unknown, unknown, Stores | Scope.Scope>
 
 /** An option is hunted by programs, or it is no function and no Schema. */
 type Entry = ReadonlyArray<Program> | "data"
@@ -57,15 +45,6 @@ type Entry = ReadonlyArray<Program> | "data"
 const ofPerson = { subject: "person" }
 const name = PersonalData.field(Schema.String, ofPerson)
 const id = { person: Schema.String, group: Schema.String }
-
-/** A Schema whose functions fail on every value but `good`. */
-const failing = (hunt: Hunt, where: "decode" | "encode" | "check"): Schema.Codec<string, string> =>
-  where === "check"
-    ? Schema.String.check(Schema.makeFilter((value) => `not ${value.toUpperCase()}`))
-    : Schema.String.pipe(Schema.decodeTo(Schema.String, {
-      decode: SchemaGetter.transform((value: string) => where === "decode" ? hunt.boom(value) : value),
-      encode: SchemaGetter.transform((value: string) => where === "encode" ? hunt.boom(value) : value)
-    }))
 
 const PersonEvent = Schema.TaggedUnion({ Named: { ...id, name }, Noted: { ...id, note: Schema.Int } }).pipe(
   Event.tags({ person: "person", group: "group" })
@@ -462,6 +441,26 @@ const hunts: ForEveryOption<Entry> = {
       const state = Schema.Struct({ name: Schema.optionalKey(failing(hunt, where)) })
       return ofDecision(decisionOf(hunt, { models: () => ({ person: modelOf({ state }, hunt) }) }), hunt)
     })
+  },
+  "ProcessManager.make": {
+    inputs: ProcessHunts.hunts.inputs,
+    correlate: ProcessHunts.hunts.correlate,
+    state: ProcessHunts.hunts.state,
+    events: ProcessHunts.hunts.events,
+    commands: ProcessHunts.hunts.commands,
+    deadlines: ProcessHunts.hunts.deadlines,
+    from: "data",
+    partitionBy: "data",
+    partitions: "data",
+    startsUntil: "data",
+    version: "data",
+    where: "data"
+  },
+  "ProcessManager.behaviour": {
+    initial: "data",
+    evolve: ProcessHunts.hunts.evolve,
+    react: ProcessHunts.hunts.react,
+    refused: ProcessHunts.hunts.refused
   },
   "Projection.make": {
     events: eventSchemas,

@@ -1,5 +1,14 @@
 /** The options by which a user gives functions and Schemas to the library. */
-import type { Aggregate, Command, Decision, Projection, Query, QueryBus, Subscription } from "../../src/index.ts"
+import type {
+  Aggregate,
+  Command,
+  Decision,
+  ProcessManager,
+  Projection,
+  Query,
+  QueryBus,
+  Subscription
+} from "../../src/index.ts"
 import type * as evsrc from "../../src/index.ts"
 
 /** The constructors of definitions, with the parameter that holds what the user defines. */
@@ -12,6 +21,8 @@ export interface Definers {
   readonly "Command.make": Parameters<typeof Command.make>[1]
   readonly "Decision.make": Parameters<typeof Decision.make>[1]
   readonly "Decision.model": Parameters<typeof Decision.model>[0]
+  readonly "ProcessManager.make": Parameters<typeof ProcessManager.make>[1]
+  readonly "ProcessManager.behaviour": Parameters<ReturnType<typeof ProcessManager.make>["behaviour"]>[0]
   readonly "Projection.make": Parameters<typeof Projection.make>[1]
   readonly "Projection.handler": Parameters<typeof Projection.handler>[1]
   readonly "Query.make": Parameters<typeof Query.make>[1]
