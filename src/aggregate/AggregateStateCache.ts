@@ -52,7 +52,7 @@ export interface AggregateStateCache<State> {
    * the last erasure, or `undefined` for an aggregate without personal data.
    */
   readonly checkErasures: Effect.Effect<string | undefined, EventStoreError>
-  /** Returns the id of the last erasure at the last check. */
+  /** Returns the id of the last erasure at the last check; after one that failed, an id of its own, which equals no other. */
   readonly checkedErasure: () => string | undefined
   /** Returns whether a state that the caller read before may still be used: an erasure may have dropped it since. */
   readonly isCurrent: (stream: string, state: CachedState<State>, now: number) => boolean
@@ -75,6 +75,7 @@ export const make = Effect.fnUntraced(function*<State>(
 ): Effect.fn.Return<AggregateStateCache<State>> {
   const states = new States<State>(yield* StateCache)
   let checked: string | undefined
+  let failures = 0
 
   const checkErasures = lastErasure && Effect.map(lastErasure, (now) => {
     if (now !== checked) states.clear()
@@ -85,8 +86,8 @@ export const make = Effect.fnUntraced(function*<State>(
     get: (stream, now) => states.get(stream, now),
     mayUse: checkErasures && Effect.match(checkErasures, {
       onFailure: () => {
-        // Nor may the state that an append in flight leads to.
-        checked = undefined
+        // Nor may the state that an append in flight leads to, also one that was loaded after an earlier failure.
+        checked = `unknown ${++failures}`
         return false
       },
       onSuccess: () => true

@@ -86,7 +86,7 @@ export const encodeEvents = <E extends Event.Tagged>(
  * @category constructors
  */
 export const encodedEventsOf = (
-  { events, stream }: AppendRequest,
+  { events, stream }: Pick<AppendRequest, "events" | "stream">,
   { positions, recordedAt, version }: Extract<AppendResult, { readonly _tag: "Appended" }>
 ): ReadonlyArray<EncodedEvent> =>
   events.map((event, index) =>

@@ -16,7 +16,7 @@ type Appended = Extract<AppendResult, { readonly _tag: "Appended" }>
 
 /** An append that was committed. Its events are converted when a consumer takes one of them. */
 interface Entry {
-  readonly request: AppendRequest
+  readonly request: Pick<AppendRequest, "events" | "stream">
   readonly result: Appended
   readonly characters: number
   encoded: ReadonlyArray<EncodedEvent> | undefined
@@ -38,6 +38,14 @@ export interface AppendedEvents {
   /** Discards all events, because the log was set back. */
   readonly clear: () => void
 }
+
+/** Returns what is kept of a request. The plaintext is not: what is erased later would be in it. */
+const encrypted = ({ events, stream }: AppendRequest): Entry["request"] => ({
+  stream,
+  events: events.some(({ decrypted }) => decrypted !== undefined)
+    ? events.map(({ decrypted: _, ...event }) => event)
+    : events
+})
 
 /**
  * Returns an empty buffer of appended events.
@@ -71,8 +79,6 @@ export const make = (): AppendedEvents => {
     const entry = entries.get(position)
     if (entry === undefined) return undefined
     entry.encoded ??= encodedEventsOf(entry.request, entry.result)
-      // The plaintext is not kept; what was erased since would be in it.
-      .map(({ decrypted: _, ...event }) => event)
     return entry.encoded[entry.result.positions.findIndex((one) => one === position)]
   }
 
@@ -83,7 +89,12 @@ export const make = (): AppendedEvents => {
       if (wanted <= 0) return clear()
       const result = toResult()
       const total = request.events.reduce((sum, { data, metadata }) => sum + data.length + metadata.length, 0)
-      const entry: Entry = { request, result, characters: total / result.positions.length, encoded: undefined }
+      const entry: Entry = {
+        request: encrypted(request),
+        result,
+        characters: total / result.positions.length,
+        encoded: undefined
+      }
       for (const position of result.positions) {
         remove(position)
         entries.set(position, entry)

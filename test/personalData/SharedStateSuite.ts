@@ -3,7 +3,9 @@
  *
  * @since 0.1.0
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
@@ -13,6 +15,7 @@ import * as Command from "../../src/command/Command.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { rejection, upTo } from "../../src/conformance/EventStoreFixtures.ts"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import { KeyStoreUnavailable, storeError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as Decision from "../../src/decision/Decision.ts"
 import * as Erasure from "../../src/erasure/Erasure.ts"
@@ -52,6 +55,27 @@ const seats = () => {
     }
   })
   return { decisions: () => decisions, layer: Aggregate.layer(decider) }
+}
+
+/** What a decider has seen of the names in states. */
+const watchedSeats = () => {
+  const seen: Array<unknown> = []
+  const decider = Aggregate.make("WatchedSeat", {
+    id: "seat",
+    state: Schema.Struct({ by: Schema.optionalKey(Schema.Json) }),
+    events: SeatEvent,
+    commands: [Take]
+  }).decider({
+    initial: {},
+    evolve: { SeatTaken: (_, { name }) => ({ by: PersonalData.getOrElse(name, () => "erased") }) },
+    decide: {
+      TakeSeat: ({ by }, command) => {
+        seen.push(by)
+        return by === undefined ? [{ _tag: "SeatTaken", ...command }] : []
+      }
+    }
+  })
+  return { seen, layer: Aggregate.layer(decider) }
 }
 
 /** Members without personal data, and greetings with some. */
@@ -124,6 +148,53 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       Effect.provide(traces.layer)
     )
     requireNoSecret(traces.text(), "logs and spans")
+  }),
+
+  test("no command is decided on what was erased while the key store fails", function*() {
+    const [seat, person] = [unique("seat"), unique("p")]
+    const { layer, seen } = watchedSeats()
+    const { driver, keys } = (yield* EventStore.EventStore)[internals]
+    const [sent, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    let fails = 0
+    const store = yield* EventStore.make(
+      {
+        ...driver,
+        append: (request) => {
+          request.onQueued?.()
+          return Deferred.succeed(sent, undefined).pipe(
+            Effect.andThen(Deferred.await(mayEnd)),
+            Effect.andThen(driver.append(request))
+          )
+        }
+      },
+      {
+        ...keys,
+        lastErasure: Effect.suspend(() =>
+          fails-- > 0
+            ? Effect.fail(storeError(new KeyStoreUnavailable({ message: "", cause: undefined })))
+            : keys.lastErasure
+        )
+      }
+    )
+    yield* Effect.gen(function*() {
+      const take = Effect.forkChild(CommandBus.dispatch(Take, { seat, person, name: secret }), {
+        startImmediately: true
+      })
+      fails = 1
+      const first = yield* take
+      yield* Deferred.await(sent)
+      yield* Erasure.erase(person)
+      fails = 1
+      const second = yield* take
+      yield* Effect.repeat(Effect.yieldNow, { times: 100 })
+      yield* Deferred.succeed(mayEnd, undefined)
+      yield* Fiber.join(first)
+      yield* Fiber.join(second)
+      equal(seen.filter((by) => by === secret), [], "the erased names in states")
+    }).pipe(
+      Effect.provide(Layer.provide(layer, Layer.succeed(EventStore.EventStore, store))),
+      Effect.timeout("60 seconds")
+    )
   }),
 
   test("a decision on old matches about an erased subject is rejected as on the current ones", function*() {
