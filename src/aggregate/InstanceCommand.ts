@@ -148,14 +148,17 @@ const verify = <State, Events extends Event.Any, C extends Command.Any>(
   turn: Turn<State>,
   base: Boundary.Base<State>
 ): Effect.Effect<Boundary.Base<State> | undefined, SendError> => {
-  const { models, state: { behind, from } } = base
+  const { models, state: { behind, from, lock } } = base
   if (boundary !== undefined && models !== undefined) {
     return Boundary.verify(instances, stream, turn.state, base, boundary.models.current(models))
   }
   const of = (state: InstanceLoader.LoadedState<State> | undefined) => state && { ...base, state, isCurrent: true }
   if (behind === undefined) {
     const read = from.version === 0 ? undefined : from
-    return Effect.map(InstanceLoader.loadCurrent(instances, stream, turn.state, read), of)
+    return Effect.map(
+      InstanceLoader.loadCurrent(instances, stream, turn.state, read),
+      (loaded) => of({ ...loaded, lock })
+    )
   }
   turn.pass()
   return Effect.map(InstanceLoader.settle(instances, stream, turn.state, behind), of)

@@ -150,8 +150,15 @@ const loadLocked = <State, Events extends Event.Any, C extends Command.Any>(
         return Effect.as(noteShared, base)
       }
       if (!hasSent) {
+        // The session of the lock may have ended since, so it is current only for commands that had arrived.
         return read !== undefined && isUsable(read.lastErasure)
-          ? Effect.as(noteShared, { from: read.state, lastErasure, isCurrent: true, lock, wasRead: false })
+          ? Effect.as(noteShared, {
+            from: read.state,
+            lastErasure,
+            isCurrent: turn.isVerified(read.state.version),
+            lock,
+            wasRead: false
+          })
           : readLocked(instances, stream, turn, locked, cached)
       }
     }
