@@ -98,7 +98,7 @@ describe("process managers in several processes", () => {
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* Effect.scoped(Effect.provide(Effect.void, stores(url, 2)))
-      yield* run(url, { jobs: scale(30, 100), kills: scale(3, 12) })
+      yield* run(url, { jobs: scale(8, 100), kills: scale(2, 12) })
     }), scale(180_000, 900_000))
 
   it.live("take effect once through a crash of the server", () =>
@@ -106,7 +106,7 @@ describe("process managers in several processes", () => {
       const server = yield* PostgresServer.make()
       yield* Effect.scoped(Effect.provide(Effect.void, stores(server.url, 2)))
       const restart = Effect.andThen(server.kill, server.start)
-      yield* run(server.url, { jobs: scale(20, 50), kills: scale(1, 4), restart })
+      yield* run(server.url, { jobs: scale(8, 50), kills: scale(1, 4), restart })
     }), scale(180_000, 900_000))
 
   it.live("fire deadlines by the clock of the database, with clocks ten minutes apart", () =>
@@ -139,7 +139,7 @@ describe("process managers in several processes", () => {
   it.live("fire many deadlines that are due at once, each once, while others append", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
-      const jobs = scale(500, 5_000)
+      const jobs = scale(150, 5_000)
       const { toEvent } = Jobs.processEvents
       const dueAt = DateTime.makeUnsafe("2020-01-01T00:00:00Z")
       /** Appends what an instance with a pending deadline has. */
@@ -158,15 +158,16 @@ describe("process managers in several processes", () => {
       yield* Effect.gen(function*() {
         const instances = Projector.layerInline([ProcessManager.consumers(Jobs).instances])
         const numbers = Array.from({ length: jobs }, (_, i) => i)
+        const others = numbers.slice(0, scale(8, 20))
         yield* Effect.forEach(numbers, waiting, { concurrency: 100, discard: true }).pipe(Effect.provide(instances))
         const began = performance.now()
         yield* Layer.build(worker(url, 4))
         yield* Layer.build(worker(url, 4))
         const appends = yield* Effect.forkChild(
-          Effect.forEach(numbers.slice(0, 20), (n) => order(`other-${n}`, 1), { discard: true })
+          Effect.forEach(others, (n) => order(`other-${n}`, 1), { discard: true })
         )
         yield* Fiber.join(appends)
-        yield* untilCompleted(jobs + 20, isLong ? "9 minutes" : "2 minutes")
+        yield* untilCompleted(jobs + others.length, isLong ? "9 minutes" : "2 minutes")
         const seconds = (performance.now() - began) / 1_000
         if (isLong) {
           console.log(
@@ -174,8 +175,11 @@ describe("process managers in several processes", () => {
           )
         }
         assert.deepStrictEqual(yield* countOf("jobs.fired.Expired"), { events: jobs, streams: jobs })
-        assert.deepStrictEqual(yield* countOf("jobs.completed"), { events: jobs + 20, streams: jobs + 20 })
-        for (const n of numbers.slice(0, 20)) yield* requireOnce(`other-${n}`, 1)
+        assert.deepStrictEqual(yield* countOf("jobs.completed"), {
+          events: jobs + others.length,
+          streams: jobs + others.length
+        })
+        for (const n of others) yield* requireOnce(`other-${n}`, 1)
       }).pipe(Effect.scoped, Effect.provide(stores(url, 6)))
     }), scale(180_000, 900_000))
 })

@@ -13,6 +13,8 @@ import { foldOf, handled, Tick, ticks } from "./ticks.ts"
 
 /** The number of workers that the test kills. */
 const deaths = scale(3, 60)
+/** The most processes that share the partitions, and how many of them go on when the others are killed. */
+const [most, least] = [scale(4, 8), scale(2, 3)]
 const often = Schedule.spaced("50 millis")
 
 const withStores = (url: string) =>
@@ -135,7 +137,7 @@ describe("workers of a projection", () => {
   )
 
   it.live(
-    "share every partition, each with one owner, from 1 process to 8 to 3",
+    `share every partition, each with one owner, from 1 process to ${most} to ${least}`,
     () =>
       Effect.gen(function*() {
         const dice = new Dice(8)
@@ -172,13 +174,13 @@ describe("workers of a projection", () => {
           const workers = [yield* worker]
           yield* append(dice, 300)
           yield* owners(1)
-          for (let n = 1; n < 8; n++) workers.push(yield* worker)
+          for (let n = 1; n < most; n++) workers.push(yield* worker)
           yield* append(dice, 300)
-          yield* owners(8)
+          yield* owners(most)
           yield* append(dice, 300)
-          for (const one of workers.slice(3)) yield* one.signal("SIGKILL")
+          for (const one of workers.slice(least)) yield* one.signal("SIGKILL")
           yield* append(dice, 300)
-          yield* owners(3)
+          yield* owners(least)
           const progress = yield* assertEqualsLog(8)
           assert.isNotEmpty(progress)
           assert.deepStrictEqual(progress.filter((one) => one.applied === 0n), [], "partitions without events")

@@ -7,10 +7,11 @@ import { Effect, Exit, Layer, Option, Random, Redacted, Schema } from "effect"
 import { EventStore, type Position } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { once } from "node:events"
+import { scale } from "../support/scale.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const ticks = (length: number) => Array.from({ length }, (_, n) => Tick.cases.Ticked.make({ n }))
-const [one, thousand] = [ticks(1), ticks(1000)]
+const [one, many] = [ticks(1), ticks(scale(100, 1000))]
 const fibers = 16
 
 const pause = (millis: number) => Effect.flatMap(Random.nextIntBetween(0, millis), (n) => Effect.sleep(n))
@@ -27,8 +28,8 @@ const writer = (name: string, index: number) =>
     const store = yield* EventStore.EventStore
     const sql = yield* PgClient.PgClient
     for (let round = 0;; round++) {
-      // One fiber appends a thousand events in its first round and in every hundredth.
-      const events = index === 1 && round % 100 === 0 ? thousand : one
+      // One fiber appends many events in its first round and in every hundredth.
+      const events = index === 1 && round % 100 === 0 ? many : one
       const chosen = yield* Random.nextIntBetween(0, 5)
       const append = (command: number) =>
         store.append(Tick, `Tick-${name}-${chosen + command}`, events, {

@@ -121,8 +121,10 @@ describe("many appends that wait for one lock", () => {
   }
 
   it.live("fail with the name of the session that holds it, after one question for all", () =>
-    Effect.gen(function*() {
-      for (const what of ["of a stream", "of a type", "of a tag, on conditions"] as const) {
+    // Each waits for the whole timeout.
+    Effect.forEach(
+      ["of a stream", "of a type", "of a tag, on conditions"] as const,
+      Effect.fnUntraced(function*(what) {
         const { append, lock } = kinds[what]
         const { query, sent, store, whileHeld } = yield* setup({ lockTimeout: "6 seconds" })
         yield* whileHeld(lock, (pid) =>
@@ -136,11 +138,16 @@ describe("many appends that wait for one lock", () => {
             const exits = yield* Effect.timeout(Effect.forEach(fibers, Fiber.join), "60 seconds")
             assert.isAtMost(sent() - before, 100, what)
             for (const exit of exits) {
-              assert.include(String(Option.getOrThrow(Exit.findErrorOption(exit))), `held by the session ${pid} `, what)
+              assert.include(
+                String(Option.getOrThrow(Exit.findErrorOption(exit))),
+                `held by the session ${pid} `,
+                what
+              )
             }
           }))
-      }
-    }).pipe(Effect.scoped), 180_000)
+      }),
+      { concurrency: "unbounded" }
+    ).pipe(Effect.scoped), 180_000)
 })
 
 it.live(
