@@ -1732,6 +1732,12 @@ create table evsrc.event_types_counted (
 );
 insert into evsrc.event_types_counted ("position") values (0);
 
+-- Returns the names of an event's tags, each once. A tag is <name>:<value>.
+create function evsrc.tag_names(p_tags text[]) returns text[] language sql immutable
+return array(
+    select distinct split_part(tag, ':', 1) as name from unnest(p_tags) as tag where position(':' in tag) > 1 order by 1
+  );
+
 -- Counts the events by their types, schema versions and names of tags, up to the high-water mark or p_limit events further than before, and
 -- returns the types, how far they are counted, and the mark. Appends do nothing for it. It runs as its owner, so that every role that may read the log can call it.
 create function evsrc.count_event_types(p_limit integer)
@@ -1770,11 +1776,15 @@ begin
       limit p_limit
   ) as event;
   if next_position is not null then
-    with counted as (
-      select split_part(event.stream, '-', 1) as category, event.type, min(event."position") as first_position, count(*) as events
-        from evsrc.log event
+    -- One pass: few of the events differ in these.
+    with kinds as materialized (
+      select split_part(event.stream, '-', 1) as category, event.type, event.schema_version, tagged.names,
+          min(event."position") as first_position, count(*) as events
+        from evsrc.log event cross join lateral (select case when event.tags is not null then evsrc.tag_names(event.tags) end as names) as tagged
         where event."position" > last_position and event."position" <= next_position
-        group by 1, 2
+        group by 1, 2, 3, 4
+    ), counted as (
+      select kinds.category, kinds.type, min(kinds.first_position) as first_position, sum(kinds.events) as events from kinds group by 1, 2
     ), added as (
       select counted.category, row_number() over (order by min(counted.first_position)) as number
         from counted
@@ -1787,11 +1797,9 @@ begin
           counted.type, counted.first_position, counted.events
         from counted cross join room left join added on added.category = counted.category
     ), named as (
-      -- An event may have several tags of one name. The empty name counts the events.
-      select split_part(event.stream, '-', 1) as category, event.type, event.schema_version || ':' || split_part(tag, ':', 1) as name,
-          count(distinct event."position") as events
-        from evsrc.log event, unnest(coalesce(event.tags, '{}') || ':'::text) as tag
-        where event."position" > last_position and event."position" <= next_position and (position(':' in tag) > 1 or tag = ':')
+      -- The empty name counts the events.
+      select kinds.category, kinds.type, kinds.schema_version || ':' || name as name, sum(kinds.events) as events
+        from kinds cross join unnest(coalesce(kinds.names, '{}') || ''::text) as name
         group by 1, 2, 3
     ), names as (
       select placed.category, placed.type, named.name, sum(named.events) as events
@@ -1831,11 +1839,16 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
 set search_path = pg_catalog, pg_temp
 as $$
-  with named as (
-    select split_part(event.stream, '-', 1) as category, event.type, event.schema_version || ':' || split_part(tag, ':', 1) as name,
-        min(event."position") as first_position, count(distinct event."position") as events
-      from evsrc.log event, unnest(coalesce(event.tags, '{}') || ':'::text) as tag
-      where event."position" > p_after and (position(':' in tag) > 1 or tag = ':')
+  with kinds as materialized (
+    select split_part(event.stream, '-', 1) as category, event.type, event.schema_version, tagged.names,
+        min(event."position") as first_position, count(*) as events
+      from evsrc.log event cross join lateral (select case when event.tags is not null then evsrc.tag_names(event.tags) end as names) as tagged
+      where event."position" > p_after
+      group by 1, 2, 3, 4
+  ), named as (
+    select kinds.category, kinds.type, kinds.schema_version || ':' || name as name, min(kinds.first_position) as first_position,
+        sum(kinds.events) as events
+      from kinds cross join unnest(coalesce(kinds.names, '{}') || ''::text) as name
       group by 1, 2, 3
   )
   select named.category, named.type, min(named.first_position), (sum(named.events) filter (where named.name like '%:'))::bigint,

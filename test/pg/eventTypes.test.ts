@@ -56,6 +56,40 @@ describe("The types of events on PostgreSQL", () => {
       assert.isAbove((yield* counted).length, 3)
     }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
 
+  it.live("are counted by the names of their tags, each event once", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const append = (stream: string, type: string, version: number, tags: string | null) =>
+        sql`select from evsrc.append(true, array[${stream}], null, null, '{1}', array[gen_random_uuid()], array[${type}], array[${version}::integer],
+          array['{}'], array['{}'], array[${tags}::text], null, null, null, null, null, null, null)`
+      yield* append("Room-1", "Visited", 1, "{guest:a,guest:b,host:c}")
+      yield* append("Room-2", "Visited", 1, "{guest:a}")
+      yield* append("Room-2", "Visited", 1, null)
+      yield* append("Room-2", "Visited", 2, "{host:c,plain,:unnamed}")
+      yield* append("Hall-2", "Left", 1, "{guest:a}")
+      const expected = [
+        { category: "Hall", type: "Left", first_position: 5n, events: 1n, versions: { "1:": 1, "1:guest": 1 } },
+        {
+          category: "Room",
+          type: "Visited",
+          first_position: 1n,
+          events: 4n,
+          versions: { "1:": 3, "1:guest": 2, "1:host": 1, "2:": 1, "2:host": 1 }
+        }
+      ]
+      const columns = "category, type, first_position, events, versions"
+      assert.deepStrictEqual(
+        yield* sql.unsafe(`select ${columns} from evsrc.count_visible_event_types(0) order by 1, 2`),
+        expected
+      )
+      // In several steps, whose counts are added.
+      yield* Effect.repeat(count(2), { times: 1 })
+      assert.deepStrictEqual(
+        yield* sql.unsafe(`select ${columns} from evsrc.count_event_types(2) order by 1, 2`),
+        expected
+      )
+    }).pipe(Effect.provide(Layer.fresh(store()))))
+
   it.live("are counted again when the log was set back", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient
