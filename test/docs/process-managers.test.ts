@@ -3,7 +3,7 @@ import { assert, it, layer } from "@effect/vitest"
 import { Effect, Layer, Option, Schedule, Schema } from "effect"
 import { Aggregate, Command, EventStore, ProjectionStore } from "evsrc"
 import { CommandBus, Event, ProcessManager, Schedules } from "evsrc"
-import { ProcessSpec } from "evsrc/testing"
+import { ProcessProperties, ProcessSpec } from "evsrc/testing"
 import { OrderEvent, OrderId, Product } from "../../examples/fulfilment/contract/Orders.ts"
 import { PaymentEvent } from "../../examples/fulfilment/contract/Payments.ts"
 
@@ -67,6 +67,8 @@ const placed = OrderEvent.cases.OrderPlaced.make({
   address: "Main Street 1"
 })
 const paid = PaymentEvent.cases.PaymentReceived.make({ orderId, amount: 900 })
+
+for (const { name, test } of ProcessProperties.all(Reminder)) it.effect(name, () => test)
 
 it("a specification lets time pass", () => {
   ProcessSpec.given(Reminder, [placed])

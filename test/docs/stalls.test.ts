@@ -8,6 +8,7 @@ import {
   EventStoreError,
   Health,
   Position,
+  ProcessManager,
   Projection,
   ProjectionBehind,
   ProjectionStore,
@@ -190,6 +191,40 @@ describe("docs/stalls.md", () => {
       ])
       assert.include(guide, "`users@1 has recovered after 6s`")
     }).pipe(Effect.scoped, Effect.provide(memory)))
+
+  it.effect("quotes what is said of a process manager", () =>
+    Effect.gen(function*() {
+      const reminder = ProcessManager.make("fulfilment", {
+        inputs: Tick,
+        correlate: { Ticked: ProcessManager.ignore },
+        state: Schema.Null,
+        events: Schema.TaggedUnion({}),
+        deadlines: { Due: {} }
+      }).behaviour({ initial: null, evolve: {}, react: { Due: () => [] } })
+      const { instances } = ProcessManager.consumers(reminder)
+      const { all, toEvent } = reminder.processEvents
+      const at = DateTime.makeUnsafe(0)
+      yield* Effect.provide(
+        EventStore.append(all, "fulfilment-o-1", [
+          toEvent({ kind: "received", input: "Ticked", eventId: "1", position: Position.make(1n), starts: true }),
+          toEvent({ kind: "deadline", name: "Due", id: "0", dueAt: at, payload: {} })
+        ] as never),
+        Projector.layerInline([instances])
+      )
+      yield* TestClock.adjust("40 seconds")
+      const { reasons } = yield* ProcessManager.health(reminder)
+      assertSaid("## A process manager stands still", [
+        ...reasons,
+        ...texts("src/process/ProcessTimer.ts", /Deadlines cannot be read or fired/),
+        ...texts("src/process/ProcessTimer.ts", /The deadlines of the instance /).map((text) =>
+          `${text}"o-1" cannot be fired`
+        ),
+        ...texts(
+          "src/process/ProcessOperations.ts",
+          /; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon/
+        ).map((text) => `the instance "o-1" of the process manager "fulfilment" is stuck for 40 s${text}`)
+      ])
+    }).pipe(Effect.scoped, Effect.provide(Layer.fresh(memory))))
 
   it.live("quotes what is said of a consumer", () =>
     Effect.gen(function*() {

@@ -109,6 +109,18 @@ describe("process managers in several processes", () => {
       yield* run(server.url, { jobs: scale(8, 50), kills: scale(1, 4), restart })
     }), scale(180_000, 900_000))
 
+  it.live("work on a pool of two connections", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const ids = Array.from({ length: 20 }, (_, i) => `${i}`)
+      yield* Effect.gen(function*() {
+        yield* Layer.build(worker(url, 2))
+        yield* Effect.forEach(ids, (id) => order(id, 1 + Number(id) % 4), { concurrency: 4, discard: true })
+        yield* untilCompleted(ids.length)
+        for (const id of ids) yield* requireOnce(id, 1 + Number(id) % 4)
+      }).pipe(Effect.scoped, Effect.provide(stores(url, 4)))
+    }), 180_000)
+
   it.live("fire deadlines by the clock of the database, with clocks ten minutes apart", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase

@@ -238,9 +238,33 @@ const inputs: ReadonlyArray<Case<Stores>> = [
       yield* untilDone(marker, 1)
       const after = [yield* doneTo(id), yield* doneTo(finished), (yield* typesOf(instance(process, finished))).length]
       equal<unknown>(after, before, "the effects")
-      // What it had taken before is not late.
-      equal(yield* ignoredAs(process, "completed"), 0, "the count")
+      // What it had taken before is neither late nor early.
+      for (const reason of ["completed", "unstarted", "repeated"] as const) {
+        equal(yield* ignoredAs(process, reason), 0, `the count of "${reason}"`)
+      }
     }).pipe(Effect.provide(run([process])))
+  }),
+
+  test("inputs and rejections that come again to an abandoned instance are not counted, later ones are", function*() {
+    const [id, marker] = [unique("i"), unique("i")]
+    const process = probe(uniqueName(), { refused: (_, { what }) => [took(`refused ${what}`)] })
+    const onDo = (payload: { readonly id: string }) => payload.id === id ? "rejected" as const : "done" as const
+    yield* Effect.gen(function*() {
+      yield* signal(process, [begun(id), went(id, 1)])
+      yield* untilState(process, id, (state) => state.includes("refused went 1"))
+      yield* ProcessManager.abandon(process, id, "the customer has called")
+      const before = (yield* typesOf(instance(process, id))).length
+      const { inputs, outputs } = ProcessManager.consumers(process)
+      yield* Checkpoints.reset(inputs, Position.start)
+      yield* Checkpoints.reset(outputs, Position.start)
+      yield* signal(process, [went(id, 2)])
+      yield* signal(process, [begun(marker), went(marker, 1)])
+      yield* untilDone(marker, 1)
+      yield* until("the count", ignoredAs(process, "abandoned"), (count) => count > 0)
+      equal(yield* ignoredAs(process, "abandoned"), 1, `the count of "abandoned"`)
+      equal(yield* ignoredAs(process, "repeated"), 0, `the count of "repeated"`)
+      equal((yield* typesOf(instance(process, id))).length, before, "the events of the instance")
+    }).pipe(Effect.provide(run([process], { handling: { onDo } })))
   }),
 
   test("an instance takes a start that comes after a later one of another stream", function*() {
