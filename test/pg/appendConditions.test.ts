@@ -16,7 +16,7 @@ import { scale } from "../support/scale.ts"
 import * as Script from "../support/Script.ts"
 import { heldUp, Order, Outcomes, shareOf } from "./appendConditionRacer.ts"
 
-const rounds = scale(40, 1000)
+const rounds = scale(40, 500)
 const roundsInMemory = scale(200, 300)
 const roundsThroughClients = scale(40, 300)
 const clients = 4

@@ -12,7 +12,7 @@ import * as Script from "../support/Script.ts"
 import { CourseEvent, documented, tabled } from "./keyed.ts"
 
 /** The number of workers that the test kills. */
-const deaths = scale(3, 60)
+const deaths = scale(3, 30)
 const partitions = 4
 /** The numbers of partitions to which workers change, and when they die. */
 const changes = ([["2", "before"], ["7", "during"], ["3", "after"]] as const).slice(scale(-1, -3))

@@ -98,7 +98,7 @@ describe("process managers in several processes", () => {
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* Effect.scoped(Effect.provide(Effect.void, stores(url, 2)))
-      yield* run(url, { jobs: scale(8, 100), kills: scale(2, 12) })
+      yield* run(url, { jobs: scale(8, 60), kills: scale(2, 8) })
     }), scale(180_000, 900_000))
 
   it.live("take effect once through a crash of the server", () =>
@@ -106,7 +106,7 @@ describe("process managers in several processes", () => {
       const server = yield* PostgresServer.make()
       yield* Effect.scoped(Effect.provide(Effect.void, stores(server.url, 2)))
       const restart = Effect.andThen(server.kill, server.start)
-      yield* run(server.url, { jobs: scale(8, 50), kills: scale(1, 4), restart })
+      yield* run(server.url, { jobs: scale(8, 30), kills: scale(1, 3), restart })
     }), scale(180_000, 900_000))
 
   it.live("work on a pool of two connections", () =>
@@ -151,7 +151,7 @@ describe("process managers in several processes", () => {
   it.live("fire many deadlines that are due at once, each once, while others append", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
-      const jobs = scale(150, 5_000)
+      const jobs = scale(150, 2_000)
       const { toEvent } = Jobs.processEvents
       const dueAt = DateTime.makeUnsafe("2020-01-01T00:00:00Z")
       /** Appends what an instance with a pending deadline has. */

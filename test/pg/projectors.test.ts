@@ -12,7 +12,7 @@ import * as Script from "../support/Script.ts"
 import { foldOf, handled, Tick, ticks } from "./ticks.ts"
 
 /** The number of workers that the test kills. */
-const deaths = scale(3, 60)
+const deaths = scale(3, 30)
 /** The most processes that share the partitions, and how many of them go on when the others are killed. */
 const [most, least] = [scale(4, 8), scale(2, 3)]
 const often = Schedule.spaced("50 millis")
