@@ -249,22 +249,26 @@ const inputs: ReadonlyArray<Case<Stores>> = [
     const [id, marker] = [unique("i"), unique("i")]
     const process = probe(uniqueName(), { refused: (_, { what }) => [took(`refused ${what}`)] })
     const onDo = (payload: { readonly id: string }) => payload.id === id ? "rejected" as const : "done" as const
+    const program = () => run([process], { handling: { onDo } })
     yield* Effect.gen(function*() {
       yield* signal(process, [begun(id), went(id, 1)])
       yield* untilState(process, id, (state) => state.includes("refused went 1"))
       yield* ProcessManager.abandon(process, id, "the customer has called")
-      const before = (yield* typesOf(instance(process, id))).length
-      const { inputs, outputs } = ProcessManager.consumers(process)
-      yield* Checkpoints.reset(inputs, Position.start)
-      yield* Checkpoints.reset(outputs, Position.start)
-      yield* signal(process, [went(id, 2)])
-      yield* signal(process, [begun(marker), went(marker, 1)])
+    }).pipe(Effect.provide(program()))
+    const before = (yield* typesOf(instance(process, id))).length
+    const { inputs, outputs } = ProcessManager.consumers(process)
+    yield* Checkpoints.reset(inputs, Position.start)
+    yield* Checkpoints.reset(outputs, Position.start)
+    yield* signal(process, [went(id, 2)])
+    yield* signal(process, [begun(marker), went(marker, 1)])
+    // Another program does not remember what the first one has appended.
+    yield* Effect.gen(function*() {
       yield* untilDone(marker, 1)
       yield* until("the count", ignoredAs(process, "abandoned"), (count) => count > 0)
       equal(yield* ignoredAs(process, "abandoned"), 1, `the count of "abandoned"`)
       equal(yield* ignoredAs(process, "repeated"), 0, `the count of "repeated"`)
       equal((yield* typesOf(instance(process, id))).length, before, "the events of the instance")
-    }).pipe(Effect.provide(run([process], { handling: { onDo } })))
+    }).pipe(Effect.provide(program()))
   }),
 
   test("an instance takes a start that comes after a later one of another stream", function*() {
