@@ -117,6 +117,7 @@ export const layer = <const P extends ProcessContract.Any>(
         instances,
         store: projectionStore,
         driver: projectionStore[internals].driver,
+        log: store[internals].driver,
         owner,
         alarm,
         settings: {

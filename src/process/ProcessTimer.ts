@@ -12,13 +12,17 @@ import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import { CommandContext } from "../command/CommandContext.ts"
+import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type { TimerDriver } from "../consumer/TimerDriver.ts"
 import type { ProjectionBehind } from "../core/errors.ts"
 import * as LockWait from "../core/lockWait.ts"
 import { monotonicMillis } from "../core/monotonic.ts"
+import type { Position } from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
+import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type * as ProjectionStore from "../projection/ProjectionStore.ts"
+import * as DueInputs from "./DueInputs.ts"
 import { actorOf, type AppendError, type InstanceAppends } from "./InstanceAppends.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { Instance, Instances } from "./ProcessInstances.ts"
@@ -35,7 +39,8 @@ export interface Timer {
   readonly projection: Instances
   readonly instances: InstanceAppends
   readonly store: ProjectionStore.ProjectionStore["Service"]
-  readonly driver: TimerDriver
+  readonly driver: TimerDriver & Pick<ConsumerDriver, "activeGeneration" | "parked" | "parkedCounts">
+  readonly log: Pick<EventStoreDriver, "last">
   readonly owner: string
   readonly alarm: Alarm
   readonly settings: Settings
@@ -113,13 +118,14 @@ export const run = (timer: Timer): Effect.Effect<never> =>
     const { alarm, definition } = timer
     const outages = OutageLog.make(`the timer of the process manager "${definition.name}"`)
     const failures: Failures = new Map()
+    const look: Look = { at: undefined }
     let pause = minPause
     while (true) {
       yield* alarm.latch.close
       // What is set meanwhile shortens the wait, and does not begin another look at once.
       alarm.wakesAt = -Infinity
       alarm.earliest = Infinity
-      const exit = yield* Effect.exit(pass(timer, failures, outages))
+      const exit = yield* Effect.exit(pass(timer, look, failures, outages))
       if (Exit.isSuccess(exit)) {
         pause = minPause
         yield* outages.succeeded("pass")
@@ -141,15 +147,21 @@ export const run = (timer: Timer): Effect.Effect<never> =>
 /** The instances whose deadlines could not be fired, each with the time of the next attempt by the monotonic clock, in milliseconds. */
 type Failures = Map<string, { readonly pause: Duration.Duration; readonly retryAt: number }>
 
+/** The last look at the clock and the log whose inputs are not all taken yet. What was due by then fires when they are. */
+interface Look {
+  at: { readonly now: DateTime.Utc; readonly last: Position | undefined } | undefined
+}
+
 /** Fires all that is due, and returns the time until the timer looks again. */
 const pass = Effect.fnUntraced(function*(
   timer: Timer,
+  look: Look,
   failures: Failures,
   outages: OutageLog.OutageLog
 ): Effect.fn.Return<Duration.Duration, TimerError> {
   const { alarm, driver, projection, settings, store } = timer
   const begun = yield* monotonicMillis
-  const now = yield* driver.now
+  const { last, now } = look.at ??= { now: yield* driver.now, last: yield* DueInputs.lastOf(timer) }
   const gone = new Set(failures.keys())
   let cursor: string | undefined
   do {
@@ -160,9 +172,11 @@ const pass = Effect.fnUntraced(function*(
       ...(cursor === undefined ? {} : { after: cursor })
     })
     for (const { id } of page.items) gone.delete(id)
-    yield* firePage(timer, page.items, now, failures, outages)
+    if (page.items.length > 0 && !(yield* DueInputs.areTaken(timer, last))) return Duration.zero
+    yield* firePage(timer, yield* DueInputs.withoutParked(timer, page.items), now, failures, outages)
     cursor = Option.getOrUndefined(page.next)
   } while (cursor !== undefined)
+  look.at = undefined
   // Another process has fired them, or an operator has abandoned them.
   for (const key of gone) if (failures.delete(key)) yield* outages.succeeded(key)
   const { items: [next] } = yield* store.list(projection, {

@@ -20,6 +20,7 @@ import {
   run,
   signal,
   took,
+  typesOf,
   uniqueName,
   until,
   untilDone,
@@ -119,4 +120,45 @@ const unknown: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
-export const instanceOrder: ReadonlyArray<Case<Stores>> = [...behind, ...unknown]
+const deadline = ProcessManager.deadline("Due", { what: "due" }, { after: "100 millis" })
+const cancelled = [took("went"), ProcessManager.cancelDeadline("Due")]
+
+const deadlines: ReadonlyArray<Case<Stores>> = [
+  test("a deadline fires after the inputs that came while no program ran", function*() {
+    const ids = Array.from({ length: 20 }, () => unique("i"))
+    const process = probe(uniqueName(), { Begun: () => [deadline], Went: () => cancelled })
+    for (const id of ids) yield* signal(process, [begun(id)], `orders-${id}`)
+    for (const id of ids) yield* signal(process, [went(id, 1)], `payments-${id}`)
+    yield* Effect.sleep("200 millis")
+    yield* Effect.gen(function*() {
+      for (const id of ids) yield* untilState(process, id, (state) => state.includes("went"))
+      const all = yield* Effect.forEach(ids, (id) => typesOf(instance(process, id)))
+      equal(all.filter((types) => types.includes("fired.Due")).length, 0, "the deadlines that have fired")
+    }).pipe(Effect.provide(run([process])))
+  }),
+
+  test("a deadline of an instance with a parked input waits for its retry", function*() {
+    const [id, other] = [unique("i"), unique("i")]
+    let isWrong = true
+    const process = probe(uniqueName(), {
+      Begun: () => [deadline],
+      Went: () => {
+        if (isWrong) throw new Error("not yet")
+        return cancelled
+      }
+    })
+    yield* signal(process, [begun(id)], "orders")
+    yield* signal(process, [went(id, 1)], "payments")
+    yield* Effect.gen(function*() {
+      yield* untilParked(process, "inputs")
+      yield* signal(process, [begun(other)], "others")
+      yield* untilState(process, other, (state) => state.includes("due"))
+      isWrong = false
+      yield* Parking.retry(inputsOf(process), id)
+      yield* untilState(process, id, (state) => state.includes("went"))
+      equal((yield* typesOf(instance(process, id))).includes("fired.Due"), false, "whether it has fired")
+    }).pipe(Effect.provide(run([process])))
+  })
+]
+
+export const instanceOrder: ReadonlyArray<Case<Stores>> = [...behind, ...unknown, ...deadlines]
