@@ -2,7 +2,20 @@
 import { NodeFileSystem } from "@effect/platform-node"
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, FileSystem, Layer, Predicate, Redacted, Schema, Stream } from "effect"
+import {
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  FileSystem,
+  Layer,
+  Predicate,
+  Redacted,
+  Result,
+  Schema,
+  Stream
+} from "effect"
 import { Reactivity } from "effect/reactivity"
 import {
   Event,
@@ -462,42 +475,64 @@ describe("an import", () => {
       }
     }).pipe(Effect.scoped), 120_000)
 
+  /** Starts an import of one event, whose position is 2, and then an append; both wait for the table until the effect has returned. */
+  const importBesideAppend = (appended: ReturnType<typeof append>) =>
+    Effect.gen(function*() {
+      const [from, to] = [yield* freshDatabase, yield* freshDatabase]
+      const sqlOf = (url: string) => PgClient.make({ url: Redacted.make(url) }).pipe(Effect.provide(Reactivity.layer))
+      const lines = yield* Effect.gen(function*() {
+        const sql = yield* sqlOf(from.url)
+        // The log begins with a position that was rolled back.
+        yield* sql`select nextval('evsrc.positions')`
+        yield* append("a", 1)
+        return yield* Stream.runCollect(LogTransfer.export())
+      }).pipe(Effect.provide(storeAt(from.url)))
+      const [one, two] = [yield* Layer.build(storeAt(to.url)), yield* Layer.build(storeAt(to.url))]
+      const sql = yield* sqlOf(to.url)
+      const waiting = (sessions: number) =>
+        Effect.repeat(
+          sql`select from pg_locks where locktype = 'relation' and relation = 'evsrc.events'::regclass and not granted`,
+          { until: (rows) => rows.length === sessions }
+        )
+      const [importing, appending] = yield* sql.withTransaction(Effect.gen(function*() {
+        yield* sql`lock table evsrc.events in share row exclusive mode`
+        const importing = yield* Effect.forkScoped(
+          Effect.result(Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), one))
+        )
+        yield* waiting(1)
+        const appending = yield* Effect.forkScoped(Effect.provideContext(appended, two))
+        yield* waiting(2)
+        return [importing, appending] as const
+      }))
+      const imported = yield* Fiber.join(importing)
+      const { position } = yield* Fiber.join(appending)
+      const log = yield* Stream.runCollect(Context.get(two, EventStore.EventStore).readAllEncoded())
+      return { imported, position, log: log.map((event) => [event.position, event.stream]) }
+    })
+
   it.live(
     "is rejected while an append is in flight that has drawn a position between its events",
     () =>
       Effect.gen(function*() {
-        const [from, to] = [yield* freshDatabase, yield* freshDatabase]
-        const sqlOf = (url: string) => PgClient.make({ url: Redacted.make(url) }).pipe(Effect.provide(Reactivity.layer))
-        const lines = yield* Effect.gen(function*() {
-          const sql = yield* sqlOf(from.url)
-          // The log begins with a position that was rolled back.
-          yield* sql`select nextval('evsrc.positions')`
-          yield* append("a", 1)
-          return yield* Stream.runCollect(LogTransfer.export())
-        }).pipe(Effect.provide(storeAt(from.url)))
-        const [one, two] = [yield* Layer.build(storeAt(to.url)), yield* Layer.build(storeAt(to.url))]
-        const sql = yield* sqlOf(to.url)
-        const waiting = (sessions: number) =>
-          Effect.repeat(
-            sql`select from pg_locks where locktype = 'relation' and relation = 'evsrc.events'::regclass and not granted`,
-            { until: (rows) => rows.length === sessions }
-          )
-        const [importing, appending] = yield* sql.withTransaction(Effect.gen(function*() {
-          yield* sql`lock table evsrc.events in share row exclusive mode`
-          const importing = yield* Effect.forkScoped(
-            Effect.flip(Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), one))
-          )
-          yield* waiting(1)
-          const appending = yield* Effect.forkScoped(Effect.provideContext(append("foreign", 9), two))
-          yield* waiting(2)
-          return [importing, appending] as const
-        }))
-        const error = yield* Fiber.join(importing)
-        assert.strictEqual(error._tag, "TransferRejected")
-        assert.include(error.message, "Another process appends to the log")
-        assert.strictEqual((yield* Fiber.join(appending)).position, Position.make(1n))
-        const store = Context.get(two, EventStore.EventStore)
-        assert.strictEqual((yield* Stream.runCollect(store.readAllEncoded())).length, 1)
+        // With a tag, an append draws its position before it writes.
+        const { imported, log, position } = yield* importBesideAppend(append("foreign", 9, "tagged"))
+        assert.strictEqual(position, Position.make(1n))
+        if (Result.isSuccess(imported)) return assert.fail("the import was not rejected")
+        assert.strictEqual(imported.failure._tag, "TransferRejected")
+        assert.include(imported.failure.message, "Another process appends to the log")
+        assert.deepStrictEqual(log, [[1n, "foreign"]])
+      }).pipe(Effect.scoped),
+    60_000
+  )
+
+  it.live(
+    "ends before an append that waits and has drawn no position, which then comes after its events",
+    () =>
+      Effect.gen(function*() {
+        const { imported, log, position } = yield* importBesideAppend(append("foreign", 9))
+        if (Result.isFailure(imported)) return yield* imported.failure
+        assert.strictEqual(position, Position.make(3n))
+        assert.deepStrictEqual(log, [[2n, "a"], [3n, "foreign"]])
       }).pipe(Effect.scoped),
     60_000
   )
