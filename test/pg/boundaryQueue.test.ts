@@ -61,7 +61,7 @@ it.live(
       const [tallies, groups] = [["one", "two"], ["a", "b", "c"]]
       const refused = yield* Effect.forEach(
         both,
-        (each) => Effect.promise(() => each.runPromiseExit(Fixture.race(tallies, groups, scale(96, 200)))),
+        (each) => Effect.promise(() => each.runPromiseExit(Fixture.race(tallies, groups, scale(48, 96)))),
         { concurrency: "unbounded" }
       )
       const all = refused.flatMap((exit) => Exit.isSuccess(exit) ? exit.value : assert.fail(String(exit)))
