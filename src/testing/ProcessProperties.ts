@@ -61,12 +61,12 @@ export const all = <State, Inputs extends Event.Any, E, C extends Command.Any>(
   options: Options<Inputs> = {}
 ): ReadonlyArray<Case<never>> => {
   const { name } = process
-  const steps = Arbitrary.array(stepOf(process, options.inputs ?? {}), { maxLength: options.maxSteps ?? 20 })
+  const generators = stepsOf(process, options.inputs ?? {}, options.maxSteps ?? 20)
   const property = (what: string, wrong: (steps: ReadonlyArray<Step>) => string | undefined): Case<never> => {
     const propertyName = `${name}: ${what}`
     return {
       name: propertyName,
-      test: Effect.suspend(() => {
+      test: Effect.flatMap(generators, (steps) => {
         let started = 0
         const checked = properties.check(propertyName, steps, (generated) => {
           if (isStarted(process, generated)) started++
@@ -87,15 +87,53 @@ export const all = <State, Inputs extends Event.Any, E, C extends Command.Any>(
   ], options)
 }
 
-/** Generates a step: an input that is not ignored, the next deadline, or the rejection of a command. */
-const stepOf = (
+/**
+ * Returns a generator of the steps of an instance. If inputs of some types start one, three of four instances begin with such an input:
+ * with many types, few instances would start otherwise.
+ */
+const stepsOf = (
   process: ProcessContract.Any,
-  given: Readonly<Record<string, Arbitrary.Arbitrary<Event.Tagged> | undefined>>
-): Arbitrary.Arbitrary<Step> => {
-  const { cases } = process.inputs
-  const inputs = process.handles.map((type) =>
-    Arbitrary.map(given[type] ?? Arbitrary.schema(cases[type]!), (input): Step => ({ kind: "input", input }))
+  given: Inputs,
+  maxSteps: number
+): Effect.Effect<Arbitrary.Arbitrary<ReadonlyArray<Step>>> =>
+  Effect.gen(function*() {
+    const inputs = process.handles.map((type) => given[type] ?? Arbitrary.schema(process.inputs.cases[type]!))
+    const starting = yield* Effect.filter(inputs, (values) => canStart(process, values))
+    const first = starting.map(stepWith)
+    const step = oneOf([...inputs.map(stepWith), ...otherSteps(process)])
+    const steps = (maxLength: number) => Arbitrary.array(step, { maxLength })
+    if (first.length === 0 || maxSteps < 1) return steps(maxSteps)
+    const begun = Arbitrary.map(
+      Arbitrary.all({ first: oneOf(first), rest: steps(maxSteps - 1) }),
+      ({ first, rest }): ReadonlyArray<Step> => [first, ...rest]
+    )
+    return oneOf<ReadonlyArray<Step>>([steps(maxSteps), begun, begun, begun])
+  })
+
+type Inputs = Readonly<Record<string, Arbitrary.Arbitrary<Event.Tagged> | undefined>>
+
+/** Returns whether one of some generated inputs starts an instance. The seed is fixed, so that a replay generates the same steps. */
+const canStart = (process: ProcessContract.Any, inputs: Arbitrary.Arbitrary<Event.Tagged>): Effect.Effect<boolean> =>
+  Arbitrary.sampleEffect(inputs, { count: 20, seed: 1 }).pipe(
+    Effect.map((sample) => sample.some((input) => starts(process, input))),
+    // The property itself reports that its generator generates too few values.
+    Effect.orElseSucceed(() => false)
   )
+
+const starts = (process: ProcessContract.Any, input: Event.Tagged): boolean => {
+  try {
+    return ProcessInstance.take(process, ProcessInstance.make(process), input).after.status !== "unstarted"
+  } catch {
+    // The property reports what the reaction throws.
+    return true
+  }
+}
+
+const stepWith = (inputs: Arbitrary.Arbitrary<Event.Tagged>): Arbitrary.Arbitrary<Step> =>
+  Arbitrary.map(inputs, (input): Step => ({ kind: "input", input }))
+
+/** Returns generators of the next deadline, if the process has deadlines, and of the rejections of its commands. */
+const otherSteps = (process: ProcessContract.Any): ReadonlyArray<Arbitrary.Arbitrary<Step>> => {
   const rejections = process.commands.flatMap((command) => {
     const error = declaredErrorSchema(command)
     if (error === undefined) return []
@@ -103,10 +141,15 @@ const stepOf = (
     const errors = Arbitrary.schema(error as Schema.Codec<unknown, unknown>)
     return [Arbitrary.map(errors, (error): Step => ({ kind: "rejection", command: command._tag, error }))]
   })
-  const deadline = Arbitrary.map(Arbitrary.schema(Schema.Null), (): Step => ({ kind: "deadline" }))
-  const kinds = [...inputs, ...rejections, ...Object.keys(process.deadlines).length === 0 ? [] : [deadline]]
-  return Arbitrary.flatMap(Arbitrary.schema(Schema.Literals(kinds.map((_, index) => index))), (index) => kinds[index]!)
+  const hasDeadlines = Object.keys(process.deadlines).length > 0
+  return hasDeadlines ? [...rejections, Arbitrary.Constant<Step>({ kind: "deadline" })] : rejections
 }
+
+const oneOf = <A>(generators: ReadonlyArray<Arbitrary.Arbitrary<A>>): Arbitrary.Arbitrary<A> =>
+  Arbitrary.flatMap(
+    Arbitrary.schema(Schema.Literals(generators.map((_, index) => index))),
+    (index) => generators[index]!
+  )
 
 const after = (
   process: ProcessContract.Any,

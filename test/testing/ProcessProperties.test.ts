@@ -84,6 +84,25 @@ describe("a property of process managers", () => {
       assert.match(second!, /the same steps led to/)
     }))
 
+  it.effect("starts most instances, also where one of many inputs starts one", () =>
+    Effect.gen(function*() {
+      const next = ({ id }: { readonly id: string }) => ProcessManager.continue(id)
+      const later = { A: next, B: next, C: next, D: next, E: next, F: next, G: next, H: next }
+      const react = () => []
+      const process = ProcessManager.make("wide", {
+        inputs: Schema.TaggedUnion({ Begun: id, A: id, B: id, C: id, D: id, E: id, F: id, G: id, H: id }),
+        correlate: { Begun: ({ id }) => ProcessManager.start(id), ...later },
+        state: Schema.Struct({}),
+        events: Schema.TaggedUnion({ Counted: {} }),
+        commands: []
+      }).behaviour({
+        initial: {},
+        evolve: { Counted: (state) => state },
+        react: { Begun: react, A: react, B: react, C: react, D: react, E: react, F: react, G: react, H: react }
+      })
+      for (const { test } of ProcessProperties.all(process, { seed: 1, minStarted: 60 })) yield* test
+    }))
+
   it.effect("fails when too few instances start", () =>
     Effect.gen(function*() {
       const [first] = ProcessProperties.all(processOf({}), { seed: 1, maxSteps: 1, minStarted: 90 })
