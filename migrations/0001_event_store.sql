@@ -370,15 +370,37 @@ as $$
     order by 1
 $$;
 
--- Locks the types and tags of an append.
-create function evsrc.lock_condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[])
+-- Returns until when a transaction that takes several locks waits for all of them: the lock_timeout from now on; null if there is none.
+create function evsrc.end_of_lock_wait() returns timestamptz language sql volatile
+return clock_timestamp() + nullif(current_setting('lock_timeout')::interval, interval '0');
+
+-- Takes a lock until the transaction ends, and waits for it until p_end, for which it changes the lock_timeout. PostgreSQL applies that setting to
+-- each lock by itself.
+create function evsrc.wait_for_lock(p_class integer, p_key integer, p_exclusive boolean, p_end timestamptz)
 returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform case when exclusive
-      then pg_advisory_xact_lock('evsrc.event_tags'::regclass::oid::integer, key)
-      else pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key) end
+  if (case when p_exclusive then pg_try_advisory_xact_lock(p_class, p_key) else pg_try_advisory_xact_lock_shared(p_class, p_key) end) then
+    return;
+  end if;
+  if p_end is not null then
+    perform set_config('lock_timeout', greatest(1, ceil(extract(epoch from p_end - clock_timestamp()) * 1000))::integer::text, true);
+  end if;
+  if p_exclusive then
+    perform pg_advisory_xact_lock(p_class, p_key);
+  else
+    perform pg_advisory_xact_lock_shared(p_class, p_key);
+  end if;
+end $$;
+
+-- Locks the types and tags of an append, as `wait_for_lock` does.
+create function evsrc.lock_condition_keys(p_types text[], p_tags text[], p_items evsrc.query_item[], p_end timestamptz)
+returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform evsrc.wait_for_lock('evsrc.event_tags'::regclass::oid::integer, key, exclusive, p_end)
     from evsrc.condition_keys(p_types, p_tags, p_items);
 end $$;
 
@@ -467,7 +489,8 @@ end $$;
 -- transaction holds one of them. An append does so before it draws positions. So the appends that touch a document draw them in the order
 -- in which they change it. Each key comes once, in its strongest mode, and in one order for all callers.
 --   p_documents  names, each after "x" for an exclusive or "s" for a shared lock
-create function evsrc.lock_documents(p_documents text[], p_wait boolean) returns boolean language plpgsql volatile
+--   p_end        until when to wait, as for `wait_for_lock`
+create function evsrc.lock_documents(p_documents text[], p_wait boolean, p_end timestamptz default null) returns boolean language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
@@ -478,10 +501,8 @@ begin
       group by 1
       order by 1
   loop
-    if p_wait and document.exclusive then
-      perform pg_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, document.key);
-    elsif p_wait then
-      perform pg_advisory_xact_lock_shared('evsrc.documents'::regclass::oid::integer, document.key);
+    if p_wait then
+      perform evsrc.wait_for_lock('evsrc.documents'::regclass::oid::integer, document.key, document.exclusive, p_end);
     elsif document.exclusive then
       if not pg_try_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, document.key) then
         return false;
@@ -495,21 +516,23 @@ end $$;
 
 -- Waits for appends in flight, and keeps others from beginning until the transaction ends: those of events of these types, and those that run an
 -- inline projection. The locks are in the order in which an append takes them.
---   p_wait  for how many milliseconds to wait for each lock; null: as long as the transaction waits for any
+--   p_wait  for how many milliseconds to wait for all of them; null: as long as the transaction waits for any
 create function evsrc.lock_types(p_types text[], p_projection text default null, p_wait integer default null)
 returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   previous constant text := current_setting('lock_timeout');
+  wait_end timestamptz;
 begin
   if p_wait is not null then
     perform set_config('lock_timeout', least(p_wait, nullif(setting.setting::integer, 0))::text, true)
       from pg_settings setting where setting.name = 'lock_timeout';
   end if;
-  perform evsrc.lock_condition_keys('{}', '{}', array[row(p_types, '{}'::text[])::evsrc.query_item]);
+  wait_end := evsrc.end_of_lock_wait();
+  perform evsrc.lock_condition_keys('{}', '{}', array[row(p_types, '{}'::text[])::evsrc.query_item], wait_end);
   if p_projection is not null then
-    perform evsrc.lock_documents(array['x' || p_projection], true);
+    perform evsrc.lock_documents(array['x' || p_projection], true, wait_end);
   end if;
   perform set_config('lock_timeout', previous, true);
 end $$;
@@ -732,6 +755,7 @@ declare
   event_number integer := 0;
   low_water_mark bigint;
   previous_lock_timeout text;
+  wait_end timestamptz;
 begin
   perform evsrc.require_read_committed();
   -- The lookups below number the elements from 1, whatever the bounds of an array. With other bounds they would look up one stream and
@@ -758,6 +782,10 @@ begin
   if p_limits is not null then
     previous_lock_timeout := evsrc.limit_transaction(p_limits);
   end if;
+  if p_wait then
+    previous_lock_timeout := coalesce(previous_lock_timeout, current_setting('lock_timeout'));
+    wait_end := evsrc.end_of_lock_wait();
+  end if;
   previous := array_fill(null::integer, array[cardinality(p_streams)]);
   if p_item_appends is null then
     for append_number in 2 .. cardinality(p_streams) loop
@@ -782,9 +810,9 @@ begin
   for append_number in 1 .. cardinality(p_streams) loop
     outcomes[append_number] := 'appended';
     if p_wait then
-      perform pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]));
+      perform evsrc.wait_for_lock('evsrc.events'::regclass::oid::integer, hashtext(p_streams[append_number]), true, wait_end);
       if p_command_ids[append_number] is not null then
-        perform pg_advisory_xact_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]));
+        perform evsrc.wait_for_lock('evsrc.events_command'::regclass::oid::integer, hashtext(p_command_ids[append_number]), true, wait_end);
       end if;
     else
       held_streams[append_number] := case
@@ -805,10 +833,10 @@ begin
   end loop;
   if p_wait then
     if condition_items is null and p_tags is null then
-      perform pg_advisory_xact_lock_shared('evsrc.event_tags'::regclass::oid::integer, key)
+      perform evsrc.wait_for_lock('evsrc.event_tags'::regclass::oid::integer, key, false, wait_end)
         from (select distinct hashtext('y' || type) as key from unnest(p_types) as type order by key) as keys;
     else
-      perform evsrc.lock_condition_keys(p_types, p_tags, condition_items);
+      perform evsrc.lock_condition_keys(p_types, p_tags, condition_items, wait_end);
     end if;
   else
     -- Locks that are not waited for need no order. Another transaction holds one of these exclusively only while it appends on a
@@ -852,7 +880,7 @@ begin
       event_number := 0;
     end if;
   end if;
-  if p_documents is not null and outcomes[1] <> 'busy' and not evsrc.lock_documents(p_documents, p_wait) then
+  if p_documents is not null and outcomes[1] <> 'busy' and not evsrc.lock_documents(p_documents, p_wait, wait_end) then
     outcomes[1] := 'busy';
     held_locks[1] := -3;
   end if;

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type { EventStoreError } from "../core/errors.ts"
@@ -23,8 +24,8 @@ export interface LogHealth extends HealthStatus.Assessment {
   /** The position of the last committed event. */
   readonly last: Position.Position
   /**
-   * The committed events above the high-water mark, up to `maxCount`, whether there are more, and the age of the first of them. No reader gets them now. A
-   * lock at an early position counts events that readers have passed before.
+   * The committed events above the high-water mark, up to `maxCount`, whether there are more, and for how long the first of them has been held back: at most
+   * as long as the oldest transaction in flight has run. No reader gets them now. A lock at an early position counts events that readers have passed before.
    */
   readonly lag: { readonly events: number; readonly isMore: boolean; readonly seconds: number }
   /**
@@ -70,6 +71,8 @@ interface Limits {
 
 interface Problem {
   readonly seconds: number
+  /** Whether the status is yellow at most. */
+  readonly isMinor?: boolean | undefined
   readonly reason: string
 }
 
@@ -86,12 +89,9 @@ export const of = Effect.fnUntraced(function*(
   counted: Pick<EventTypes, "position">,
   limits: Limits & { readonly maxCount: number }
 ): Effect.fn.Return<LogHealth, EventStoreError> {
-  const { at, head, inFlight, last, lockHolders } = end
+  const { head, inFlight, last, lockHolders } = end
   const lag = yield* log.lag({ after: head, to: last, limit: limits.maxCount })
-  const seconds = Option.match(lag.since, {
-    onNone: () => 0,
-    onSome: (since) => HealthStatus.secondsBetween(since, at)
-  })
+  const seconds = secondsHeldBack(end, lag.since)
   const ofAppends = problemsOfAppends(end, { events: lag.events, seconds }, limits)
   const problems = [
     ...ofAppends,
@@ -108,7 +108,7 @@ export const of = Effect.fnUntraced(function*(
     lockHolders,
     status: problems.length === 0
       ? "green"
-      : problems.some((problem) => problem.seconds > limits.stallTimeout)
+      : problems.some(({ isMinor = false, seconds }) => !isMinor && seconds > limits.stallTimeout)
       ? "red"
       : "yellow",
     reasons: problems.map(({ reason }) => reason)
@@ -144,18 +144,50 @@ const problemsOfAppends = (
   ].filter((problem) => problem.seconds > maxWait)
 }
 
+/**
+ * Returns for how long events have been held back: no longer than the oldest of them is there, and than the oldest transaction in flight has run. A lock at an
+ * early position holds back events that readers have passed long ago.
+ */
+const secondsHeldBack = ({ at, inFlight }: LogEnd, since: Option.Option<DateTime.Utc>): number => {
+  if (Option.isNone(since)) return 0
+  const holders = inFlight.filter(({ waitingSince }) => waitingSince === undefined)
+  const ages = holders.map((holder) =>
+    holder.since === undefined ? Infinity : HealthStatus.secondsBetween(holder.since, at)
+  )
+  // Without a holder, it has just ended.
+  return Math.min(HealthStatus.secondsBetween(since.value, at), Math.max(0, ...ages))
+}
+
 /** The maximum number of lock holders that the reasons name. */
 const maxHolders = 3
 
-/** Transactions that have held a lock for long, and others wait for it. Waits have short deadlines, so the age of the transaction counts. */
-const problemsOfLocks = (end: LogEnd, { maxWait }: Limits) =>
-  end.lockHolders.filter(({ waiting }) => waiting > 0).slice(0, maxHolders).map((holder) => ({
-    holder,
-    seconds: secondsHeld(end, holder),
-    reason: `${
-      holder.waiting === 1 ? "1 session waits" : `${holder.waiting} sessions wait`
-    } for a lock of another transaction: ${LockHolders.describe(end, holder)}`
-  })).filter(({ seconds }) => seconds > maxWait)
+/**
+ * Transactions that have held a lock for long, and others wait for it; or that keep out appends, whether or not this process sees that others wait: the appends
+ * of a program with few connections wait without a session. Waits have short deadlines, so the age of the transaction counts.
+ */
+const problemsOfLocks = (end: LogEnd, { maxWait }: Limits): ReadonlyArray<Problem & { readonly holder: LockHolder }> =>
+  end.lockHolders.filter((holder) => waitersOf(holder) !== undefined || holder.keepsOutAppends === true)
+    .toSorted((one, other) => Number(waitersOf(one) === undefined) - Number(waitersOf(other) === undefined))
+    .map((holder) => {
+      const waiters = waitersOf(holder)
+      return {
+        holder,
+        seconds: secondsHeld(end, holder),
+        isMinor: waiters === undefined,
+        reason: `${
+          waiters === undefined ? "appends that need it cannot get" : `${waiters} for`
+        } a lock of another transaction: ${LockHolders.describe(end, holder)}`
+      }
+    }).filter(({ seconds }) => seconds > maxWait).slice(0, maxHolders)
+
+/** Returns a phrase for those that are known to wait for a lock; `undefined` if there are none. */
+const waitersOf = ({ waiting, waitingAppends = 0 }: LockHolder): string | undefined => {
+  const sessions = waiting === 1 ? "1 session" : `${waiting} sessions`
+  const appends = waitingAppends === 1 ? "1 append" : `${waitingAppends} appends`
+  if (waiting === 0 && waitingAppends === 0) return undefined
+  const waiters = waitingAppends === 0 ? sessions : waiting === 0 ? appends : `${sessions} and ${appends}`
+  return `${waiters} ${waiting + waitingAppends === 1 ? "waits" : "wait"}`
+}
 
 const secondsHeld = ({ at }: LogEnd, { since, waitingSince }: LockHolder): number => {
   const from = since ?? waitingSince

@@ -26,6 +26,7 @@ import * as StreamLocks from "./append/StreamLocks.ts"
 import { checkKeepAlive, isEmbedded } from "./connections/ClientPool.ts"
 import * as FollowerTurns from "./connections/FollowerTurns.ts"
 import * as PgConnections from "./connections/PgConnections.ts"
+import * as PgLockHolders from "./locks/PgLockHolders.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
 import * as PgDeadlines from "./PgDeadlines.ts"
 import * as PgInlineProjections from "./PgInlineProjections.ts"
@@ -94,6 +95,7 @@ export const makeDriver = Effect.fnUntraced(
 
     return {
       ...reader,
+      lockHolders: PgLockHolders.withWaitingAppends(reader.lockHolders, waits, lockTimeoutErrors),
       readStream,
       schema,
       ...transactions(connections),

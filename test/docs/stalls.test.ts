@@ -421,7 +421,7 @@ const ofLocks = Effect.gen(function*() {
   }
   const request = { stream: StreamId.StreamId.make("Order-1"), expected: "any", events: [] } as const
   const { message } = yield* (yield* errorsOf("stream", "orders")).ofAppend(request, "held")
-  const notSent = yield* (yield* errorsOf("stream", "orders")).ofAppend(request, "not sent")
+  const [notSent] = yield* (yield* errorsOf("stream", "orders")).ofQueued([{ request, wait: undefined }])
   const waits = LockWaits.make({ deadlines, size: 12, occupations: Semaphore.makeUnsafe(10) })
   yield* Effect.forEach(
     Array.from({ length: 10 }),
@@ -429,5 +429,5 @@ const ofLocks = Effect.gen(function*() {
   )
   const tooMany = yield* Effect.flip(waits.transaction(Effect.never))
   const making = yield* (yield* errorsOf("type", "psql")).ofTypes(["OrderPlaced"], "orders@1").waiting
-  return [message, notSent.message, tooMany.message, making]
+  return [message, notSent!.message, tooMany.message, making]
 })

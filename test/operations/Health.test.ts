@@ -5,6 +5,7 @@ import { EventStore, Health, Position, Projection, ProjectionStore, StoreUnavail
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
 import { storeError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import type { LockHolder } from "../../src/eventStore/driver/EventStoreDriver.ts"
 
 const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const projection = (name: string, partitions = 1) =>
@@ -192,8 +193,8 @@ describe("health", () => {
       const inWords = (seconds: number) =>
         `the session 4711 (role "app", application "orders", idle in transaction) holds rows of the table checkpoints and the lock of a stream, `
         + `its transaction began ${seconds} s ago and its last statement ${seconds} s ago; end it with SELECT pg_terminate_backend(4711)`
-      const check = Effect.fnUntraced(function*(waiting: number) {
-        const held = yield* EventStore.make({ ...log, lockHolders: Effect.succeed([holder(waiting)]) })
+      const check = Effect.fnUntraced(function*(waiting: number, more: Partial<LockHolder> = {}) {
+        const held = yield* EventStore.make({ ...log, lockHolders: Effect.succeed([{ ...holder(waiting), ...more }]) })
         const { reasons, status } = yield* Effect.provideService(Health.of([Ticks]), EventStore.EventStore, held)
         return [status, ...reasons]
       })
@@ -208,6 +209,15 @@ describe("health", () => {
       ])
       yield* TestClock.adjust("20 seconds")
       yield* claim()
+      // Appends of another process may wait for it, although none shows.
+      assert.deepStrictEqual(yield* check(0, { keepsOutAppends: true }), [
+        "yellow",
+        `log: appends that need it cannot get a lock of another transaction: ${inWords(31)}`
+      ])
+      assert.deepStrictEqual(yield* check(1, { keepsOutAppends: true, waitingAppends: 2 }), [
+        "red",
+        `log: 1 session and 2 appends wait for a lock of another transaction: ${inWords(31)}`
+      ])
       assert.deepStrictEqual(yield* check(2), [
         "red",
         `log: 2 sessions wait for a lock of another transaction: ${inWords(31)}`

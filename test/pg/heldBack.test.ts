@@ -433,6 +433,76 @@ describe.concurrent("health", () => {
     60_000
   )
 
+  for (const maxConnections of [1, 3, 4]) {
+    it.live(`is named while appends of a pool of ${maxConnections} wait for streams`, () =>
+      Effect.gen(function*() {
+        const { url } = yield* freshDatabase
+        const client = PgClient.layer({ url: Redacted.make(url), maxConnections })
+        yield* Effect.gen(function*() {
+          yield* tick("a", 1)
+          const other = yield* otherProcess(url)
+          const foreign = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "curious" })
+          const streams = ["a", "b", "c"]
+          yield* run(
+            foreign,
+            [
+              "begin",
+              ...streams.map((stream) =>
+                `select pg_advisory_xact_lock('evsrc.events'::regclass::oid::integer, hashtext('${stream}'))`
+              )
+            ].join("; ")
+          )
+          const pid = yield* session(foreign)
+          // Each of the streams has an append that asks for its lock; they are more than may wait in the database.
+          const waiting = yield* Effect.forEach(streams, (stream) => Effect.forkChild(Effect.exit(tick(stream, 2))))
+          const words = `a lock of another transaction: the session ${pid} `
+          const inThisProcess = yield* until(
+            Health.of([], limits),
+            ({ log }) => log.status === "red"
+          )
+          assert.match(inThisProcess.reasons.join("; "), new RegExp(`waits? for ${words}`))
+          // Another process sees that the lock is held, and may not see that appends wait.
+          const elsewhere = yield* Health.of([], limits).pipe(Effect.provideContext(other))
+          assert.notStrictEqual(elsewhere.log.status, "green")
+          assert.include(elsewhere.reasons.join("; "), words)
+          yield* run(foreign, "rollback")
+          yield* Effect.forEach(waiting, Fiber.join)
+          yield* until(Health.of([], limits), ({ status }) => status === "green")
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(
+            PgStores.layerWith({ lockTimeout: "1 minute", statementTimeout: "1 minute" }).pipe(
+              Layer.provideMerge(client)
+            )
+          )
+        )
+      }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)), 90_000)
+  }
+
+  it.live(
+    "makes the log as old as itself, not as the events above an early position",
+    () =>
+      inDatabase((_, url) =>
+        Effect.gen(function*() {
+          yield* tick("a", 1)
+          yield* Effect.sleep("3 seconds")
+          yield* tick("a", 2)
+          const foreign = yield* PgClient.makeClient({ url: Redacted.make(url), applicationName: "curious" })
+          yield* run(foreign, `begin; select pg_advisory_xact_lock_shared(${oid}::integer, 0)`)
+          const { log } = yield* Health.of([], { maxWait: "1 hour", stallTimeout: "1 hour" })
+          const [at, ...holders] = [log.inFlight[0]!.since!, ...log.inFlight]
+          assert.strictEqual(holders.length, 1)
+          assert.strictEqual(log.lag.events, 2)
+          const { at: readAt } = yield* Health.of([], limits)
+          assert.isAtMost(log.lag.seconds, (readAt.epochMilliseconds - at.epochMilliseconds) / 1000)
+          const stalled = yield* until(Health.of([], limits), ({ status }) => status !== "green")
+          assert.isAbove(stalled.log.lag.seconds, 0.3)
+          yield* run(foreign, "rollback")
+        })
+      ),
+    60_000
+  )
+
   it.live("names a prepared transaction, which has no session", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make({ settings: { max_prepared_transactions: "2" } })

@@ -47,6 +47,10 @@ export interface LockHolder
   readonly locks: ReadonlyArray<string>
   /** The number of sessions that wait for it. */
   readonly waiting: number
+  /** The number of appends of this process that wait for it without a session, as far as they are counted. */
+  readonly waitingAppends?: number | undefined
+  /** Whether it holds a lock that each append to a stream, or under a command id, type or tag, needs. */
+  readonly keepsOutAppends?: boolean | undefined
   /** Since when the first of them has waited. */
   readonly waitingSince: DateTime.Utc | undefined
 }

@@ -12,11 +12,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FiberSet from "effect/FiberSet"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
-import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../../core/errors.ts"
+import type { EventStoreError } from "../../core/errors.ts"
 import { monotonicMillisUnsafe } from "../../core/monotonic.ts"
 import type { AppendRequest } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgDeadlines } from "../PgDeadlines.ts"
@@ -25,10 +24,13 @@ import * as Timer from "../timer.ts"
 import * as AppendQueue from "./AppendQueue.ts"
 import * as AppendSweep from "./AppendSweep.ts"
 import { Held } from "./Held.ts"
-import { isOfStream, Reported, type WaitingPending } from "./LockReports.ts"
+import { Reported } from "./LockReports.ts"
 import type { LockTimeoutErrors } from "./LockTimeoutError.ts"
 import type { LockWaits } from "./LockWaits.ts"
-import { type AppendRow, attempted, heldLock, lockOfStream, type PgAppend } from "./PgAppend.ts"
+import * as PendingAppend from "./PendingAppend.ts"
+import { closedError, finish } from "./PendingAppend.ts"
+import { type AppendRow, heldLock, lockOfStream, type PgAppend } from "./PgAppend.ts"
+import * as WaitsInQueue from "./WaitsInQueue.ts"
 
 /** How long closing waits for statements in flight. A server that does not respond must not keep a program from ending. */
 const shutdownTimeout = "10 seconds"
@@ -36,18 +38,13 @@ const shutdownTimeout = "10 seconds"
 /** How long a statement may take, in milliseconds, before it no longer keeps others from being sent: its connection may be lost. */
 const stalledAfter = 1_000
 
+type Pending = PendingAppend.Pending
+
 /** What the batcher sends, and how it waits. */
 interface Statements extends Pick<PgAppend, "single" | "batch"> {
   readonly waits: Pick<LockWaits, "attempt">
   readonly deadlines: Pick<PgDeadlines, "connectionTimeout" | "lockTimeout">
-  readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofAppend" | "ofAppends" | "isHeld">
-}
-
-interface Pending extends WaitingPending {
-  /** The span of the caller, to which the statement belongs. */
-  readonly span: Tracer.AnySpan | undefined
-  readonly done: Deferred.Deferred<AppendRow, EventStoreError>
-  isInterrupted: boolean
+  readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofAppend" | "ofQueued" | "isHeld">
 }
 
 /** Takes the answers to the appends of a batch, in their order. */
@@ -125,14 +122,14 @@ export const make = Effect.fnUntraced(function*(
     else sweep.start()
   }
 
-  const startWaiting = makeWaiting({
+  const startWaiting = WaitsInQueue.make({
     queue,
     reported,
+    sweep,
+    statements,
+    fork,
     wentBack,
     end,
-    sweep,
-    wait: (pending, ended) =>
-      void fork(withParentSpan(pending.span, Effect.onExit(sendWaiting(statements, pending), ended))),
     isClosed: () => isClosed,
     now: () => monotonicMillisUnsafe(clock)
   })
@@ -141,7 +138,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.withFiber((fiber) => {
       if (isClosed) return Effect.fail(closedError)
       const span = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
-      const pending = pendingOf(request, span, monotonicMillisUnsafe(clock))
+      const pending = PendingAppend.make(request, span, monotonicMillisUnsafe(clock))
       queue.add(pending)
       request.onQueued?.()
       sendNext()
@@ -171,68 +168,7 @@ const inSlot = (
         sendNext()
       })
     )
-  }).pipe(Effect.onInterrupt(() => abandon(batch)))
-
-/** The result of an append that has waited for its locks; a failure of its own if it was interrupted. */
-type WaitExit = Exit.Exit<Exit.Exit<AppendRow, EventStoreError>>
-
-/** What those that wait for locks need. */
-interface Waiting {
-  readonly queue: AppendQueue.AppendQueue<Pending>
-  readonly reported: Reported
-  readonly sweep: AppendSweep.AppendSweep
-  readonly wentBack: () => void
-  readonly end: (pending: Pending, isFollowed: boolean) => void
-  /** Asks the server for the locks of an append until it has them, or the time is over. */
-  readonly wait: (pending: Pending, ended: (exit: WaitExit) => Effect.Effect<void>) => void
-  readonly isClosed: () => boolean
-  readonly now: () => number
-}
-
-/** Returns a function that makes an append wait for a lock. Of those that wait for one lock, one asks the server, and others wait in the queue. */
-const makeWaiting = ({ end, isClosed, now, queue, reported, sweep, wait, wentBack }: Waiting) => {
-  /** How many ask for a lock. */
-  const asking = new Map<string, number>()
-  const ask = (pending: Pending, lock: string, patience = stalledAfter): void => {
-    asking.set(lock, (asking.get(lock) ?? 0) + 1)
-    // Those behind it are appends to the same stream.
-    if (isOfStream(pending)) queue.freeNames(pending)
-    let timer: Timer.Timer
-    const askAlso = (): void => {
-      const next = isClosed() ? undefined : queue.takeAwaiting(lock)
-      if (next !== undefined) ask(next, lock, patience * 2)
-      else timer = Timer.start(patience, askAlso)
-    }
-    // It may have got this lock, and wait for another one or for a server that does not respond. Then another one asks too, each after twice the time.
-    timer = Timer.start(patience, askAlso)
-    wait(pending, (exit) =>
-      Effect.sync(() => {
-        Timer.stop(timer)
-        const others = asking.get(lock)! - 1
-        if (others > 0) asking.set(lock, others)
-        else asking.delete(lock)
-        if (Exit.isSuccess(exit) && Exit.isSuccess(exit.value)) {
-          reported.gotLocks(pending)
-          queue.lockFreed(lock)
-        } else {
-          // Otherwise each of those behind it would be sent, and look for the holder of the lock, after the one before it.
-          sweep.now()
-          reported.timedOut(pending, now())
-          const next = isClosed() || others > 0 ? undefined : queue.takeAwaiting(lock)
-          if (next !== undefined) ask(next, lock)
-        }
-        wentBack()
-        end(pending, Exit.isFailure(exit) || mayBeFollowed(exit.value))
-      }))
-  }
-  return (pending: Pending, lock: string): void => {
-    reported.add(pending, lock)
-    if (!asking.has(lock)) return ask(pending, lock)
-    queue.await(pending, lock)
-    if (pending.isInterrupted && queue.remove(pending)) reported.remove(pending)
-    wentBack()
-  }
-}
+  }).pipe(Effect.onInterrupt(() => PendingAppend.abandon(batch)))
 
 /**
  * Fails the appends that rest on one that was not written, each through the one before it. Sent, each of them could wait for a lock of its own before
@@ -241,7 +177,7 @@ const makeWaiting = ({ end, isClosed, now, queue, reported, sweep, wait, wentBac
 const failFollowers = (queue: AppendQueue.AppendQueue<Pending>, reported: Reported, pending: Pending): void => {
   for (const follower of queue.removeFollowers(pending)) {
     reported.remove(follower)
-    finish(follower, Exit.succeed({ ...notSent(follower), outcome: "diverged" }))
+    finish(follower, Exit.succeed({ ...PendingAppend.notSent(follower), outcome: "diverged" }))
   }
 }
 
@@ -259,16 +195,6 @@ const interrupt = (
   sendNext()
 }
 
-const abandon = (batch: ReadonlyArray<Pending>): Effect.Effect<void> =>
-  Effect.sync(() => {
-    for (const pending of batch) finish(pending, Exit.fail(abandonedError(pending)))
-  })
-
-/** Gives a caller its result, unless it has one. */
-const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreError>): void => {
-  Deferred.doneUnsafe(pending.done, exit)
-}
-
 const storeExit = <A>({ request }: Pending, exit: Exit.Exit<A, SqlError>): Exit.Exit<A, EventStoreError> =>
   Exit.mapError(exit, (error) => fromAppendError(error, request.stream))
 
@@ -282,10 +208,10 @@ const answersOf = (
   const held = new Held()
   return {
     answer: (pending, exit) => {
-      if (!isBusy(exit)) {
+      if (!PendingAppend.isBusy(exit)) {
         if (Exit.isSuccess(exit) && exit.value.outcome === "duplicate") pending.request.onRepeated?.()
         finish(pending, storeExit(pending, exit))
-        return end(pending, mayBeFollowed(exit))
+        return end(pending, PendingAppend.mayBeFollowed(exit))
       }
       const isBehind = held.has(pending)
       const lock = heldLock(exit.value, pending.request)
@@ -302,31 +228,6 @@ const answersOf = (
   }
 }
 
-/** Waits for the locks of an append, and returns its result. When the statements are abandoned, its outcome is unknown. */
-const sendWaiting = (
-  statements: Statements,
-  pending: Pending
-): Effect.Effect<Exit.Exit<AppendRow, EventStoreError>> =>
-  waitForLocks(statements, pending).pipe(
-    Effect.exit,
-    Effect.tap((exit) =>
-      Effect.sync(() => {
-        if (!pending.isInterrupted) finish(pending, exit)
-      })
-    ),
-    Effect.ensuring(Effect.sync(() => finish(pending, Exit.fail(abandonedError(pending)))))
-  )
-
-/**
- * Returns whether the appends behind one have to be sent: when it was written or may have been. They are sent behind a repeated one too, because a
- * statement finds all repeated ones among them.
- */
-const mayBeFollowed = (exit: Exit.Exit<AppendRow, unknown>): boolean =>
-  Exit.isFailure(exit) || exit.value.outcome === "appended" || exit.value.outcome === "duplicate"
-
-const isBusy = (exit: Exit.Exit<AppendRow, SqlError>): exit is Exit.Success<AppendRow> =>
-  Exit.isSuccess(exit) && exit.value.outcome === "busy"
-
 const sendOne = (statements: Statements, pending: Pending): Effect.Effect<Exit.Exit<AppendRow, SqlError>> =>
   Effect.exit(Effect.suspend(() => statements.single(pending.request, "now")))
 
@@ -336,19 +237,13 @@ const sendEach = (statements: Statements, batch: ReadonlyArray<Pending>, answers
     batch,
     (pending) =>
       Effect.map(
-        answers.isHeld(pending) ? Effect.succeed(Exit.succeed(notSent(pending))) : sendOne(statements, pending),
+        answers.isHeld(pending)
+          ? Effect.succeed(Exit.succeed(PendingAppend.notSent(pending)))
+          : sendOne(statements, pending),
         (exit) => answers.answer(pending, exit)
       ),
     { discard: true }
   )
-
-const notSent = ({ stream }: Pending): AppendRow => ({
-  outcome: "busy",
-  stream,
-  version: 0n,
-  positions: null,
-  recorded_at: null
-})
 
 const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answers: Answers): Effect.Effect<void> =>
   Effect.matchCauseEffect(Effect.suspend(() => statements.batch(batch.map((pending) => pending.request))), {
@@ -373,7 +268,7 @@ const sendAll = (statements: Statements, batch: ReadonlyArray<Pending>, answers:
 const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answers: Answers): Effect.Effect<void> => {
   const [first] = batch
   const sent = batch.length === 1
-    ? withParentSpan(first!.span, sendEach(statements, batch, answers))
+    ? PendingAppend.withParentSpan(first!.span, sendEach(statements, batch, answers))
     : sendAll(statements, batch, answers).pipe(
       Effect.withSpan("EventStore.commit", {
         root: true,
@@ -382,93 +277,4 @@ const sendBatch = (statements: Statements, batch: ReadonlyArray<Pending>, answer
       }, { captureStackTrace: false })
     )
   return Effect.andThen(sent, Effect.sync(answers.end))
-}
-
-/** Appends, and waits for its locks until the lock timeout. It stops when the caller is interrupted. */
-const waitForLocks = (
-  { lockTimeoutErrors, single, waits }: Statements,
-  pending: Pending
-): Effect.Effect<AppendRow, EventStoreError> => {
-  const { lock, request, since } = pending
-  return waits.attempt(
-    (wait) =>
-      pending.isInterrupted
-        ? Effect.interrupt
-        : Effect.map(single(request, wait), (row) => attempted(row, request)),
-    {
-      since,
-      lock,
-      isHeld: Effect.suspend(() => pending.isInterrupted ? Effect.succeed(false) : lockTimeoutErrors.isHeld(request))
-    }
-  ).pipe(
-    Effect.mapError((error) => fromAppendError(error, request.stream)),
-    Effect.flatMap(Result.match({
-      onFailure: (waited) => Effect.flatMap(lockTimeoutErrors.ofAppend(request, waited), Effect.fail),
-      onSuccess: Effect.succeed
-    }))
-  )
-}
-
-const closedError: EventStoreError = storeError(
-  new StoreUnavailable({ message: "The event store is closed; the append was not written", cause: undefined })
-)
-
-/** For a caller whose statement was abandoned at shutdown. */
-const abandonedError = ({ request }: Pending): EventStoreError =>
-  storeError(
-    new OutcomeUnknown({
-      stream: request.stream,
-      message: "The event store was closed before the database responded; the append may or may not have been written",
-      cause: undefined
-    })
-  )
-
-const withParentSpan = (span: Tracer.AnySpan | undefined, effect: Effect.Effect<void>): Effect.Effect<void> =>
-  span === undefined ? effect : Effect.withParentSpan(effect, span, { captureStackTrace: false })
-
-const pendingOf = (request: AppendRequest, span: Tracer.AnySpan | undefined, since: number): Pending => ({
-  request,
-  since,
-  stream: request.stream,
-  commandId: request.commandId,
-  eventId: request.events.at(-1)?.id,
-  lastEventId: request.lastEventId,
-  bytes: bytesOf(request),
-  ...namesOf(request),
-  restsOnOthers: request.condition?.known?.some(({ sent }) => sent.length > 0) ?? false,
-  span,
-  done: Deferred.makeUnsafe(),
-  isInterrupted: false,
-  lock: undefined
-})
-
-const noNames: ReadonlyArray<string> = []
-
-/**
- * Returns the names by which appends on conditions exclude each other, and appends without a condition but with tags. A condition on a type alone is
- * rare: an append that it excludes finds out in the database.
- */
-const namesOf = (
-  { condition, events }: AppendRequest
-): { readonly conditionNames: ReadonlyArray<string>; readonly names: ReadonlyArray<string> } => ({
-  conditionNames: condition === undefined ?
-    noNames :
-    condition.query.flatMap(({ tags = [], types = [] }) =>
-      tags[0] === undefined ? types.map((type) => `y${type}`) : [`t${tags[0]}`]
-    ),
-  names: events.some(({ tags }) => tags !== undefined && tags.length > 0)
-    ? events.flatMap(({ tags = [] }) => tags.map((tag) => `t${tag}`))
-    : noNames
-})
-
-/**
- * Returns the size of an append's payload.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const bytesOf = ({ events }: AppendRequest): number => {
-  let bytes = 0
-  for (const { data, metadata } of events) bytes += data.length + metadata.length
-  return bytes
 }

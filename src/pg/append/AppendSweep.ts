@@ -12,7 +12,8 @@ import type { PgDeadlines } from "../PgDeadlines.ts"
 import * as Timer from "../timer.ts"
 import type { AppendQueue } from "./AppendQueue.ts"
 import type { Reported, WaitingPending } from "./LockReports.ts"
-import type { LockTimeoutErrors, Waited } from "./LockTimeoutError.ts"
+import type { LockTimeoutErrors, Queued } from "./LockTimeoutError.ts"
+import { closedError } from "./PendingAppend.ts"
 
 /** How long the next sweep waits at least, in milliseconds: each goes through all that wait. */
 const minInterval = 10
@@ -22,7 +23,7 @@ interface Dependencies<P extends WaitingPending> {
   readonly queue: AppendQueue<P>
   readonly reported: Reported
   readonly deadlines: Pick<PgDeadlines, "connectionTimeout" | "lockTimeout">
-  readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofAppends">
+  readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofQueued">
   readonly clock: Clock.Clock
   readonly fork: (effect: Effect.Effect<void>) => void
   /** Gives a caller its error. */
@@ -59,19 +60,19 @@ export const make = <P extends WaitingPending>(dependencies: Dependencies<P>): A
   let last = -Infinity
   const sweep = (millis: number): void => {
     last = millis
-    const locks = new Map<P, string>()
+    const waits = new Map<P, Queued["wait"]>()
     const overdue = queue.removeIf((pending) => {
       const waited = millis - pending.since
       if (waited < lockTimeout && waited < connectionTimeout) return false
-      const lock = reported.lockOf(pending, millis)
-      if (lock !== undefined) locks.set(pending, lock)
-      return waited >= (lock === undefined ? connectionTimeout : lockTimeout)
+      const wait = reported.waitOf(pending, millis)
+      waits.set(pending, wait)
+      // It may wait behind one append after the other.
+      return wait === undefined
+        ? waited >= connectionTimeout
+        : millis - wait.since >= lockTimeout || waited >= connectionTimeout + lockTimeout
     })
-    for (const [lock, pendings] of Map.groupBy(overdue, (pending) => locks.get(pending))) {
-      for (const pending of pendings) reported.timedOut(pending, millis)
-      // Appends that wait for one lock have the same holder, so one question to the server is enough.
-      failAll(pendings, lock === undefined ? "not sent" : "was held")
-    }
+    for (const pending of overdue) reported.timedOut(pending, millis)
+    failAll(overdue.map((pending) => [pending, waits.get(pending)]))
     if (overdue.length > 0) removed()
   }
   const start = (): void => {
@@ -91,13 +92,21 @@ export const make = <P extends WaitingPending>(dependencies: Dependencies<P>): A
   }
 }
 
-/** Returns a function that fails appends. */
+/** Returns a function that fails appends, each with the lock for which it has waited. None is left without a result when the store is closed. */
 const failer =
   <P extends WaitingPending>({ fail, fork, lockTimeoutErrors }: Dependencies<P>) =>
-  (pendings: ReadonlyArray<P>, waited: Waited): void => {
-    const [first, ...others] = pendings.map(({ request }) => request)
-    if (first === undefined) return
-    fork(Effect.map(lockTimeoutErrors.ofAppends([first, ...others], waited), (errors) => {
-      for (const [index, pending] of pendings.entries()) fail(pending, Exit.fail(errors[index]!))
-    }))
+  (pendings: ReadonlyArray<readonly [P, Queued["wait"]]>): void => {
+    if (pendings.length === 0) return
+    const failing = Effect.map(
+      lockTimeoutErrors.ofQueued(pendings.map(([{ request }, wait]) => ({ request, wait }))),
+      (errors) => {
+        for (const [index, [pending]] of pendings.entries()) fail(pending, Exit.fail(errors[index]!))
+      }
+    )
+    fork(Effect.ensuring(
+      failing,
+      Effect.sync(() => {
+        for (const [pending] of pendings) fail(pending, Exit.fail(closedError))
+      })
+    ))
   }

@@ -13,8 +13,10 @@ import type { AppendRequest, KeptOut } from "../../eventStore/driver/EventStoreD
 import type { PgConnections } from "../connections/PgConnections.ts"
 import * as AppendLocks from "../locks/AppendLocks.ts"
 import * as SessionWords from "../locks/SessionWords.ts"
-import { inWords } from "../PgDeadlines.ts"
+import { inWords, type PgDeadlines } from "../PgDeadlines.ts"
 import { documentsParameter } from "./AppendParameters.ts"
+import type { AwaitedLock, WaitForLock } from "./LockReports.ts"
+import * as LocksOfAppend from "./LocksOfAppend.ts"
 
 const wordsOfAppend = {
   stream: "its stream",
@@ -25,16 +27,29 @@ const wordsOfAppend = {
   documents: "all documents of"
 }
 
+/** For an append behind another one. */
+const wordsOfOther = { ...wordsOfAppend, stream: "the same stream" }
 const wordsOfKeptOut = { ...wordsOfAppend, type: "a type of its events" }
 
 /**
- * What is known of the wait of an append that was not written in time: the server has just reported a lock of another transaction; or has reported one
- * before; or has not been asked, because others were before it.
+ * What is known of the wait of an append that was not written in time: the server has just reported a lock of another transaction, or has reported one
+ * before.
  *
  * @since 0.1.0
  * @category models
  */
-export type Waited = "held" | "was held" | "not sent"
+export type Waited = "held" | "was held"
+
+/**
+ * An append that was not sent in time, and the lock for which it has waited; without one, others were before it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Queued {
+  readonly request: AppendRequest
+  readonly wait: WaitForLock | undefined
+}
 
 /**
  * The errors of waits that have timed out.
@@ -45,13 +60,15 @@ export type Waited = "held" | "was held" | "not sent"
 export interface LockTimeoutErrors {
   /** Returns the error of an append that was not written in time. It names a lock only if the server has reported one. */
   readonly ofAppend: (request: AppendRequest, waited: Waited) => Effect.Effect<EventStoreError>
-  /** Returns the errors of appends that wait for the same lock, by one request to the server. */
-  readonly ofAppends: (
-    requests: readonly [AppendRequest, ...ReadonlyArray<AppendRequest>],
-    waited: Waited
-  ) => Effect.Effect<ReadonlyArray<EventStoreError>>
+  /**
+   * Returns the errors of appends that were not sent in time. The server is asked once for each lock that appends need themselves, and for all locks of an
+   * append that waits behind another one.
+   */
+  readonly ofQueued: (queued: ReadonlyArray<Queued>) => Effect.Effect<ReadonlyArray<EventStoreError>>
   /** Returns whether another transaction holds a lock that an append needs. */
   readonly isHeld: (request: AppendRequest) => Effect.Effect<boolean>
+  /** Returns the oldest session that holds a lock which an append needs, if there is one and the server answers in time. */
+  readonly holderOf: (request: AppendRequest) => Effect.Effect<AppendLocks.HeldLock | undefined>
   /** Returns the messages of a transaction that keeps out appends. */
   readonly ofKeptOut: (keptOut: KeptOut) => WaitWords
   /** Returns the messages of a program that waits for appends of these types, to make an inline projection. */
@@ -95,37 +112,74 @@ export const make = Effect.fnUntraced(function*(
       )
     }
   }
-  const ofAppends: LockTimeoutErrors["ofAppends"] = (requests, waited) => {
-    const errorsOf = (message: (waiter: string) => string, isOfKey = false) =>
-      requests.map(({ stream }) => {
-        const error = unavailable(message(`The append to stream "${stream}"`))
-        return isOfKey ? LockWait.ofKey(error) : error
-      })
-    const tooLong = (lock: string, isOfKey = false) =>
-      errorsOf((waiter) => waitedTooLong(waiter, "lockTimeout", lock), isOfKey)
-    const notSent = (timeout: "lockTimeout" | "connectionTimeout") =>
-      `was not sent within ${inWords(deadlines[timeout])} (${timeout})`
-    if (waited === "not sent") {
-      return Effect.sync(() => errorsOf((waiter) => `${waiter} ${notSent("connectionTimeout")}: ${overloaded}`))
-    }
-    return Effect.map(find(locksOf(requests[0])), (found) => {
-      if (found === undefined) return tooLong(anotherLock)
-      if (Option.isSome(found)) return tooLong(describe(wordsOfAppend)(found.value), !found.value.concerns_others)
-      return waited === "held"
-        ? tooLong(anotherLock)
-        : errorsOf((waiter) =>
-          `${waiter} ${notSent("lockTimeout")}, although no other transaction holds its locks any more: ${overloaded}`
-        )
-    })
-  }
+  const ofAppend = makeOfAppend(deadlines)
+  const errorOf = (request: AppendRequest, waited: Waited) =>
+    Effect.map(find(LocksOfAppend.of(request)), (found) => ofAppend(request, waited, found))
   return {
-    ofAppend: (request, waited) => Effect.map(ofAppends([request], waited), ([error]) => error!),
-    ofAppends,
-    isHeld: (request) => Effect.map(find(locksOf(request)), (found) => found === undefined || Option.isSome(found)),
+    ofAppend: errorOf,
+    ofQueued: (queued) => ofQueued(find, queued, ofAppend),
+    isHeld: (request) =>
+      Effect.map(find(LocksOfAppend.of(request)), (found) => found === undefined || Option.isSome(found)),
+    holderOf: (request) =>
+      Effect.map(find(LocksOfAppend.of(request)), (found) => Option.getOrUndefined(found ?? Option.none())),
     ofKeptOut: ({ projection, types }) =>
       wordsOf(types, documentsParameter(projection === undefined ? [] : [{ projection }]), projection),
     ofTypes: (types, projection) => wordsOf(types, null, projection)
   }
+})
+
+/** Returns the error of an append, from what was found of its locks. It waits behind an append to the stream `behind`, if that is given. */
+type OfAppend = (
+  request: AppendRequest,
+  waited: Waited | "not sent",
+  found: AppendLocks.Found,
+  behind?: string
+) => EventStoreError
+
+const makeOfAppend = (deadlines: PgDeadlines): OfAppend => ({ stream }, waited, found, behind) => {
+  const waiter = `The append to stream "${stream}"`
+  const notSent = (timeout: "lockTimeout" | "connectionTimeout", why: string) =>
+    unavailable(`${waiter} was not sent within ${inWords(deadlines[timeout])} (${timeout})${why}: ${overloaded}`)
+  const tooLong = (lock: string) =>
+    unavailable(
+      `${waiter} waited ${inWords(deadlines.lockTimeout)} (lockTimeout) ${
+        behind === undefined ? "for" : `behind the append to stream "${behind}", which waits for`
+      } ${lock}; nothing was written; try again later`
+    )
+  if (waited === "not sent") return notSent("connectionTimeout", "")
+  if (found === undefined) return tooLong(anotherLock)
+  if (Option.isSome(found)) {
+    const error = tooLong(describe(behind === undefined ? wordsOfAppend : wordsOfOther)(found.value))
+    return found.value.concerns_others ? error : LockWait.ofKey(error)
+  }
+  return waited === "held"
+    ? tooLong(anotherLock)
+    : notSent("lockTimeout", ", although no other transaction holds its locks any more")
+}
+
+const ofQueued = Effect.fnUntraced(function*(
+  find: (locks: AppendLocks.Locks) => Effect.Effect<AppendLocks.Found>,
+  queued: ReadonlyArray<Queued>,
+  ofAppend: OfAppend
+): Effect.fn.Return<ReadonlyArray<EventStoreError>> {
+  const awaited = new Set(queued.flatMap(({ wait }) => wait?.awaited ?? []))
+  const holders = new Map<AwaitedLock, AppendLocks.Found>(
+    yield* Effect.forEach(
+      awaited,
+      (one) => Effect.map(find(one.locks), (found) => [one, found] as const),
+      { concurrency: "unbounded" }
+    )
+  )
+  return yield* Effect.forEach(queued, ({ request, wait }) => {
+    if (wait === undefined) return Effect.succeed(ofAppend(request, "not sent", undefined))
+    const { awaited, isOwn } = wait
+    const found = holders.get(awaited)
+    if (isOwn) return Effect.succeed(ofAppend(request, "was held", found))
+    return Effect.map(find(LocksOfAppend.of(request)), (own) =>
+      own === undefined || Option.isSome(own)
+        ? ofAppend(request, "was held", own)
+        : ofAppend(request, "was held", found, awaited.stream))
+  }, { concurrency: "unbounded" })
 })
 
 const anotherLock = "a lock of another transaction"
@@ -137,22 +191,6 @@ const overloaded =
 
 const unavailable = (message: string): EventStoreError =>
   storeError(new StoreUnavailable({ message, cause: undefined }))
-
-const locksOf = ({ commandId, condition, events, stream, touchedDocuments }: AppendRequest): AppendLocks.Locks => ({
-  stream,
-  commandId,
-  shared: Array.from(
-    new Set(events.flatMap(({ tags = [], type }) => [`y${type}`, ...tags.map((tag) => `t${tag}`)]))
-  ),
-  exclusive: Array.from(
-    new Set(
-      (condition?.query ?? []).flatMap(({ tags = [], types = [] }) =>
-        tags.length > 0 ? [`t${tags[0]!}`] : types.map((type) => `y${type}`)
-      )
-    )
-  ),
-  documents: documentsParameter(touchedDocuments) ?? []
-})
 
 /**
  * The messages of a wait for appends in flight.

@@ -13,6 +13,7 @@ import { EventStoreError } from "../../core/errors.ts"
 import { isOfKey } from "../../core/lockWait.ts"
 import { monotonicMillis } from "../../core/monotonic.ts"
 import { sqlState } from "../../core/sqlState.ts"
+import type { AppendRequest } from "../../eventStore/driver/EventStoreDriver.ts"
 import { maxOccupations } from "../connections/ClientPool.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { inWords } from "../PgDeadlines.ts"
@@ -41,6 +42,7 @@ export type Attempted<A> = Result.Result<A, string | undefined>
  * @category options
  */
 export interface AttemptOptions {
+  readonly request: AppendRequest
   /** When the wait has begun, in milliseconds of the monotonic clock; by default now. */
   readonly since?: number | undefined
   /** Whether each attempt runs in `transaction`, which occupies a connection by itself. `false` by default. */
@@ -72,10 +74,27 @@ export interface LockWaits {
     options: AttemptOptions
   ) => Effect.Effect<Result.Result<A, "held" | "was held">, E, R>
   /**
+   * Returns the appends that wait for locks without a statement in the database, so that its catalogs do not show that they wait. Those that group commit
+   * holds in its queue are not among them: of each lock, one is not there.
+   */
+  readonly waiting: () => ReadonlyArray<WaitingAppend>
+  /**
    * Runs an append's transaction, which may wait for locks of its own. Such transactions, and those of projections' handlers, leave two connections of the
    * pool.
    */
   readonly transaction: <A, E, R>(transaction: Effect.Effect<A, E, R>) => Effect.Effect<A, E | SqlError, R>
+}
+
+/**
+ * An append that waits for a lock without a statement in the database.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface WaitingAppend {
+  readonly request: AppendRequest
+  /** Since when it waits, in milliseconds of the monotonic clock. */
+  readonly since: number
 }
 
 /** The intervals between attempts, in milliseconds. */
@@ -105,12 +124,19 @@ interface Limits {
   /** The permits for waits in the database. */
   readonly waits: Semaphore.Semaphore
   readonly occupations: Semaphore.Semaphore
-  /** How long an attempt waits in the database at least, in milliseconds. */
+  /** How long an attempt waits in the database at least, and at most, in milliseconds. */
   readonly shortest: number
+  readonly longest: number
+  /** The appends that wait without a statement in the database. */
+  readonly waiting: Set<WaitingAppend>
+}
+
+interface Waiter extends Pick<AttemptOptions, "isHeld" | "isTransaction"> {
+  readonly waitingAs: WaitingAppend
 }
 
 /** Returns a function that attempts while it has its turn. */
-const attempter = ({ occupations, shortest, waits }: Limits) => {
+const attempter = ({ longest, occupations, shortest, waiting, waits }: Limits) => {
   let pollers = 0
 
   /** Waits until an attempt may find the lock free. Returns false if it is held when the time is over. */
@@ -133,14 +159,20 @@ const attempter = ({ occupations, shortest, waits }: Limits) => {
   // Until one succeeds or the time is over, or until one finds another lock, which it returns.
   return Effect.fnUntraced(function*<A, E, R>(
     attempt: (wait: LockWait) => Effect.Effect<Attempted<A>, E, R>,
-    { isHeld, isTransaction = false }: AttemptOptions,
+    { isHeld, isTransaction = false, waitingAs }: Waiter,
     end: number,
     lock: string | undefined,
     turn: LockTurns.Turn | undefined
   ): Effect.fn.Return<Result.Result<A, Ended>, E, R> {
     const left = Effect.map(monotonicMillis, (now) => end - now)
     const inDatabase = (wait: number) => {
-      const waited = waits.withPermitsIfAvailable(1)(attempt(Math.ceil(Math.max(wait, shortest))))
+      const waited = waits.withPermitsIfAvailable(1)(Effect.suspend(() => {
+        waiting.delete(waitingAs)
+        return Effect.ensuring(
+          attempt(Math.ceil(Math.min(Math.max(wait, shortest), longest))),
+          Effect.sync(() => waiting.add(waitingAs))
+        )
+      }))
       return isTransaction ? waited : Effect.map(occupations.withPermitsIfAvailable(1)(waited), Option.flatten)
     }
     let reportedAt = yield* monotonicMillis
@@ -170,7 +202,7 @@ const attempter = ({ occupations, shortest, waits }: Limits) => {
  * @category constructors
  */
 export const make = (
-  { deadlines: { connectionTimeout, lockTimeout }, occupations, size }: Pick<
+  { deadlines: { connectionTimeout, lockTimeout, statementTimeout }, occupations, size }: Pick<
     PgConnections,
     "deadlines" | "size" | "occupations"
   >
@@ -178,13 +210,18 @@ export const make = (
   const maxTransactions = maxOccupations(size)
   const waits = Semaphore.makeUnsafe(Math.floor(maxTransactions / 2))
   const inTurn = LockTurns.make()
+  const waiting = new Set<WaitingAppend>()
   const untilFree = attempter({
     waits,
+    waiting,
     occupations,
-    shortest: Math.min(minWait, Math.ceil(lockTimeout / 4))
+    shortest: Math.min(minWait, Math.ceil(lockTimeout / 4)),
+    // The statement must have ended before its own deadline: that would leave the outcome unknown.
+    longest: statementTimeout / 2
   })
 
   return {
+    waiting: () => Array.from(waiting),
     attempt: Effect.fnUntraced(function*<A, E, R>(
       unchecked: (wait: LockWait) => Effect.Effect<Attempted<A>, E, R>,
       options: AttemptOptions
@@ -195,24 +232,31 @@ export const make = (
           isLockConflict,
           () => Effect.succeed(Result.fail(undefined))
         )
-      const end = (options.since ?? (yield* monotonicMillis)) + lockTimeout
+      const since = options.since ?? (yield* monotonicMillis)
+      const end = since + lockTimeout
       let { lock } = options
       if (lock === undefined) {
         const found = yield* attempt("now")
         if (Result.isSuccess(found)) return Result.succeed(found.success)
         lock = found.failure
       }
-      while (true) {
-        const left = end - (yield* monotonicMillis)
-        const found: Option.Option<Result.Result<A, Ended>> = lock === undefined
-          ? Option.some(yield* untilFree(attempt, options, end, lock, undefined))
-          : yield* inTurn(lock, Math.max(left, 0))((turn) => untilFree(attempt, options, end, lock, turn))
-        if (Option.isNone(found)) return Result.fail("was held")
-        if (Result.isSuccess(found.value)) return Result.succeed(found.value.success)
-        const ended = found.value.failure
-        if ("waited" in ended) return Result.fail(ended.waited)
-        lock = ended.next
-      }
+      const waitingAs: WaitingAppend = { request: options.request, since }
+      const waiter = { ...options, waitingAs }
+      const wait = Effect.gen(function*() {
+        while (true) {
+          const left = end - (yield* monotonicMillis)
+          const found: Option.Option<Result.Result<A, Ended>> = lock === undefined
+            ? Option.some(yield* untilFree(attempt, waiter, end, lock, undefined))
+            : yield* inTurn(lock, Math.max(left, 0))((turn) => untilFree(attempt, waiter, end, lock, turn))
+          if (Option.isNone(found)) return Result.fail<"held" | "was held">("was held")
+          if (Result.isSuccess(found.value)) return Result.succeed(found.value.success)
+          const ended = found.value.failure
+          if ("waited" in ended) return Result.fail(ended.waited)
+          lock = ended.next
+        }
+      })
+      waiting.add(waitingAs)
+      return yield* Effect.ensuring(wait, Effect.sync(() => waiting.delete(waitingAs)))
     }),
     transaction: (transaction) =>
       Effect.uninterruptibleMask((restore) =>

@@ -188,6 +188,7 @@ export const committedOf = (
 const heldStream = -1n
 const heldCommand = -2n
 const heldDocuments = -3n
+const firstKey = -4_294_967_296n
 
 /**
  * Returns the name of the lock for which a `busy` append waits; `undefined` if it is behind another append of its statement.
@@ -197,16 +198,16 @@ const heldDocuments = -3n
  */
 export const heldLock = (
   { stream, version }: AppendRow,
-  { commandId, touchedDocuments }: AppendRequest
+  request: AppendRequest
 ): string | undefined =>
   version === heldStream
     ? lockOfStream(stream)
     : version === heldCommand
-    ? `command ${commandId}`
+    ? lockOfCommand(request.commandId ?? "")
     : version === heldDocuments
-    ? `documents ${(documentsParameter(touchedDocuments) ?? []).join(" ")}`
+    ? lockOfDocuments(request)
     : version < heldDocuments
-    ? `name ${version}`
+    ? `name ${firstKey - version}`
     : undefined
 
 /**
@@ -216,6 +217,34 @@ export const heldLock = (
  * @category accessors
  */
 export const lockOfStream = (stream: string): string => `stream ${stream}`
+
+/**
+ * Returns the name of the lock of a command id.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const lockOfCommand = (id: string): string => `command ${id}`
+
+/**
+ * Returns the name of the locks of an append's documents.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const lockOfDocuments = ({ touchedDocuments }: AppendRequest): string =>
+  `documents ${(documentsParameter(touchedDocuments) ?? []).join(" ")}`
+
+/**
+ * Returns the key of a lock that has the name of a type or tag, as `pg_locks` lists it; `undefined` for any other lock.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const keyOfName = (lock: string): number | undefined => {
+  const key = /^name (\d+)$/.exec(lock)?.[1]
+  return key === undefined ? undefined : Number(key)
+}
 
 /**
  * Returns a row as the result of an attempt.

@@ -79,7 +79,7 @@ const appendInCaller = (context: Context, request: AppendRequest): Effect.Effect
 const appendAlone = (context: Context, request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
   context.waits.attempt(
     (wait) => Effect.map(context.statements.single(request, wait), (row) => attempted(row, request)),
-    { isHeld: context.lockTimeoutErrors.isHeld(request) }
+    { request, isHeld: context.lockTimeoutErrors.isHeld(request) }
   ).pipe(
     Effect.mapError((error) => fromAppendError(error, request.stream)),
     Effect.flatMap(Result.match({
@@ -113,7 +113,7 @@ const appendAhead = (
               Effect.map(
                 context.statements.withDocuments(request, wait, documents),
                 (row) => attempted(row, request)
-              ), { isHeld: context.lockTimeoutErrors.isHeld(request) }),
+              ), { request, isHeld: context.lockTimeoutErrors.isHeld(request) }),
             isStale,
             () => Effect.sync(() => inFlight.contended(names)).pipe(Effect.as("stale" as const))
           ).pipe(
@@ -164,7 +164,7 @@ const appendWithEffect = (
         )
       )
     },
-    { isHeld: context.lockTimeoutErrors.isHeld(request), isTransaction: true }
+    { request, isHeld: context.lockTimeoutErrors.isHeld(request), isTransaction: true }
   ).pipe(
     Effect.flatMap(Result.match({
       onFailure: (waited) => ofHandler === undefined ? failWaiting(context, request, waited) : Effect.fail(ofHandler),

@@ -36,9 +36,9 @@ import type { PgConnections } from "../connections/PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
 import { fromAppendError, fromTransactionalAppendError, isConnectionLost, sqlErrorOf } from "../PgErrors.ts"
 import * as Timer from "../timer.ts"
-import { bytesOf } from "./AppendBatcher.ts"
 import type { LockTimeoutErrors } from "./LockTimeoutError.ts"
 import { type Attempted, isLockConflict, type LockWait, type LockWaits } from "./LockWaits.ts"
+import { bytesOf } from "./PendingAppend.ts"
 import { type AppendRow, type CommittedAppend, committedOf, lockOfStream, type PgAppend } from "./PgAppend.ts"
 
 /** How long a lock is held before its appends are sent, in milliseconds. */
@@ -239,7 +239,7 @@ const runner = (dependencies: Dependencies, schema: string) => {
       )
     }
     const request: AppendRequest = { stream: lock.stream, expected: "any", events: [] }
-    return waits.attempt(attempt, { isHeld: lockTimeoutErrors.isHeld(request), isTransaction: true }).pipe(
+    return waits.attempt(attempt, { request, isHeld: lockTimeoutErrors.isHeld(request), isTransaction: true }).pipe(
       Effect.flatMap(Result.match({
         onFailure: (waited) => lockTimeoutErrors.ofAppend(request, waited),
         onSuccess: () => Effect.succeed(closedError)

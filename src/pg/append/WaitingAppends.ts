@@ -133,9 +133,14 @@ export class WaitingAppends<E extends Entry> {
 
   /** Removes and returns the first of those that wait for a lock, or `undefined`. */
   firstAwaiting(lock: string): E | undefined {
-    const heap = this.#parked.get(ofLock(lock))
+    const key = ofLock(lock)
+    const heap = this.#parked.get(key)
     const node = heap && this.#peek(heap)
-    if (node !== undefined) this.#remove(node)
+    if (node !== undefined) {
+      heap?.pop()
+      this.#remove(node)
+    }
+    if (heap?.size === 0) this.#parked.delete(key)
     return node?.entry
   }
 

@@ -27,6 +27,8 @@ export interface Locks {
   readonly exclusive: ReadonlyArray<string>
   /** The documents, as `documentsParameter` names them. */
   readonly documents: ReadonlyArray<string>
+  /** The key of the only lock of a type or tag that is wanted, as `pg_locks` lists it. By default all are. */
+  readonly key?: number | undefined
 }
 
 /**
@@ -56,6 +58,8 @@ interface Wanted {
   readonly lock: HeldLock["lock"]
   readonly name: string
   readonly isExclusive: boolean
+  /** The key that the name must have; -1 for any. */
+  readonly key: bigint
 }
 
 /** What was found of an append's locks; `undefined` if the server has not answered within a second. */
@@ -81,7 +85,8 @@ export const finder = Effect.fnUntraced(function*(
         wanted.map(({ ordinal }) => ordinal),
         wanted.map(({ lock }) => lock),
         wanted.map(({ name }) => name),
-        wanted.map(({ isExclusive }) => isExclusive)
+        wanted.map(({ isExclusive }) => isExclusive),
+        wanted.map(({ key }) => key)
       ]).withoutTransform,
       timeout
     ).pipe(
@@ -114,22 +119,26 @@ interface FoundRow extends HeldLock {
 const lockOf = (name: string): "tag" | "type" => name.startsWith("t") ? "tag" : "type"
 
 const wantedOf = (
-  { commandId, documents, exclusive, shared, stream }: Locks,
+  { commandId, documents, exclusive, key: onlyKey, shared, stream }: Locks,
   ordinal: number
-): ReadonlyArray<Wanted> => [
-  ...stream === undefined ? [] : [{ ordinal, lock: "stream", name: stream, isExclusive: true } as const],
-  ...commandId === undefined ? [] : [{ ordinal, lock: "command", name: commandId, isExclusive: true } as const],
-  ...exclusive.map((name) => ({ ordinal, lock: lockOf(name), name, isExclusive: true })),
-  ...shared.map((name) => ({ ordinal, lock: lockOf(name), name, isExclusive: false })),
-  ...documents.map((name) =>
-    ({
-      ordinal,
-      lock: name.includes("\u001f") ? "document" : "documents",
-      name: name.slice(1),
-      isExclusive: name.startsWith("x")
-    }) as const
-  )
-]
+): ReadonlyArray<Wanted> => {
+  const key = BigInt(onlyKey ?? -1)
+  return [
+    ...stream === undefined ? [] : [{ ordinal, key, lock: "stream", name: stream, isExclusive: true } as const],
+    ...commandId === undefined ? [] : [{ ordinal, key, lock: "command", name: commandId, isExclusive: true } as const],
+    ...exclusive.map((name) => ({ ordinal, key, lock: lockOf(name), name, isExclusive: true })),
+    ...shared.map((name) => ({ ordinal, key, lock: lockOf(name), name, isExclusive: false })),
+    ...documents.map((name) =>
+      ({
+        ordinal,
+        key,
+        lock: name.includes("\u001f") ? "document" : "documents",
+        name: name.slice(1),
+        isExclusive: name.startsWith("x")
+      }) as const
+    )
+  ]
+}
 
 /**
  * The second key of an advisory lock is listed as an oid, which has no sign. A shared lock blocks only sessions that want an exclusive one, so an
@@ -141,7 +150,8 @@ const statementIn = (schema: string): string =>
         (case lock when 'stream' then '${schema}.events' when 'command' then '${schema}.events_command'
           when 'document' then '${schema}.documents' when 'documents' then '${schema}.documents' else '${schema}.event_tags' end)::regclass::oid as class,
         case when lock in ('document', 'documents') then split_part(name, E'\\x1f', 1) end as projection
-      from unnest($1::integer[], $2::text[], $3::text[], $4::boolean[]) as wanted(ordinal, lock, name, exclusive)
+      from unnest($1::integer[], $2::text[], $3::text[], $4::boolean[], $5::bigint[]) as wanted(ordinal, lock, name, exclusive, key)
+      where key = -1 or key = hashtext(name)::bigint & 4294967295
   ), locks as materialized (
     select * from pg_locks where locktype in ('advisory', 'transactionid') and granted
   ), prepared as materialized (

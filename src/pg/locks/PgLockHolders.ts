@@ -7,6 +7,8 @@ import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Position from "../../core/Position.ts"
 import type { EventStoreDriver, InFlightAppend, LockHolder } from "../../eventStore/driver/EventStoreDriver.ts"
+import type { LockTimeoutErrors } from "../append/LockTimeoutError.ts"
+import type { LockWaits } from "../append/LockWaits.ts"
 import type { PgStatement } from "../PgStatement.ts"
 
 /** The session, or the prepared transaction, that holds a lock. */
@@ -46,6 +48,15 @@ const minIdle = "100 milliseconds"
  */
 export const lockOfMigrations = "the lock of migrations"
 
+/** The locks that appends take. */
+const lockOfAppends = {
+  stream: "the lock of a stream",
+  command: "the lock of a command id",
+  names: "the lock of types or tags of events",
+  documents: "the lock of documents of inline projections"
+}
+const locksOfAppends: ReadonlySet<string> = new Set(Object.values(lockOfAppends))
+
 /** The maximum number of waiting sessions that are examined. */
 const maxWaiting = 100
 
@@ -77,10 +88,38 @@ export const make = (query: PgStatement, schema: string): Pick<EventStoreDriver,
   )
 })
 
+/** The maximum number of appends of which the holders of their locks are looked for. */
+const maxAppends = 100
+
+/**
+ * Adds to the holders of locks the appends of this process that wait for them without a statement, which the catalogs do not show.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withWaitingAppends = (
+  lockHolders: EventStoreDriver["lockHolders"],
+  { waiting }: Pick<LockWaits, "waiting">,
+  { holderOf }: Pick<LockTimeoutErrors, "holderOf">
+): EventStoreDriver["lockHolders"] =>
+  Effect.gen(function*() {
+    const holders = yield* lockHolders
+    const appends = waiting().toSorted((one, other) => one.since - other.since).slice(0, maxAppends)
+    if (appends.length === 0 || holders.length === 0) return holders
+    const found = yield* Effect.forEach(appends, ({ request }) => holderOf(request), { concurrency: "unbounded" })
+    const counts = new Map<number | null, number>()
+    for (const holder of found) if (holder !== undefined) counts.set(holder.pid, (counts.get(holder.pid) ?? 0) + 1)
+    return holders.map((holder) => {
+      const waitingAppends = counts.get(holder.pid ?? null)
+      return waitingAppends === undefined ? holder : { ...holder, waitingAppends }
+    })
+  })
+
 const holderOf = (row: HolderRow): LockHolder => ({
   ...sessionOf(row),
   querySince: instant(row.query_since),
   locks: row.locks,
+  keepsOutAppends: row.locks.some((lock) => locksOfAppends.has(lock)),
   waiting: row.waiting
 })
 
@@ -105,10 +144,10 @@ const statementIn = (schema: string): string =>
         when lock.locktype = 'relation' and lock.mode = 'RowShareLock' then 'rows of the table ' || store.name
         when lock.locktype = 'relation' then 'the table ' || store.name || ' (' || lock.mode || ')'
         when store.name = 'positions' then 'the in-flight low-water mark of an append'
-        when store.name = 'events' then 'the lock of a stream'
-        when store.name = 'events_command' then 'the lock of a command id'
-        when store.name = 'event_tags' then 'the lock of types or tags of events'
-        when store.name = 'documents' then 'the lock of documents of inline projections'
+        when store.name = 'events' then '${lockOfAppends.stream}'
+        when store.name = 'events_command' then '${lockOfAppends.command}'
+        when store.name = 'event_tags' then '${lockOfAppends.names}'
+        when store.name = 'documents' then '${lockOfAppends.documents}'
         else 'an advisory lock of ' || store.name
       end as lock
       from pg_locks lock join store

@@ -7,6 +7,7 @@ import { type EventStoreDriver, type EventStoreError, StoreUnavailable, StreamId
 import { storeError } from "../../../src/core/errors.ts"
 import * as AppendBatcher from "../../../src/pg/append/AppendBatcher.ts"
 import type { AppendQueueOptions } from "../../../src/pg/append/AppendQueue.ts"
+import type { Queued } from "../../../src/pg/append/LockTimeoutError.ts"
 import * as LockWaits from "../../../src/pg/append/LockWaits.ts"
 import type { AppendRow } from "../../../src/pg/append/PgAppend.ts"
 import * as PgDeadlines from "../../../src/pg/PgDeadlines.ts"
@@ -48,8 +49,8 @@ const waiting = {
   waits: LockWaits.make({ deadlines, size: 10, occupations: Semaphore.makeUnsafe(8) }),
   lockTimeoutErrors: {
     ofAppend: (_: Request, waited: string) => Effect.succeed(tooLong(waited)),
-    ofAppends: (requests: ReadonlyArray<Request>, waited: string) =>
-      Effect.succeed(requests.map(() => tooLong(waited))),
+    ofQueued: (queued: ReadonlyArray<Queued>) =>
+      Effect.succeed(queued.map(({ wait }) => tooLong(wait === undefined ? "not sent" : "was held"))),
     isHeld: () => Effect.succeed(true)
   }
 }
@@ -58,7 +59,8 @@ const waiting = {
 const setup = (
   options: AppendQueueOptions = { inFlight: 1 },
   scope?: Scope.Scope,
-  limits: Partial<PgDeadlines.PgDeadlines> = {}
+  limits: Partial<PgDeadlines.PgDeadlines> = {},
+  ofQueued = waiting.lockTimeoutErrors.ofQueued
 ) =>
   Effect.gen(function*() {
     const sent: Array<Statement> = []
@@ -87,6 +89,12 @@ const setup = (
       single: (request) => Effect.map(execute([request]), (rows) => rows[0]!),
       batch: execute,
       ...waiting,
+      waits: LockWaits.make({
+        deadlines: { ...deadlines, ...limits },
+        size: 10,
+        occupations: Semaphore.makeUnsafe(8)
+      }),
+      lockTimeoutErrors: { ...waiting.lockTimeoutErrors, ofQueued },
       deadlines: { ...deadlines, ...limits }
     }, options)
     const append = yield* scope === undefined ? make : Scope.provide(make, scope)
@@ -300,6 +308,45 @@ describe("AppendBatcher", () => {
       yield* (yield* statement(0)).busy("slow")
       assert.strictEqual(yield* message(yield* start(request("slow"))), "waited too long (was held)")
     }))
+
+  it.effect("waits its whole lockTimeout for a lock, however long it was queued before", () =>
+    Effect.gen(function*() {
+      const { sent, start, statement } = yield* setup({ inFlight: 1 }, undefined, {
+        connectionTimeout: 60_000,
+        lockTimeout: 5_000
+      })
+      yield* start(request("x"))
+      const queued = yield* start(request("a"))
+      yield* TestClock.adjust("20 seconds")
+      yield* (yield* statement(0)).succeed
+      yield* (yield* statement(1)).busy("a")
+      yield* TestClock.adjust("4 seconds")
+      yield* (yield* statement(2)).succeed
+      yield* Fiber.join(queued)
+      assert.strictEqual(sent.length, 3)
+    }))
+
+  it.live(
+    "fails what has waited too long also when the store is closed before its error is known",
+    () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const isAsked = yield* Deferred.make<void>()
+        const { start, statement } = yield* setup(
+          { inFlight: 1 },
+          scope,
+          { connectionTimeout: 50, lockTimeout: 50 },
+          () => Effect.andThen(Deferred.succeed(isAsked, undefined), Effect.never)
+        )
+        yield* start(request("x"))
+        yield* statement(0)
+        const late = yield* start(request("a"))
+        yield* Effect.timeout(Deferred.await(isAsked), "20 seconds")
+        yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+        assert.strictEqual(reason(yield* Effect.timeout(Fiber.await(late), "50 seconds")), "StoreUnavailable")
+      }),
+    60_000
+  )
 
   it.effect("never has one stream in two statements in flight", () =>
     Effect.gen(function*() {
