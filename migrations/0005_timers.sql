@@ -11,18 +11,34 @@ create table evsrc.timer_claims (
 );
 
 -- Claims those of the timers that no other owner has claimed, and returns their keys. Keys whose claim another transaction has locked are
--- left out. Only a first claim of the same key at the same moment waits, for one statement.
+-- left out. Only a first claim of the same key at the same moment waits, for one statement. First claims come first, in the order of their keys:
+-- a transaction that waits there holds no lock for which another one waits out of that order, so no two wait for each other.
 create function evsrc.claim_timers(p_group text, p_keys text[], p_owner text, p_duration interval) returns setof text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
+declare
+  v_first text[];
 begin
-  -- Existing claims first, without those that others have locked.
+  with first as (
+    insert into evsrc.timer_claims as claim (timer_group, key, owner, until)
+      select p_group, wanted.key, p_owner, clock_timestamp() + p_duration
+        from (select distinct unnest(p_keys) collate "C") as wanted(key)
+        -- An insert of a key that another transaction has just claimed again would wait for it.
+        where not exists (
+          select from evsrc.timer_claims other where other.timer_group = p_group and other.key = wanted.key
+        )
+        order by wanted.key
+      on conflict do nothing
+      returning claim.key
+  )
+  select coalesce(array_agg(first.key), '{}') into v_first from first;
+  return query select unnest(v_first);
   return query
     with free as (
       select claim.key from evsrc.timer_claims claim
-        where claim.timer_group = p_group and claim.key = any (p_keys)
+        where claim.timer_group = p_group and claim.key = any (p_keys) and claim.key <> all (v_first)
           and (claim.owner = p_owner or claim.until <= clock_timestamp())
         order by claim.key
         for update skip locked
@@ -30,22 +46,21 @@ begin
     update evsrc.timer_claims claim set owner = p_owner, until = clock_timestamp() + p_duration
       from free where claim.timer_group = p_group and claim.key = free.key
       returning claim.key;
-  return query
-    insert into evsrc.timer_claims as claim (timer_group, key, owner, until)
-      select p_group, wanted.key, p_owner, clock_timestamp() + p_duration
-        from unnest(p_keys) as wanted(key)
-        order by wanted.key
-      on conflict do nothing
-      returning claim.key;
 end $$;
 
--- Gives up claims of an owner.
+-- Gives up claims of an owner. Its locks are taken in the order of the keys, too.
 create function evsrc.release_timers(p_group text, p_keys text[], p_owner text) returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  delete from evsrc.timer_claims claim
-    where claim.timer_group = p_group and claim.key = any (p_keys) and claim.owner = p_owner
+  with mine as (
+    select claim.key from evsrc.timer_claims claim
+      where claim.timer_group = p_group and claim.key = any (p_keys) and claim.owner = p_owner
+      order by claim.key
+      for update
+  )
+  delete from evsrc.timer_claims claim using mine
+    where claim.timer_group = p_group and claim.key = mine.key and claim.owner = p_owner
 $$;
 
 insert into evsrc.migrations (migration_id, name) values (5, '0005_timers') on conflict do nothing;
