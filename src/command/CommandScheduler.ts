@@ -13,7 +13,7 @@ import type { SharedContext } from "./CommandContext.ts"
 
 /**
  * When a command is dispatched: at an instant, after a time, or again and again by a cron expression (`"0 8 * * MON-FRI"`), in a time zone, UTC by default. All by
- * the clock of the store. An instant in the past is due at once. After an outage, a repeated command is dispatched once for the occurrences that were missed.
+ * the clock of the store. An instant in the past is due at once.
  *
  * @since 0.1.0
  * @category options
@@ -21,7 +21,17 @@ import type { SharedContext } from "./CommandContext.ts"
 export type When =
   | { readonly at: DateTime.DateTime | Date }
   | { readonly after: Duration.Input }
-  | { readonly cron: string; readonly timeZone?: string | undefined }
+  | {
+    readonly cron: string
+    readonly timeZone?: string | undefined
+    /**
+     * Which occurrences are dispatched late, because no program ran, or because the command failed, at their time.
+     *
+     * - `"latest"`, the default: the last one, for all of them. The stream of the schedule, and `skipped` in its list, have the number of the others.
+     * - `"all"`: each, one after the other
+     */
+    readonly missed?: "latest" | "all" | undefined
+  }
 
 /**
  * Options of a scheduled command.

@@ -14,6 +14,7 @@ import * as userCode from "../core/userCode.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import type * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import * as ProcessEvents from "./ProcessEvents.ts"
 import * as ProcessState from "./ProcessState.ts"
@@ -26,6 +27,8 @@ interface Functions {
   readonly initial: unknown
   readonly correlate: Readonly<Record<string, unknown>>
   readonly evolve: Readonly<Record<string, unknown>>
+  readonly snapshots?: SnapshotPolicy.Policy | undefined
+  readonly evolveVersion?: number | undefined
   readonly react: Readonly<Record<string, unknown>>
   readonly refused: Readonly<Record<string, unknown>>
 }
@@ -38,7 +41,7 @@ interface Functions {
  */
 export const make = (
   contract: ProcessContract.Contract,
-  { correlate, evolve, initial, react, refused }: Functions
+  { correlate, evolve, evolveVersion, initial, react, refused, snapshots }: Functions
 ): Omit<ProcessContract.Any, keyof ProcessContract.Contract> => {
   const { commands, deadlines, handles, inputs, name } = contract
   const events = ProcessEvents.make(contract)
@@ -74,7 +77,7 @@ export const make = (
       refused[command] === ignore
         ? undefined
         : call(`refused for "${command}"`, refused[command], state, error, payload),
-    decider: deciderOf(contract, events, initial, evolve)
+    decider: deciderOf(contract, events, { initial, evolve, evolveVersion, snapshots })
   }
 }
 
@@ -82,8 +85,7 @@ export const make = (
 const deciderOf = (
   { deadlines, events: own, name, state }: ProcessContract.Contract,
   { all, fromEvent, types }: ProcessEvents.ProcessEvents,
-  initial: unknown,
-  evolve: Functions["evolve"]
+  { evolve, evolveVersion, initial, snapshots }: Omit<Functions, "correlate" | "react" | "refused">
 ): ProcessContract.Any["decider"] => {
   const evolveOwn = (before: ProcessState.ProcessState<unknown>, event: Event.Tagged) => ({
     ...before,
@@ -97,6 +99,8 @@ const deciderOf = (
     events: all,
     commands: [commandOf(name)]
   }).decider({
+    ...(snapshots === undefined ? {} : { snapshots }),
+    ...(evolveVersion === undefined ? {} : { evolveVersion }),
     initial: deepFreeze(ProcessState.initial(initial)),
     evolve: Object.fromEntries([
       ...Object.keys(own.cases).map((type) => [type, evolveOwn] as const),
@@ -121,6 +125,8 @@ export const commandOf = (process: string): ProcessContract.ReactCommand =>
 /** Encodes and decodes without services, because the state, commands and deadlines do. */
 interface StateSchema extends Schema.Top {
   readonly Type: ProcessState.ProcessState<unknown>
+  readonly DecodingServices: never
+  readonly EncodingServices: never
 }
 
 const stateSchema = (state: Schema.Top, deadlines: Reaction.DeadlineFields): StateSchema => {
@@ -139,7 +145,11 @@ const stateSchema = (state: Schema.Top, deadlines: Reaction.DeadlineFields): Sta
     ),
     startedBy: Schema.UndefinedOr(Position.Position),
     deadlinesSet: Schema.Int,
-    rejected: Schema.Array(Schema.String)
+    sends: Schema.Int,
+    rejections: Schema.Int,
+    deferred: Schema.Int,
+    // No state of an instance that this release does not understand is stored.
+    undeclared: Schema.Null
   })
   // The fields are those of `ProcessState`; the compiler has lost the names of the deadlines.
   return schema as StateSchema

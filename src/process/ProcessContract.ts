@@ -14,6 +14,7 @@ import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import type { EventFilter } from "../event/EventFilter.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import type * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
 import type { ProcessEvents } from "./ProcessEvents.ts"
 import type { ProcessState } from "./ProcessState.ts"
 import type * as Reaction from "./Reaction.ts"
@@ -81,6 +82,8 @@ export type Reactions<Events extends Event.Any, C extends Command.Any, D extends
   ReadonlyArray<
     | Event.Of<Events>
     | Reaction.Send<C["_tag"]>
+    // Only schedules have it.
+    | Reaction.Skip
     | {
       readonly [N in keyof D & string]:
         | Reaction.SetDeadline<N, Reaction.DeadlinePayload<D[N]>>
@@ -169,6 +172,10 @@ export type Behaviour<
     readonly initial: State["Type"]
     /** For each own event, the state after it. */
     readonly evolve: Decider.Evolve<State["Type"], Event.Of<Events>>
+    /** When snapshots of the instances are written, as for an aggregate; `SnapshotPolicy.never` by default. For instances with very many events. */
+    readonly snapshots?: SnapshotPolicy.Policy | undefined
+    /** 1 by default. Raise it when `evolve` makes another state of the same events, so that older snapshots are not used any more. */
+    readonly evolveVersion?: number | undefined
     /**
      * For each input and each deadline, what the process does. Pure: it reads no clock and draws no ids. Each reaction sees the state after all events
      * of the instance.

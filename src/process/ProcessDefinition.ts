@@ -136,8 +136,8 @@ export const make = <
   return {
     ...contract,
     behaviour: (behaviour) => {
-      const { evolve, initial, react, refused } = behaviour
-      const erased = ProcessBehaviour.make(contract, { correlate, evolve, initial, react, refused: refused ?? {} })
+      const { refused = {}, ...functions } = behaviour
+      const erased = ProcessBehaviour.make(contract, { ...functions, correlate, refused })
       // `Behaviour` has typed each function by its input and its state, which the erased functions are called with.
       return { ...contract, ...erased } as ProcessDefinition<State["Type"], Inputs, Event.Of<Events>, Commands[number]>
     }

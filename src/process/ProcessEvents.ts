@@ -1,6 +1,6 @@
 /**
  * The events that the runtime of a process manager writes to the streams of its instances, beside the instance's own events: inputs, commands,
- * deadlines and the end. Their types begin with the name of the process manager, so that each has the Schemas of its own commands and deadlines.
+ * deadlines and the end. Their types begin with the name of the process manager, because their Schemas have those of its commands and deadlines.
  *
  * @since 0.1.0
  */
@@ -12,18 +12,25 @@ import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventMerge from "../event/EventMerge.ts"
 import type * as Reaction from "./Reaction.ts"
+import * as StoredContent from "./StoredContent.ts"
 
 /**
  * An event of the runtime. `name` is the name of the command or the deadline.
  *
  * - `received`: the instance has taken an input
- * - `send`: a command is to be dispatched
+ * - `send`: a command is to be dispatched. With `isLatestOnly` it is skipped if the instance has sent another one by then
  * - `rejected`: a command was rejected with an error that it declares; `sent` is the id of its `send`
+ * - `skipped`: a command was not dispatched so often, because it was due again; `sent` is the id of its `send`, if it had one
  * - `deadline`: a deadline was set; it replaces a pending one of the same name
  * - `cancelled`: a deadline was cancelled
  * - `fired`: a deadline was due. Its reaction follows in the same append if `isHandled`; otherwise the reaction threw, and is tried again
+ * - `deferred`: a release that does not understand the instance has left an input, a command or a deadline to a newer one
+ * - `resumed`: a release that understands the instance has gone on with it
  * - `completed`: the process has ended
  * - `abandoned`: an operator has ended it
+ *
+ * The types of these events are the same in every release, whichever commands and deadlines it declares. So a release reads, and keeps the read model of,
+ * instances that a newer one has changed.
  *
  * @since 0.1.0
  * @category models
@@ -36,8 +43,23 @@ export type ProcessEvent =
     readonly position: Position.Position
     readonly starts: boolean
   }
-  | { readonly kind: "send"; readonly name: string; readonly payload: unknown }
+  | {
+    readonly kind: "send"
+    readonly name: string
+    readonly payload: unknown
+    /** How many commands the instance has sent before. */
+    readonly index: number
+    readonly isLatestOnly: boolean
+  }
   | { readonly kind: "rejected"; readonly name: string; readonly sent: string; readonly error: unknown }
+  | {
+    readonly kind: "skipped"
+    readonly name: string
+    readonly count: number
+    /** Whether there were more than `count`. */
+    readonly isMore: boolean
+    readonly sent: string | null
+  }
   | {
     readonly kind: "deadline"
     readonly name: string
@@ -55,8 +77,27 @@ export type ProcessEvent =
     readonly payload: unknown
     readonly isHandled: boolean
   }
+  | Deferred & { readonly kind: "deferred" }
+  | { readonly kind: "resumed"; readonly eventId: string; readonly part: number }
   | { readonly kind: "completed" }
   | { readonly kind: "abandoned"; readonly reason: string }
+
+/**
+ * What a release has left to a newer one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Deferred {
+  /** An input, an event of the instance that sends a command or whose reaction threw, or the event that set a deadline which is due. */
+  readonly what: "input" | "output" | "deadline"
+  readonly eventId: string
+  readonly position: Position.Position
+  /** Which of the events that an upcaster has made of the input. */
+  readonly part: number
+  /** What the release does not understand. */
+  readonly reason: string
+}
 
 /**
  * The kinds of these events.
@@ -75,8 +116,8 @@ export type Kind = ProcessEvent["kind"]
 export interface ProcessEvents {
   /** The own events and those of the runtime. */
   readonly all: Event.Any
-  /** The types of the runtime's events, each with its kind and the name of its command or deadline. */
-  readonly types: ReadonlyMap<string, { readonly kind: Kind; readonly name: string | undefined }>
+  /** The types of the runtime's events, each with its kind. */
+  readonly types: ReadonlyMap<string, Kind>
   /** Returns an event as the log has it. */
   readonly toEvent: (event: ProcessEvent) => Event.Tagged
   /** Returns an event of the runtime; `undefined` for an own event. */
@@ -91,33 +132,46 @@ interface Parts {
   readonly deadlines: Reaction.DeadlineFields
 }
 
-/** A Schema that encodes and decodes without services, as that of an event must. */
-type Field = Schema.Codec<unknown, unknown>
+type Field = StoredContent.Field
 
-const fieldsOf = (kind: Kind, payload: Field, error: Field): Readonly<Record<string, Field>> => {
-  switch (kind) {
-    case "received":
-      return { input: Schema.String, eventId: Schema.String, position: Position.Position, starts: Schema.Boolean }
-    case "send":
-      return { payload }
-    case "rejected":
-      return { sent: Schema.String, error }
-    case "deadline":
-      return { id: Schema.String, dueAt: Schema.DateTimeUtc, payload }
-    case "cancelled":
-      return { id: Schema.String }
-    case "fired":
-      return {
-        id: Schema.String,
-        dueAt: Schema.DateTimeUtc,
-        firedAt: Schema.DateTimeUtc,
-        payload,
-        isHandled: Schema.Boolean
-      }
-    case "completed":
-      return {}
-    case "abandoned":
-      return { reason: Schema.String }
+const named = { name: Schema.String }
+const id = { id: Schema.String }
+
+/** Returns the fields of the events of each kind. What a command or a deadline adds to them is in one field. */
+const fieldsOf = ({ commands, deadlines }: Parts): Readonly<Record<Kind, Readonly<Record<string, Field>>>> => {
+  const errors = commands.flatMap((command) => {
+    const error = declaredErrorSchema(command)
+    return error === undefined ? [] : [{ name: command._tag, schema: withoutServices(error) }]
+  })
+  const deadline = StoredContent.make(
+    "payload",
+    Object.entries(deadlines).map(([name, fields]) => ({ name, schema: withoutServices(Schema.Struct(fields)) }))
+  )
+  return {
+    received: { input: Schema.String, eventId: Schema.String, position: Position.Position, starts: Schema.Boolean },
+    send: {
+      index: Schema.Int,
+      isLatestOnly: Schema.Boolean,
+      command: StoredContent.make(
+        "payload",
+        commands.map((command) => ({ name: command._tag, schema: withoutServices(payloadSchema(command)) }))
+      )
+    },
+    rejected: { sent: Schema.String, command: StoredContent.make("error", errors) },
+    skipped: { ...named, count: Schema.Int, isMore: Schema.Boolean, sent: Schema.NullOr(Schema.String) },
+    deadline: { ...id, dueAt: Schema.DateTimeUtc, deadline },
+    cancelled: { ...named, ...id },
+    fired: { ...id, dueAt: Schema.DateTimeUtc, firedAt: Schema.DateTimeUtc, isHandled: Schema.Boolean, deadline },
+    deferred: {
+      what: Schema.Literals(["input", "output", "deadline"]),
+      eventId: Schema.String,
+      position: Position.Position,
+      part: Schema.Int,
+      reason: Schema.String
+    },
+    resumed: { eventId: Schema.String, part: Schema.Int },
+    completed: {},
+    abandoned: { reason: Schema.String }
   }
 }
 
@@ -128,55 +182,66 @@ const fieldsOf = (kind: Kind, payload: Field, error: Field): Readonly<Record<str
  * @since 0.1.0
  * @category constructors
  */
-export const make = ({ commands, deadlines, events, name }: Parts): ProcessEvents => {
-  const types = new Map<string, { readonly kind: Kind; readonly name: string | undefined }>()
+export const make = (parts: Parts): ProcessEvents => {
+  const { events, name } = parts
+  const types = new Map<string, Kind>()
   const cases: Record<string, Readonly<Record<string, Field>>> = {}
-  const add = (kind: Kind, part?: string, payload: Field = Schema.Never, error: Field = Schema.Never) => {
-    const type = typeOf(name, kind, part)
-    types.set(type, { kind, name: part })
-    cases[type] = fieldsOf(kind, payload, error)
+  for (const [kind, fields] of Object.entries(fieldsOf(parts))) {
+    // The keys of the fields are the kinds.
+    types.set(typeOf(name, kind as Kind), kind as Kind)
+    cases[typeOf(name, kind as Kind)] = fields
   }
-  add("received")
-  for (const command of commands) {
-    const error = declaredErrorSchema(command)
-    add("send", command._tag, withoutServices(payloadSchema(command)))
-    if (error !== undefined) add("rejected", command._tag, Schema.Never, withoutServices(error))
-  }
-  for (const [deadline, fields] of Object.entries(deadlines)) {
-    const payload = withoutServices(Schema.Struct(fields))
-    add("deadline", deadline, payload)
-    add("cancelled", deadline)
-    add("fired", deadline, payload)
-  }
-  add("completed")
-  add("abandoned")
   const merged: Event.Any = EventMerge.merge<ReadonlyArray<Event.Any>>(events, Schema.TaggedUnion(cases))
   return {
     all: merged,
     types,
-    toEvent: ({ kind, ...fields }) => {
-      const { name: part, ...rest } = { name: undefined, ...fields }
-      return { _tag: typeOf(name, kind, part), ...rest }
-    },
+    toEvent: (event) => ({ _tag: typeOf(name, event.kind), ...storedOf(event) }),
     fromEvent: ({ _tag, ...fields }) => {
-      const type = types.get(_tag)
+      const kind = types.get(_tag)
       // The Schema of the type has the fields of the kind.
-      return type && ({ ...fields, ...type } as ProcessEvent)
+      return kind && processEventOf(kind, fields as Readonly<Record<string, unknown>>)
     }
   }
+}
+
+/** Returns the fields of an event as the log has them. */
+const storedOf = (event: ProcessEvent): object => {
+  switch (event.kind) {
+    case "send": {
+      const { index, isLatestOnly, name, payload } = event
+      return { index, isLatestOnly, command: StoredContent.toStored(name, "payload", payload) }
+    }
+    case "rejected":
+      return { sent: event.sent, command: StoredContent.toStored(event.name, "error", event.error) }
+    case "deadline":
+    case "fired": {
+      const { kind: _, name, payload, ...fields } = event
+      return { ...fields, deadline: StoredContent.toStored(name, "payload", payload) }
+    }
+    default: {
+      const { kind: _, ...fields } = event
+      return fields
+    }
+  }
+}
+
+const processEventOf = (kind: Kind, fields: Readonly<Record<string, unknown>>): ProcessEvent => {
+  const { command, deadline, ...rest } = fields
+  const [content, field] = kind === "rejected" ? [command, "error"] as const : [command ?? deadline, "payload"] as const
+  const stored = content === undefined ? {} : StoredContent.fromStored(content, field)
+  return { kind, ...rest, ...stored } as ProcessEvent
 }
 
 // `Contract` takes only commands and deadlines whose Schemas need no services.
 const withoutServices = (schema: Schema.Top): Field => schema as Schema.Top & Field
 
 /**
- * Returns the type of an event of the runtime, such as `fulfilment.send.Ship`.
+ * Returns the type of an event of the runtime, such as `fulfilment.send`.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const typeOf = (process: string, kind: Kind, name: string | undefined): string =>
-  name === undefined ? `${process}.${kind}` : `${process}.${kind}.${name}`
+export const typeOf = (process: string, kind: Kind): string => `${process}.${kind}`
 
 /**
  * Returns the Schema of the errors that a command declares; `undefined` if it declares none.

@@ -33,7 +33,15 @@ export const Instance = Schema.Struct({
     Schema.Struct({ id: Schema.String, dueAt: Schema.DateTimeUtc, setBy: Schema.String, correlationId: Schema.String })
   ),
   /** Why an operator has abandoned it; `null` otherwise. */
-  reason: Schema.NullOr(Schema.String)
+  reason: Schema.NullOr(Schema.String),
+  /** How many commands of a schedule were skipped because they were due again. */
+  skipped: Schema.Int,
+  /** How many inputs, commands and deadlines a release that does not understand the instance has left to a newer one. */
+  deferred: Schema.Int,
+  /** Since when it waits for the newer release; `null` if it does not. */
+  deferredSince: Schema.NullOr(Schema.DateTimeUtc),
+  /** What the release did not understand; `null` if it waits for none. */
+  deferredReason: Schema.NullOr(Schema.String)
 })
 
 /**
@@ -53,7 +61,7 @@ export interface Instances extends
     string,
     Event.Any,
     typeof Instance,
-    "status" | "startedAt" | "updatedAt" | "nextDueAt",
+    "status" | "startedAt" | "updatedAt" | "nextDueAt" | "deferredSince",
     "inline"
   >
 {}
@@ -81,7 +89,7 @@ export const of = (definition: Pick<ProcessContract.Any, "name" | "processEvents
 }
 
 const make = (
-  { name, processEvents: { all, fromEvent } }: Pick<ProcessContract.Any, "name" | "processEvents">
+  { name, processEvents: { all, fromEvent, types } }: Pick<ProcessContract.Any, "name" | "processEvents">
 ): Instances => {
   const prefix = streamPrefix(name)
   const evolve = (
@@ -91,9 +99,9 @@ const make = (
     key: string
   ): Instance => {
     const before = document ?? unstarted(key, recordedAt)
-    const process = fromEvent(event)
-    if (process === undefined) return { ...before, updatedAt: recordedAt }
-    const { deadlines, status } = ProcessState.evolve(stateOf(before), process)
+    // Only events of the runtime are handled.
+    const process = fromEvent(event)!
+    const { deadlines, deferred, status } = ProcessState.evolve(stateOf(before), process)
     const pending = Object.fromEntries(
       Object.entries(deadlines).map(([name, { dueAt, id: number }]) => {
         const known = before.deadlines[name]
@@ -107,7 +115,11 @@ const make = (
       updatedAt: recordedAt,
       nextDueAt: ProcessState.nextDueAt({ deadlines }) ?? null,
       deadlines: pending,
-      reason: process.kind === "abandoned" ? process.reason : before.reason
+      reason: process.kind === "abandoned" ? process.reason : before.reason,
+      skipped: before.skipped + (process.kind === "skipped" ? process.count : 0),
+      deferred,
+      deferredSince: deferred === 0 ? null : before.deferredSince ?? recordedAt,
+      deferredReason: deferred === 0 ? null : process.kind === "deferred" ? process.reason : before.deferredReason
     }
   }
   return ProjectionDefinition.make(`${name}.instances`, {
@@ -115,9 +127,12 @@ const make = (
     lifecycle: "inline",
     where: { streamPrefix: prefix },
     document: Instance,
-    index: ["status", "startedAt", "updatedAt", "nextDueAt"],
+    index: ["status", "startedAt", "updatedAt", "nextDueAt", "deferredSince"],
     key: (_, { stream }) => stream.slice(prefix.length),
-    evolve: Object.fromEntries(Object.keys(all.cases).map((type) => [type, evolve]))
+    // The types of the runtime are those of every release. If it read own events, a release with one more would have another read model.
+    evolve: Object.fromEntries(
+      Object.keys(all.cases).map((type) => [type, types.has(type) ? evolve : ProjectionDefinition.ignore])
+    )
   })
 }
 
@@ -128,13 +143,18 @@ const unstarted = (id: string, at: DateTime.Utc): Instance => ({
   updatedAt: at,
   nextDueAt: null,
   deadlines: {},
-  reason: null
+  reason: null,
+  skipped: 0,
+  deferred: 0,
+  deferredSince: null,
+  deferredReason: null
 })
 
 /** Returns the part of an instance's state that the read model has. */
-const stateOf = ({ deadlines, status }: Instance): ProcessState.ProcessState<undefined> => ({
+const stateOf = ({ deadlines, deferred, status }: Instance): ProcessState.ProcessState<undefined> => ({
   ...ProcessState.initial(undefined),
   status,
+  deferred,
   deadlines: Object.fromEntries(
     Object.entries(deadlines).map(([name, { dueAt, id }]) => [name, { id, dueAt, payload: undefined }])
   )

@@ -109,12 +109,13 @@ export const layer = <const P extends ProcessContract.Any>(
       const alarm = ProcessTimer.makeAlarm()
       const instances = yield* InstanceAppends.make(store, definition, alarm.set)
       appends.set(definition.name, instances)
-      const { inputs, outputs } = ProcessConsumers.make(definition, Effect.succeed({ instances, handlers }))
+      const runtime = { instances, store, handlers }
+      const { inputs, outputs } = ProcessConsumers.make(definition, Effect.succeed(runtime))
       subscriptions.push(...definition.handles.length === 0 ? [] : [inputs], outputs)
       timers.push({
         definition,
         projection: ProcessInstances.of(definition),
-        instances,
+        runtime,
         store: projectionStore,
         driver: projectionStore[internals].driver,
         log: store[internals].driver,

@@ -133,16 +133,26 @@ export const abandon = Effect.fnUntraced(function*(
       `the process manager "${process.name}" does not run in this program; give it to ProcessManager.layer`
     )
   }
-  const { toEvent } = process.processEvents
+  const abandoned = { kind: "abandoned", reason } as const
   const commandId = (yield* IdGenerator)()
-  const { ignored } = yield* instances.append(
+  const { ignored, undeclared } = yield* instances.append(
     id,
     commandId,
     ({ status }) =>
-      status === "running" ? { events: [toEvent({ kind: "abandoned", reason })] } : {
+      status === "running" ? { events: [process.processEvents.toEvent(abandoned)] } : {
         ignored: status
       }
   )
+  // An operator may end what only a newer release understands: the read model knows whether it runs.
+  if (undeclared !== undefined) {
+    const found = yield* Effect.catchTag(
+      ProjectionStore.get(ProcessInstances.of(process), id),
+      "ProjectionBehind",
+      Effect.die
+    )
+    if (!Option.exists(found, ({ status }) => status === "running")) return false
+    yield* instances.write(id, commandId, abandoned)
+  }
   // What it is stuck at passes now without an effect.
   yield* Effect.catchTag(retry(process, id), "NotParked", () => Effect.void)
   return ignored === undefined
@@ -168,11 +178,17 @@ export interface HealthOptions extends Health.HealthOptions {
 export interface ProcessHealth extends Health.Health {
   /** The instance whose deadline is overdue for longest, if one is overdue for longer than `overdueTimeout`. */
   readonly overdue: ProcessInstances.Instance | undefined
+  /** Instances that wait for a newer release, the longest waiting first, 100 at most: a program has met them that does not understand them. */
+  readonly deferred: ReadonlyArray<ProcessInstances.Instance>
 }
+
+/** The maximum number of instances that a check counts. */
+const maxDeferred = 100
 
 /**
  * Returns the health of a process manager: that of its consumers, whether deadlines are overdue, and whether instances are stuck. It is red while a command
- * or a reaction of an instance fails for longer than `overdueTimeout`.
+ * or a reaction of an instance fails for longer than `overdueTimeout`. It is yellow while instances wait for a newer release that understands them, and red
+ * if one does so for longer.
  *
  * @since 0.1.0
  * @category constructors
@@ -198,6 +214,11 @@ export const health = Effect.fnUntraced(function*(
     parkedBefore: DateTime.subtractDuration(found.at, timeout),
     limit: 1
   })
+  const { items: deferred } = yield* ProjectionStore.list(instances, {
+    where: { deferredSince: { lte: found.at } },
+    orderBy: { field: "deferredSince" },
+    limit: maxDeferred
+  })
   const reasons = [...found.reasons]
   const since = (at: DateTime.Utc) => Duration.format(DateTime.distance(at, found.at))
   if (overdue !== undefined && overdue.nextDueAt !== null) {
@@ -215,10 +236,27 @@ export const health = Effect.fnUntraced(function*(
       }; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon`
     )
   }
+  const [first] = deferred
+  const waitingSince = first?.deferredSince ?? undefined
+  if (first !== undefined && waitingSince !== undefined) {
+    const count = deferred.length === 1
+      ? "1 instance was"
+      : `${deferred.length}${deferred.length === maxDeferred ? " or more" : ""} instances were`
+    reasons.push(
+      `${count} changed by a newer release of the process manager "${process.name}": a program does not declare ${first.deferredReason} of "${first.id}", `
+        + `which waits for ${
+          since(waitingSince)
+        }; run a release that declares it, with the Schema by which it was stored`
+    )
+  }
+  const isLate = waitingSince !== undefined
+    && DateTime.isLessThan(waitingSince, DateTime.subtractDuration(found.at, timeout))
+  const isRed = overdue !== undefined || stuck !== undefined || isLate
   return {
     ...found,
-    status: overdue === undefined && stuck === undefined ? found.status : "red",
+    status: isRed ? "red" : deferred.length > 0 && found.status === "green" ? "yellow" : found.status,
     reasons,
-    overdue
+    overdue,
+    deferred
   }
 })

@@ -21,6 +21,7 @@ import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { ProcessEvent, ProcessEvents } from "./ProcessEvents.ts"
 import * as Reaction from "./Reaction.ts"
+import * as StoredContent from "./StoredContent.ts"
 
 /**
  * A deadline that has not fired.
@@ -59,8 +60,14 @@ export interface ProcessState<out State> {
   readonly startedBy: Position | undefined
   /** How many deadlines were set. The next one has this number as its id. */
   readonly deadlinesSet: number
-  /** The ids of the events that sent commands which were rejected. */
-  readonly rejected: ReadonlyArray<string>
+  /** How many commands the instance has sent. */
+  readonly sends: number
+  /** How many of them were rejected. The log has which ones. */
+  readonly rejections: number
+  /** How many inputs, commands and deadlines a release that did not understand the instance has left to a newer one. */
+  readonly deferred: number
+  /** The first command or deadline that this release does not declare, or cannot decode; `null` if it understands them all. */
+  readonly undeclared: string | null
 }
 
 /**
@@ -75,7 +82,10 @@ export const initial = <State>(state: State): ProcessState<State> => ({
   deadlines: {},
   startedBy: undefined,
   deadlinesSet: 0,
-  rejected: []
+  sends: 0,
+  rejections: 0,
+  deferred: 0,
+  undeclared: null
 })
 
 const without = (deadlines: ProcessState<unknown>["deadlines"], name: string, id: string) =>
@@ -89,14 +99,17 @@ const without = (deadlines: ProcessState<unknown>["deadlines"], name: string, id
  * @since 0.1.0
  * @category combinators
  */
-export const evolve = <State>(before: ProcessState<State>, event: ProcessEvent): ProcessState<State> => {
+export const evolve = <State>(state: ProcessState<State>, event: ProcessEvent): ProcessState<State> => {
+  const before = withUndeclared(state, event)
   switch (event.kind) {
     case "received":
       return before.status === "unstarted" ? { ...before, status: "running", startedBy: event.position } : before
     case "send":
-      return before
+      return { ...before, sends: before.sends + 1 }
     case "rejected":
-      return { ...before, rejected: [...before.rejected, event.sent] }
+      return { ...before, rejections: before.rejections + 1 }
+    case "skipped":
+      return before
     case "deadline": {
       const { dueAt, id, name, payload } = event
       return {
@@ -110,10 +123,23 @@ export const evolve = <State>(before: ProcessState<State>, event: ProcessEvent):
     case "cancelled":
     case "fired":
       return { ...before, deadlines: without(before.deadlines, event.name, event.id) }
+    case "deferred":
+      return { ...before, deferred: before.deferred + 1 }
+    case "resumed":
+      return { ...before, deferred: Math.max(0, before.deferred - 1) }
     case "completed":
     case "abandoned":
       return { ...before, status: event.kind, deadlines: {} }
   }
+}
+
+/** A command or a deadline that has ended is named, too: reactions of another release follow from it. */
+const withUndeclared = <State>(before: ProcessState<State>, event: ProcessEvent): ProcessState<State> => {
+  const isUndeclared = (event.kind === "send" || event.kind === "deadline" || event.kind === "fired")
+    && StoredContent.isUndeclared(event.payload)
+  return isUndeclared && before.undeclared === null
+    ? { ...before, undeclared: `the ${event.kind === "send" ? "command" : "deadline"} "${event.name}"` }
+    : before
 }
 
 /**
@@ -148,12 +174,11 @@ export type Input =
  * - `unstarted`: the input does not start a process, and the instance does not exist, or was started by a later input
  * - `completed`, `abandoned`: the process has ended
  * - `cancelled`: the deadline is not pending any more
- * - `repeated`: the rejection was taken before
  *
  * @since 0.1.0
  * @category models
  */
-export type Ignored = "unstarted" | "completed" | "abandoned" | "cancelled" | "repeated"
+export type Ignored = "unstarted" | "completed" | "abandoned" | "cancelled"
 
 /**
  * Returns why an instance does not take an input; `undefined` if it does.
@@ -162,7 +187,7 @@ export type Ignored = "unstarted" | "completed" | "abandoned" | "cancelled" | "r
  * @category guards
  */
 export const ignores = (
-  { deadlines, rejected, startedBy, status }: ProcessState<unknown>,
+  { deadlines, startedBy, status }: ProcessState<unknown>,
   input: Input
 ): Ignored | undefined => {
   if (status === "completed" || status === "abandoned") return status
@@ -176,7 +201,7 @@ export const ignores = (
     case "Deadline":
       return input.fired !== undefined || deadlines[input.name]?.id === input.id ? undefined : "cancelled"
     case "Rejection":
-      return rejected.includes(input.sent) ? "repeated" : undefined
+      return undefined
   }
 }
 
@@ -284,7 +309,7 @@ const reactionTo = (
 /** Returns the event of an action; `undefined` if it changes nothing. */
 const eventOf = (
   { deadlines, isPersonal, name: process }: Definition,
-  { deadlines: pending, deadlinesSet }: ProcessState<unknown>,
+  { deadlines: pending, deadlinesSet, sends }: ProcessState<unknown>,
   one: Reaction.AnyAction,
   at: DateTime.Utc
 ): ProcessEvent | undefined => {
@@ -295,11 +320,14 @@ const eventOf = (
     return made.success
   }
   return Reaction.match<ProcessEvent | undefined>(one, {
-    send: ({ command, name, payload }) => ({
+    send: ({ command, isLatestOnly, name, payload }) => ({
       kind: "send",
       name,
-      payload: valid(`sends the command "${name}"`, InProcessRpc.payloadSchema(command), payload)
+      payload: valid(`sends the command "${name}"`, InProcessRpc.payloadSchema(command), payload),
+      index: sends,
+      isLatestOnly
     }),
+    skip: ({ count, isMore, name }) => ({ kind: "skipped", name, count, isMore, sent: null }),
     deadline: ({ due, name, payload }) => {
       const fields = deadlines[name]
       if (fields === undefined) {

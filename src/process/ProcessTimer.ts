@@ -17,15 +17,17 @@ import type { TimerDriver } from "../consumer/TimerDriver.ts"
 import type { ProjectionBehind } from "../core/errors.ts"
 import * as LockWait from "../core/lockWait.ts"
 import { monotonicMillis } from "../core/monotonic.ts"
-import type { Position } from "../core/Position.ts"
+import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
+import type { ListOptions } from "../projection/ProjectionReader.ts"
 import type * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as DueInputs from "./DueInputs.ts"
-import { actorOf, type AppendError, type InstanceAppends } from "./InstanceAppends.ts"
+import { actorOf, type AppendError } from "./InstanceAppends.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { Instance, Instances } from "./ProcessInstances.ts"
+import * as ProcessReactions from "./ProcessReactions.ts"
 import * as ProcessState from "./ProcessState.ts"
 
 /**
@@ -37,7 +39,7 @@ import * as ProcessState from "./ProcessState.ts"
 export interface Timer {
   readonly definition: ProcessContract.Any
   readonly projection: Instances
-  readonly instances: InstanceAppends
+  readonly runtime: ProcessReactions.Runtime
   readonly store: ProjectionStore.ProjectionStore["Service"]
   readonly driver: TimerDriver & Pick<ConsumerDriver, "activeGeneration" | "parked" | "parkedCounts">
   readonly log: Pick<EventStoreDriver, "last">
@@ -117,7 +119,8 @@ export const run = (timer: Timer): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { alarm, definition } = timer
     const outages = OutageLog.make(`the timer of the process manager "${definition.name}"`)
-    const failures: Failures = new Map()
+    const firing = attemptsOf("deadlines", "fired", outages)
+    const resuming = attemptsOf("deferred work", "resumed", outages)
     const look: Look = { at: undefined }
     let pause = minPause
     while (true) {
@@ -125,7 +128,7 @@ export const run = (timer: Timer): Effect.Effect<never> =>
       // What is set meanwhile shortens the wait, and does not begin another look at once.
       alarm.wakesAt = -Infinity
       alarm.earliest = Infinity
-      const exit = yield* Effect.exit(pass(timer, look, failures, outages))
+      const exit = yield* Effect.exit(pass(timer, look, firing, resuming))
       if (Exit.isSuccess(exit)) {
         pause = minPause
         yield* outages.succeeded("pass")
@@ -144,41 +147,57 @@ export const run = (timer: Timer): Effect.Effect<never> =>
     }
   }).pipe(Background.withoutSpans)
 
-/** The instances whose deadlines could not be fired, each with the time of the next attempt by the monotonic clock, in milliseconds. */
-type Failures = Map<string, { readonly pause: Duration.Duration; readonly retryAt: number }>
+/** Attempts at instances that have not succeeded. */
+interface Attempts {
+  /** The instances, each with the time of the next attempt by the monotonic clock, in milliseconds. */
+  readonly failed: Map<string, { readonly pause: Duration.Duration; readonly retryAt: number }>
+  readonly succeeded: (key: string) => Effect.Effect<void>
+  readonly reportFailure: (key: string, cause: Cause.Cause<TimerError>) => Effect.Effect<void>
+}
+
+const attemptsOf = (what: string, done: string, outages: OutageLog.OutageLog): Attempts => {
+  const sourceOf = (key: string) => `${what} ${key}`
+  return {
+    failed: new Map(),
+    succeeded: (key) => outages.succeeded(sourceOf(key)),
+    reportFailure: (key, cause) =>
+      outages.failed({
+        source: sourceOf(key),
+        kind: what,
+        message: OutageLog.withReason(`The ${what} of the instance "${key}" cannot be ${done}`, cause),
+        cause,
+        isStuck: true
+      })
+  }
+}
 
 /** The last look at the clock and the log whose inputs are not all taken yet. What was due by then fires when they are. */
 interface Look {
-  at: { readonly now: DateTime.Utc; readonly last: Position | undefined } | undefined
+  at: { readonly now: DateTime.Utc; readonly last: Position.Position | undefined } | undefined
 }
 
-/** Fires all that is due, and returns the time until the timer looks again. */
+/** Fires all that is due, does what other releases have left, and returns the time until the timer looks again. */
 const pass = Effect.fnUntraced(function*(
   timer: Timer,
   look: Look,
-  failures: Failures,
-  outages: OutageLog.OutageLog
+  firing: Attempts,
+  resuming: Attempts
 ): Effect.fn.Return<Duration.Duration, TimerError> {
-  const { alarm, driver, projection, settings, store } = timer
+  const { alarm, definition, driver, projection, runtime, settings, store } = timer
   const begun = yield* monotonicMillis
   const { last, now } = look.at ??= { now: yield* driver.now, last: yield* DueInputs.lastOf(timer) }
-  const gone = new Set(failures.keys())
-  let cursor: string | undefined
-  do {
-    const page = yield* store.list(projection, {
-      where: { nextDueAt: { lte: now } },
-      orderBy: { field: "nextDueAt" },
-      limit: pageSize,
-      ...(cursor === undefined ? {} : { after: cursor })
-    })
-    for (const { id } of page.items) gone.delete(id)
-    if (page.items.length > 0 && !(yield* DueInputs.areTaken(timer, last))) return Duration.zero
-    yield* firePage(timer, yield* DueInputs.withoutParked(timer, page.items), now, failures, outages)
-    cursor = Option.getOrUndefined(page.next)
-  } while (cursor !== undefined)
+  const left = { where: { deferredSince: { lte: now } }, orderBy: { field: "deferredSince" } } as const
+  yield* workOn(timer, left, resuming, Effect.succeed, ({ id }) => ProcessReactions.resume(definition, runtime, id))
+  const due = { where: { nextDueAt: { lte: now } }, orderBy: { field: "nextDueAt" } } as const
+  const ready: Ready = (page) =>
+    page.length === 0
+      ? Effect.succeed(page)
+      : Effect.flatMap(
+        DueInputs.areTaken(timer, last),
+        (areTaken) => areTaken ? DueInputs.withoutParked(timer, page) : Effect.undefined
+      )
+  if (!(yield* workOn(timer, due, firing, ready, (one) => fireAll(timer, one, now)))) return Duration.zero
   look.at = undefined
-  // Another process has fired them, or an operator has abandoned them.
-  for (const key of gone) if (failures.delete(key)) yield* outages.succeeded(key)
   const { items: [next] } = yield* store.list(projection, {
     where: { nextDueAt: { gt: now } },
     orderBy: { field: "nextDueAt" },
@@ -195,72 +214,109 @@ const pass = Effect.fnUntraced(function*(
   return Duration.millis(Math.max(0, alarm.wakesAt - millis))
 })
 
-/** Fires the deadlines of a page of instances: those that no other process works on, and that have not just failed. */
-const firePage = Effect.fnUntraced(function*(
+/** Returns false for an instance that this release does not understand. */
+type Work = (one: Instance) => Effect.Effect<boolean, TimerError>
+
+/** Returns those of a page that it is time to work on; `undefined` if it is not yet time for any. */
+type Ready = (page: ReadonlyArray<Instance>) => Effect.Effect<ReadonlyArray<Instance> | undefined, TimerError>
+
+/** Works on all instances of a list. Returns false if it was not yet time for some. */
+const workOn = Effect.fnUntraced(function*(
+  timer: Timer,
+  query: ListOptions<Instances>,
+  attempts: Attempts,
+  ready: Ready,
+  work: Work
+): Effect.fn.Return<boolean, TimerError> {
+  const gone = new Set(attempts.failed.keys())
+  let cursor: string | undefined
+  do {
+    const page = yield* timer.store.list(timer.projection, {
+      ...query,
+      limit: pageSize,
+      ...(cursor === undefined ? {} : { after: cursor })
+    })
+    for (const { id } of page.items) gone.delete(id)
+    const instances = yield* ready(page.items)
+    if (instances === undefined) return false
+    yield* workOnPage(timer, instances, attempts, work)
+    cursor = Option.getOrUndefined(page.next)
+  } while (cursor !== undefined)
+  // Another process has done it, or an operator has abandoned them.
+  for (const key of gone) if (attempts.failed.delete(key)) yield* attempts.succeeded(key)
+  return true
+})
+
+/** Works on those instances of a page that no other process works on, and that have not just failed. */
+const workOnPage = Effect.fnUntraced(function*(
   timer: Timer,
   page: ReadonlyArray<Instance>,
-  now: DateTime.Utc,
-  failures: Failures,
-  outages: OutageLog.OutageLog
+  attempts: Attempts,
+  work: Work
 ): Effect.fn.Return<void, TimerError> {
   const { definition: { name: group }, driver, owner, settings: { claim, concurrency } } = timer
   const millis = yield* monotonicMillis
-  const keys = page.map(({ id }) => id).filter((key) => (failures.get(key)?.retryAt ?? -Infinity) <= millis)
+  const keys = page.map(({ id }) => id).filter((key) => (attempts.failed.get(key)?.retryAt ?? -Infinity) <= millis)
   if (keys.length === 0) return
   const claimed = new Set(yield* driver.claimTimers({ group, keys, owner, duration: claim }))
   const found = page.filter(({ id }) => claimed.has(id))
-  yield* Effect.forEach(found, (one) => fireAll(timer, one, now, failures, outages), { concurrency, discard: true })
+  yield* Effect.forEach(found, (one) => attempt(one, attempts, work), { concurrency, discard: true })
     .pipe(
       Effect.ensuring(Effect.ignore(driver.releaseTimers({ group, keys: Array.from(claimed), owner })))
     )
 })
 
-/** Fires the deadlines of an instance that are due, the earliest first. A failure of the instance does not stop the others. */
-const fireAll = (
+/** Works on an instance. Its failure does not stop the others, and it is tried again later, as one is that this release does not understand. */
+const attempt = (one: Instance, attempts: Attempts, work: Work): Effect.Effect<void, TimerError> => {
+  const key = one.id
+  const later = Effect.map(monotonicMillis, (millis) => {
+    const last = attempts.failed.get(key)?.pause
+    const pause = last === undefined ? minPause : Duration.min(Duration.times(last, 2), maxFailurePause)
+    attempts.failed.set(key, { pause, retryAt: millis + Duration.toMillis(pause) })
+  })
+  return Effect.matchCauseEffect(work(one), {
+    onSuccess: (isUnderstood) =>
+      isUnderstood ? attempts.failed.delete(key) ? attempts.succeeded(key) : Effect.void : later,
+    onFailure: (cause) => {
+      const error = Cause.findErrorOption(cause)
+      if (Cause.hasInterrupts(cause) || Option.exists(error, isOfStore)) return Effect.failCause(cause)
+      return Effect.andThen(later, attempts.reportFailure(key, cause))
+    }
+  })
+}
+
+/** Fires the deadlines of an instance that are due, the earliest first. */
+const fireAll = Effect.fnUntraced(function*(
   timer: Timer,
   { deadlines, id: key }: Instance,
-  now: DateTime.Utc,
-  failures: Failures,
-  outages: OutageLog.OutageLog
-): Effect.Effect<void, TimerError> => {
+  now: DateTime.Utc
+): Effect.fn.Return<boolean, TimerError> {
   const due = Object.entries(deadlines)
     .filter(([, { dueAt }]) => DateTime.isLessThanOrEqualTo(dueAt, now))
     .toSorted(([, a], [, b]) => DateTime.toEpochMillis(a.dueAt) - DateTime.toEpochMillis(b.dueAt))
-  return Effect.forEach(due, ([name, one]) => fire(timer, key, name, one, now), { discard: true }).pipe(
-    Effect.matchCauseEffect({
-      onSuccess: () => failures.delete(key) ? outages.succeeded(key) : Effect.void,
-      onFailure: (cause) => {
-        const error = Cause.findErrorOption(cause)
-        if (Cause.hasInterrupts(cause) || Option.exists(error, isOfStore)) return Effect.failCause(cause)
-        return Effect.flatMap(monotonicMillis, (millis) => {
-          const last = failures.get(key)?.pause
-          const pause = last === undefined ? minPause : Duration.min(Duration.times(last, 2), maxFailurePause)
-          failures.set(key, { pause, retryAt: millis + Duration.toMillis(pause) })
-          return outages.failed({
-            source: key,
-            kind: "instance",
-            message: OutageLog.withReason(`The deadlines of the instance "${key}" cannot be fired`, cause),
-            cause,
-            isStuck: true
-          })
-        })
-      }
-    })
-  )
-}
+  for (const [name, one] of due) {
+    if (!(yield* fire(timer, key, name, one, now))) return false
+  }
+  return true
+})
 
-/** Fires one deadline. If the reaction throws, the deadline has fired all the same, and the subscription of the outputs tries the reaction again. */
+/**
+ * Fires one deadline. If the reaction throws, the deadline has fired all the same, and the subscription of the outputs tries the reaction again. Returns false
+ * if this release does not understand the instance, and has left the deadline to a newer one.
+ */
 const fire = (
-  { definition, instances }: Timer,
+  { definition, runtime }: Timer,
   key: string,
   name: string,
   { correlationId, id, setBy }: Instance["deadlines"][string],
   firedAt: DateTime.Utc
-): Effect.Effect<unknown, AppendError> => {
+): Effect.Effect<boolean, AppendError> => {
   const { processEvents } = definition
+  const { instances } = runtime
   const input = { _tag: "Deadline", name, id, firedAt } as const
-  const append = (reacts: boolean) =>
+  const append = (reacts: boolean, isResuming: boolean) =>
     instances.append(key, `${definition.name}:deadline:${setBy}`, (state) => {
+      if (!isResuming && state.deferred > 0) return { isBehind: true }
       const ignored = ProcessState.ignores(state, input)
       if (ignored !== undefined) return { ignored }
       return {
@@ -269,13 +325,34 @@ const fire = (
           : [ProcessState.unhandled(processEvents, state, input)]
       }
     })
-  return Effect.catchCause(append(true), (cause) => {
-    const error = Cause.findErrorOption(cause)
-    // The reaction threw, or its events do not satisfy their Schemas.
-    const isOfReaction = Cause.hasDies(cause) ||
-      Option.exists(error, (error) => error._tag === "EventStoreError" && error.reason._tag === "InvalidRequest")
-    return isOfReaction && !Cause.hasInterrupts(cause) ? append(false) : Effect.failCause(cause)
-  }).pipe(Effect.provideService(CommandContext, { correlationId, causationId: setBy, actor: actorOf(definition) }))
+  const fireOnce = (isResuming: boolean) =>
+    Effect.catchCause(append(true, isResuming), (cause) => {
+      const error = Cause.findErrorOption(cause)
+      // The reaction threw, or its events do not satisfy their Schemas.
+      const isOfReaction = Cause.hasDies(cause) ||
+        Option.exists(error, (error) => error._tag === "EventStoreError" && error.reason._tag === "InvalidRequest")
+      return isOfReaction && !Cause.hasInterrupts(cause) ? append(false, isResuming) : Effect.failCause(cause)
+    })
+  return Effect.gen(function*() {
+    const { isBehind, undeclared } = yield* fireOnce(false)
+    if (!isBehind) return undeclared
+    yield* ProcessReactions.resume(definition, runtime, key)
+    return (yield* fireOnce(true)).undeclared
+  }).pipe(
+    Effect.flatMap((undeclared) =>
+      undeclared === undefined
+        ? Effect.succeed(true)
+        : Effect.as(
+          ProcessReactions.defer(definition, runtime, key, "deadline", {
+            id: setBy,
+            part: 0,
+            position: Position.start
+          }, undeclared),
+          false
+        )
+    ),
+    Effect.provideService(CommandContext, { correlationId, causationId: setBy, actor: actorOf(definition) })
+  )
 }
 
 /** Returns whether an error concerns all instances. One whose stream another session has locked does not stop the others. */

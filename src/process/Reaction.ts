@@ -54,6 +54,22 @@ export interface Send<out Tag extends string> {
   readonly name: Tag
   readonly command: Command.Any
   readonly payload: unknown
+  /** Whether it is skipped if the instance has sent another command before it is dispatched. */
+  readonly isLatestOnly: boolean
+}
+
+/**
+ * Records that a command was not sent so often.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Skip {
+  readonly [action]: "skip"
+  readonly name: string
+  readonly count: number
+  /** Whether there were more than `count`. */
+  readonly isMore: boolean
 }
 
 /**
@@ -104,7 +120,7 @@ export interface Complete {
  * @since 0.1.0
  * @category models
  */
-export type AnyAction = Send<string> | SetDeadline<string, unknown> | CancelDeadline<string> | Complete
+export type AnyAction = Send<string> | Skip | SetDeadline<string, unknown> | CancelDeadline<string> | Complete
 
 /**
  * Returns the action that sends a command. The command is dispatched at least once, under one command id, so its events are written once.
@@ -116,8 +132,31 @@ export const send = <C extends Command.Any>(command: C, payload: Command.Payload
   [action]: "send",
   name: command._tag,
   command,
-  payload
+  payload,
+  isLatestOnly: false
 })
+
+/**
+ * Returns the action that sends a command, unless the instance has sent another one by the time of the dispatch.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const sendLatest = (command: Command.Any, payload: unknown): Send<string> => ({
+  [action]: "send",
+  name: command._tag,
+  command,
+  payload,
+  isLatestOnly: true
+})
+
+/**
+ * Returns the action that records that a command was not sent so often.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const skip = (name: string, count: number, isMore: boolean): Skip => ({ [action]: "skip", name, count, isMore })
 
 /**
  * Returns the action that sets a deadline. It replaces a pending deadline of the same name.
@@ -167,6 +206,7 @@ export const isAction = (one: unknown): one is AnyAction => Predicate.hasPropert
  */
 export const match = <A>(one: AnyAction, cases: {
   readonly send: (one: Send<string>) => A
+  readonly skip: (one: Skip) => A
   readonly deadline: (one: SetDeadline<string, unknown>) => A
   readonly cancel: (one: CancelDeadline<string>) => A
   readonly complete: () => A
@@ -174,6 +214,8 @@ export const match = <A>(one: AnyAction, cases: {
   switch (one[action]) {
     case "send":
       return cases.send(one)
+    case "skip":
+      return cases.skip(one)
     case "deadline":
       return cases.deadline(one)
     case "cancel":

@@ -24,6 +24,7 @@ import * as Position from "../core/Position.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
 import type { ListOptions, Page } from "../projection/ProjectionReader.ts"
 import * as ProjectionStore from "../projection/ProjectionStore.ts"
+import * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
 import type { InstanceAppends } from "./InstanceAppends.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import * as ProcessDefinition from "./ProcessDefinition.ts"
@@ -50,10 +51,17 @@ type CheckedCommand = Command.Any & Command.WithBusErrors
 /** A deadline of a schedule. */
 interface Occurrence {
   readonly payload: unknown
-  readonly cron: { readonly expression: string; readonly timeZone: string } | null
+  readonly cron: typeof Repetition.Type | null
 }
 
-const cronSchema = Schema.Struct({ expression: Schema.String, timeZone: Schema.String })
+const Repetition = Schema.Struct({
+  expression: Schema.String,
+  timeZone: Schema.String,
+  missed: Schema.Literals(["latest", "all"])
+})
+
+/** The stream of a repeated command has no end. Its state is small, so a load reads a snapshot and a few events. */
+const snapshots = SnapshotPolicy.every(100)
 
 /**
  * Defines which commands can be scheduled. The streams of the schedules begin with the name.
@@ -76,24 +84,16 @@ export const make = <const Commands extends ReadonlyArray<CheckedCommand>>(
     deadlines: Object.fromEntries(
       commands.map((command) => [
         command._tag,
-        { payload: InProcessRpc.payloadSchema(command), cron: Schema.NullOr(cronSchema) }
+        { payload: InProcessRpc.payloadSchema(command), cron: Schema.NullOr(Repetition) }
       ])
     )
   })
-  const reactOf = (command: Command.Any) =>
-  (
-    _: unknown,
-    { cron, payload }: Occurrence,
-    { dueAt, firedAt }: ProcessContract.Fired
-  ) => [
-    Reaction.send(command, payload),
-    cron === null
-      ? Reaction.complete
-      : Reaction.deadline(command._tag, { payload, cron }, { at: nextOf(cron, DateTime.max(dueAt, firedAt)) })
-  ]
+  const reactOf = (command: Command.Any) => (_: unknown, occurrence: Occurrence, fired: ProcessContract.Fired) =>
+    occur(command, occurrence, fired)
   const process = contract.behaviour({
     initial: null,
     evolve: {},
+    snapshots,
     react: Object.fromEntries(commands.map((command) => [command._tag, reactOf(command)])),
     refused: Object.fromEntries(
       commands.filter((command) => declaredErrorSchema(command) !== undefined).map(({ _tag }) => [_tag, ignore])
@@ -102,8 +102,43 @@ export const make = <const Commands extends ReadonlyArray<CheckedCommand>>(
   return { name, commands, process }
 }
 
-const nextOf = ({ expression, timeZone }: NonNullable<Occurrence["cron"]>, after: DateTime.Utc): Date =>
-  Cron.next(Cron.parseUnsafe(expression, timeZone), after)
+type Occurring = Reaction.Send<string> | Reaction.Skip | Reaction.SetDeadline<string, Occurrence> | Reaction.Complete
+
+/** Returns what a schedule does when its command is due. */
+const occur = (
+  command: Command.Any,
+  { cron, payload }: Occurrence,
+  { dueAt, firedAt }: ProcessContract.Fired
+): ReadonlyArray<Occurring> => {
+  if (cron === null) return [Reaction.send(command, payload), Reaction.complete]
+  const next = (after: DateTime.Utc) =>
+    Reaction.deadline(command._tag, { payload, cron }, { at: Cron.next(parsed(cron), after) })
+  if (cron.missed === "all") return [Reaction.send(command, payload), next(dueAt)]
+  const missed = missedBetween(parsed(cron), dueAt, firedAt)
+  return [
+    ...missed === 0
+      ? []
+      : [Reaction.skip(command._tag, Math.min(missed, maxCounted), missed > maxCounted)],
+    Reaction.sendLatest(command, payload),
+    next(DateTime.max(dueAt, firedAt))
+  ]
+}
+
+const parsed = ({ expression, timeZone }: typeof Repetition.Type): Cron.Cron => Cron.parseUnsafe(expression, timeZone)
+
+/** The maximum number of missed occurrences that are counted. */
+const maxCounted = 1_000
+
+/** Returns the number of occurrences after one that was due and up to when it fired; one more than the maximum if there are more. */
+const missedBetween = (cron: Cron.Cron, dueAt: DateTime.Utc, firedAt: DateTime.Utc): number => {
+  const end = DateTime.toEpochMillis(firedAt)
+  let missed = 0
+  for (const at of Cron.sequence(cron, dueAt)) {
+    if (at.getTime() > end || missed > maxCounted) break
+    missed++
+  }
+  return missed
+}
 
 /**
  * Provides `CommandBus.schedule` for the commands, and dispatches them when they are due. Programs with this layer share the work, and each occurrence is
@@ -151,7 +186,8 @@ export const layer = <C extends Command.Any>(
               ({ status }) =>
                 status === "unstarted"
                   ? { events: [toEvent(received), toEvent({ ...deadline, dueAt: due.at })] }
-                  : { ignored: "repeated" }
+                  // A second call with the same id changes nothing.
+                  : { ignored: "unstarted" }
             )
             const { actor, attributes, causationId, correlationId } = when
             const context = CommandContext.provide({ actor, attributes, causationId, correlationId })
@@ -187,7 +223,7 @@ const dueOf = (
   now: DateTime.Utc
 ): Result.Result<{ readonly at: DateTime.Utc; readonly cron: Occurrence["cron"] }, EventStoreError> => {
   if ("cron" in when) {
-    const { cron: expression, timeZone = "UTC" } = when
+    const { cron: expression, missed = "latest", timeZone = "UTC" } = when
     const parsed = Cron.parse(expression, timeZone)
     const next = Result.flatMap(parsed, (cron) => Result.try(() => Cron.next(cron, now)))
     return Result.isFailure(next)
@@ -198,7 +234,7 @@ const dueOf = (
           }; use five or six fields as in "0 8 * * MON-FRI", and a name such as "Europe/Berlin"`
         )
       )
-      : Result.succeed({ at: DateTime.makeUnsafe(next.success), cron: { expression, timeZone } })
+      : Result.succeed({ at: DateTime.makeUnsafe(next.success), cron: { expression, timeZone, missed } })
   }
   const at = "after" in when
     ? Duration.fromInput(when.after).pipe((after) =>
@@ -234,7 +270,12 @@ export const cancel = Effect.fnUntraced(function*(
         ]
       }
       : { ignored: status })
-  const { ignored } = yield* Effect.catchTag(cancelled, "ConcurrencyConflict", Effect.die)
+  const { ignored, undeclared } = yield* Effect.catchTag(cancelled, "ConcurrencyConflict", Effect.die)
+  if (undeclared !== undefined) {
+    return yield* invalidRequest(
+      `the schedule "${id}" was made by a newer release, and this one does not declare ${undeclared}; cancel it by the newer release`
+    )
+  }
   return ignored === undefined
 })
 
@@ -250,6 +291,8 @@ export interface ScheduledCommand {
   /** The name of the command; `undefined` once nothing is pending. */
   readonly command: string | undefined
   readonly dueAt: DateTime.Utc | undefined
+  /** How many occurrences were skipped because they were missed. */
+  readonly skipped: number
 }
 
 /**
@@ -264,10 +307,11 @@ export const list = (
 ): Effect.Effect<Page<ScheduledCommand>, ProjectionBehind | EventStoreError, ProjectionStore.ProjectionStore> =>
   Effect.map(ProjectionStore.list(ProcessInstances.of(process), options), ({ items, next }) => ({
     next,
-    items: items.map(({ deadlines, id, nextDueAt, status }) => ({
+    items: items.map(({ deadlines, id, nextDueAt, skipped, status }) => ({
       id,
       status,
       command: Object.keys(deadlines)[0],
-      dueAt: nextDueAt ?? undefined
+      dueAt: nextDueAt ?? undefined,
+      skipped
     }))
   }))

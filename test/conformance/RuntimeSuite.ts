@@ -48,6 +48,7 @@ import { faults } from "../process/FaultSuite.ts"
 import { instanceOrder } from "../process/InstanceOrderSuite.ts"
 import { operationCases } from "../process/OperationSuite.ts"
 import { processes } from "../process/ProcessSuite.ts"
+import { releaseCases } from "../process/ReleaseSuite.ts"
 import { schedules } from "../process/ScheduleSuite.ts"
 import { everyEvent } from "../projection/EveryEventSuite.ts"
 import { inlineAhead } from "../projection/inline/InlineAheadSuite.ts"
@@ -160,7 +161,7 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...consumerKeys,
     ...consumerKeyRejections
   ],
-  "process managers": [...processes, ...instanceOrder, ...faults, ...deadlines, ...operationCases, ...schedules],
+  "process managers": [...processes, ...instanceOrder, ...faults, ...deadlines, ...operationCases, ...releaseCases, ...schedules],
   subscriptions: [...subscriptions, ...handOvers, ...starts, ...bus],
   operations: [
     ...audits,

@@ -112,5 +112,7 @@ layer(Scheduling.pipe(Layer.provideMerge(stores)), { excludeTestServices: true }
       const cancelled = yield* Schedules.cancel(Later, id)
       assert.strictEqual(items.length, 2)
       assert.isTrue(cancelled)
+      yield* CommandBus.schedule(SendReminder, { orderId }, { cron: "0 * * * *", missed: "all" })
+      assert.deepStrictEqual((yield* Schedules.list(Later)).items.map(({ skipped }) => skipped), [0, 0])
     }))
 })

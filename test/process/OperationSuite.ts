@@ -80,7 +80,7 @@ const operations: ReadonlyArray<Case<Stores>> = [
       equal(state.state, ["begun", "went 1"], "the state")
       equal<unknown>(state.deadlines["Due"]?.payload, { what: "later" }, "the payload of the deadline")
       equal(history.length, 6, "the number of events")
-      equal(Option.map(parked, ({ type }) => type), Option.some(`${process.name}.send.Do`), "what it is stuck at")
+      equal(Option.map(parked, ({ type }) => type), Option.some(`${process.name}.send`), "what it is stuck at")
     }).pipe(Effect.provide(run([process], { handling: { onDo } })))
   }),
 
@@ -208,7 +208,7 @@ const history: ReadonlyArray<Case<Stores>> = [
       const tree = Option.getOrThrow(yield* Causation.of({ eventId: input!.id }))
       equal(
         shape(tree.roots, process.name),
-        "Begun(p.react(p.received p.deadline.Due(p.react(p.fired.Due p.send.Do(Do(Done))))))",
+        "Begun(p.react(p.received p.deadline(p.react(p.fired p.send(Do(Done))))))",
         "the tree"
       )
       const actors = new Set<string | undefined>()

@@ -179,7 +179,8 @@ export const personal: ReadonlyArray<Case<Stores>> = [
       const { history, state } = yield* inspected
       equal<unknown>(state.state.name, { _tag: "Erased", subject: id }, "the name after the erasure")
       const names = history.flatMap(({ event }) => {
-        const payload: unknown = Reflect.get(event, "payload") ?? event
+        const content: unknown = Reflect.get(event, "command") ?? Reflect.get(event, "deadline")
+        const payload: unknown = Reflect.get(Object(content), "payload") ?? event
         return Object(payload) === payload && "name" in Object(payload) ? [Reflect.get(Object(payload), "name")] : []
       })
       isAtLeast(names.length, 4, "the number of events with a name")

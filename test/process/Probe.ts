@@ -9,6 +9,7 @@ import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
 import { unique } from "../../src/conformance/Suite.ts"
 import type { EventStoreError } from "../../src/core/errors.ts"
+import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as ProcessManager from "../../src/process/ProcessManager.ts"
 import type { ProjectionStore } from "../../src/projection/ProjectionStore.ts"
@@ -176,12 +177,16 @@ export const until = <A, E, R>(what: string, self: Effect.Effect<A, E, R>, isExp
   )
 }
 
-/** Returns the types of the events of a stream; those of a process manager without its name. */
+/** Returns the type of an event; that of a command or a deadline with its name, and that of a process manager without the name of that. */
+export const nameOf = ({ data, type }: Pick<EncodedEvent, "data" | "type">): string => {
+  const { command, deadline, name } = Object(data) as Readonly<Record<string, { readonly name?: string } | undefined>>
+  const part = (command ?? deadline)?.name ?? (/\.(cancelled|skipped)$/.test(type) ? String(name) : undefined)
+  return `${type.replace(/^probe_[^.]*\./, "")}${part === undefined ? "" : `.${part}`}`
+}
+
+/** Returns the names of the events of a stream. */
 export const typesOf = (stream: string) =>
-  EventStore.readStreamEncoded(stream).pipe(
-    Stream.map(({ type }) => type.replace(/^probe_[^.]*\./, "")),
-    Stream.runCollect
-  )
+  EventStore.readStreamEncoded(stream).pipe(Stream.map(nameOf), Stream.runCollect)
 
 /** Waits until a stream ends with an event of a type, and returns all its types. */
 export const untilLast = (stream: string, type: string) =>

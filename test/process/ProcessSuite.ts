@@ -10,12 +10,13 @@ import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
+import { nameOf } from "./Probe.ts"
 import { fulfilment, orderStream, PayOrder, PlaceOrder, run } from "./Shop.ts"
 
 /** Returns the names of the events of a stream, when it has as many as expected. */
 const eventsOf = (stream: string, count: number) =>
   EventStore.readStreamEncoded(stream).pipe(
-    Stream.map(({ type }) => type),
+    Stream.map(nameOf),
     Stream.runCollect,
     Effect.repeat({ until: (types) => types.length >= count, schedule: Schedule.spaced("10 millis") }),
     Effect.timeoutOrElse({

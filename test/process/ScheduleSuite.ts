@@ -76,7 +76,7 @@ export const schedules: ReadonlyArray<Case<Stores>> = [
       })
       equal(
         Option.getOrThrow(found).history.at(-1)?.type,
-        `${schedules.name}.rejected.ShipOrder`,
+        `${schedules.name}.rejected`,
         "what the stream says of the rejection"
       )
       equal(yield* ordersOf(orderId, 1), ["OrderPlaced"], "the order")

@@ -1,0 +1,306 @@
+/**
+ * What an instance of a process manager does with an input or an output: it reacts, dispatches, or leaves it to a newer release.
+ *
+ * **Details**
+ *
+ * While a release is deployed, or after a rollback, programs of two releases run the same process manager. A release does not understand an instance that has a
+ * command, a deadline or an own event which it does not declare. It appends to the stream of the instance what it leaves, and goes on with the others. Each
+ * program that understands the instance does what was left: its timer looks for it, and so does the next input or output.
+ *
+ * @since 0.1.0
+ */
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Command from "../command/Command.ts"
+import * as CommandBus from "../command/CommandBus.ts"
+import * as CommandContext from "../command/CommandContext.ts"
+import { tagOf } from "../consumer/EventHandlers.ts"
+import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import type * as Event from "../event/Event.ts"
+import * as EventCodec from "../event/EventCodec.ts"
+import type { RecordedEvent } from "../event/RecordedEvent.ts"
+import type { EventStore } from "../eventStore/EventStore.ts"
+import * as DeferredWork from "./DeferredWork.ts"
+import { actorOf, type AppendError, type InstanceAppends, type Outcome } from "./InstanceAppends.ts"
+import type * as ProcessContract from "./ProcessContract.ts"
+import { declaredErrorSchema, type Deferred, type ProcessEvent } from "./ProcessEvents.ts"
+import { streamPrefix } from "./ProcessInstances.ts"
+import * as ProcessState from "./ProcessState.ts"
+import * as Starts from "./Starts.ts"
+
+/** The attribute of the metadata that counts how many reactions of process managers led to an event. */
+const depthAttribute = "evsrc.processDepth"
+
+/** How many reactions with commands may lead to one another, without a deadline in between. */
+const maxDepth = 100
+
+/**
+ * What the instances work with.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Runtime {
+  readonly instances: InstanceAppends
+  readonly store: EventStore["Service"]
+  /** The handlers of the commands. */
+  readonly handlers: Context.Context<Command.HandlerOf<Command.Any>>
+}
+
+type Recorded = RecordedEvent<Event.Tagged>
+
+/** Returns how many reactions led to an event. */
+const depthOf = ({ metadata }: Recorded): number => {
+  const found = metadata.attributes?.[depthAttribute]
+  return typeof found === "number" ? found : 0
+}
+
+/** Runs an append or a dispatch of a process manager, to whose events so many reactions led. */
+const by =
+  (definition: ProcessContract.Any, depth: number) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.updateService(self, CommandContext.CommandContext, (context) => ({
+      ...context,
+      actor: actorOf(definition),
+      attributes: { ...context.attributes, [depthAttribute]: depth }
+    }))
+
+/**
+ * Takes an input. Returns false if this release does not understand the instance, and has left the input to a newer one.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const take = (
+  definition: ProcessContract.Any,
+  runtime: Runtime,
+  recorded: Recorded,
+  isResuming = false
+): Effect.Effect<boolean, AppendError> =>
+  Effect.suspend(() => {
+    const found = definition.correlate(recorded)
+    if (found === undefined) return Effect.succeed(true)
+    const input: ProcessState.Input = { _tag: "Event", recorded, starts: Starts.isStart(definition, found, recorded) }
+    const part = recorded.part === 0 ? "" : `:${recorded.part}`
+    const commandId = `${definition.name}:${recorded.id}${part}`
+    const depth = depthOf(recorded) + 1
+    const { id } = found
+    const react = (isResuming: boolean) =>
+      reactTo(definition, runtime.instances, { id, commandId, input, depth, isResuming })
+    return Effect.gen(function*() {
+      let outcome = yield* react(isResuming)
+      if (outcome.isBehind) {
+        yield* resume(definition, runtime, id)
+        outcome = yield* react(true)
+      }
+      if (outcome.undeclared === undefined) return true
+      yield* defer(definition, runtime, id, "input", recorded, outcome.undeclared)
+      return false
+    })
+  })
+
+/**
+ * Dispatches a command, or reacts again to a deadline whose reaction threw. Returns false if this release does not understand the instance, and has left it to
+ * a newer one.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const follow = (
+  definition: ProcessContract.Any,
+  runtime: Runtime,
+  recorded: Recorded,
+  isResuming = false
+): Effect.Effect<boolean, AppendError> =>
+  Effect.gen(function*() {
+    const one = definition.processEvents.fromEvent(recorded.event)
+    if (one?.kind !== "send" && (one?.kind !== "fired" || one.isHandled)) return true
+    const id = idOf(definition, recorded)
+    let found = yield* runtime.instances.load(id)
+    if (!isResuming && "state" in found && found.state.deferred > 0) {
+      yield* resume(definition, runtime, id)
+      found = yield* runtime.instances.load(id)
+    }
+    if ("undeclared" in found) {
+      yield* defer(definition, runtime, id, "output", recorded, found.undeclared)
+      return false
+    }
+    yield* one.kind === "send"
+      ? Effect.provideContext(dispatch(definition, runtime.instances, recorded, one, found.state), runtime.handlers)
+      : reactAgain(definition, runtime.instances, recorded, one)
+    return true
+  })
+
+/**
+ * Records in the stream of an instance that an event is left to a newer release. A program that understands the instance finds it there.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const defer = (
+  definition: ProcessContract.Any,
+  { instances }: Runtime,
+  id: string,
+  what: Deferred["what"],
+  { id: eventId, part, position }: Pick<Recorded, "id" | "part" | "position">,
+  reason: string
+): Effect.Effect<void, AppendError> =>
+  by(definition, 0)(
+    instances.write(id, `${definition.name}:deferred:${eventId}:${part}`, {
+      kind: "deferred",
+      what,
+      eventId,
+      position,
+      part,
+      reason
+    })
+  )
+
+/**
+ * Does what another release has left, in its order. Returns false if this release does not understand the instance.
+ *
+ * **Details**
+ *
+ * Each step has the command id that it would have had in its time. So it takes effect once, also when another program does the same meanwhile.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const resume = (
+  definition: ProcessContract.Any,
+  runtime: Runtime,
+  id: string
+): Effect.Effect<boolean, AppendError> =>
+  Effect.gen(function*() {
+    const found = yield* runtime.instances.load(id)
+    if ("undeclared" in found) return false
+    if (found.state.deferred === 0) return true
+    for (const one of yield* DeferredWork.outstanding(runtime.store, definition, id)) {
+      if (!(yield* resumeOne(definition, runtime, one))) return false
+      const { eventId, part } = one
+      yield* by(definition, 0)(
+        runtime.instances.write(id, `${definition.name}:resumed:${eventId}:${part}`, { kind: "resumed", eventId, part })
+      )
+    }
+    return true
+  })
+
+const resumeOne = Effect.fnUntraced(function*(
+  definition: ProcessContract.Any,
+  runtime: Runtime,
+  deferred: Deferred
+): Effect.fn.Return<boolean, AppendError> {
+  // The timer fires the deadline: it is pending.
+  if (deferred.what === "deadline") return true
+  const encoded = yield* DeferredWork.eventOf(runtime.store, deferred)
+  const isInput = deferred.what === "input"
+  const { decode } = EventCodec.make(isInput ? definition.inputs : definition.processEvents.all)
+  const decoded = yield* Effect.mapError(
+    Effect.fromResult(decode(encoded, isInput ? definition.where.tags : [])),
+    storeError
+  )
+  const recorded = decoded.find(({ part }) => part === deferred.part)
+  if (recorded === undefined || (isInput && !definition.handles.includes(recorded.event._tag))) return true
+  const handled = isInput
+    ? take(definition, runtime, recorded, true)
+    : follow(definition, runtime, recorded, true)
+  return yield* CommandContext.provide(CommandContext.causedBy(encoded))(handled)
+})
+
+/** Dispatches a command under the id of the event that sends it. An error that the command declares is an input of the instance. */
+const dispatch = (
+  definition: ProcessContract.Any,
+  instances: InstanceAppends,
+  recorded: Recorded,
+  { index, isLatestOnly, name, payload }: Extract<ProcessEvent, { readonly kind: "send" }>,
+  { rejections, sends, status }: ProcessState.ProcessState<unknown>
+): Effect.Effect<unknown, AppendError, Command.HandlerOf<Command.Any>> =>
+  Effect.gen(function*() {
+    const id = idOf(definition, recorded)
+    const rejectedAs = `${definition.name}:rejected:${recorded.id}`
+    if (status === "abandoned") return
+    // A rejected command leaves nothing in the log, so it would be decided again when the event is handled again.
+    if (rejections > 0 && (yield* instances.hasReceipt(rejectedAs))) return
+    const depth = depthOf(recorded)
+    if (isLatestOnly && index + 1 < sends) {
+      if (yield* instances.hasReceipt(recorded.id)) return
+      const skipped = { kind: "skipped", name, count: 1, isMore: false, sent: recorded.id } as const
+      yield* by(definition, depth)(instances.write(id, `${definition.name}:skipped:${recorded.id}`, skipped))
+      return
+    }
+    const command = definition.commands.find(({ _tag }) => _tag === name)!
+    const handled = CommandBus.dispatch(command, payload, { commandId: recorded.id }).pipe(by(definition, depth))
+    yield* Effect.catch(handled, (error: unknown): Effect.Effect<unknown, AppendError> => {
+      if (isInfrastructure(error) || declaredErrorSchema(command) === undefined) {
+        return Effect.fail(error as AppendError)
+      }
+      const input: ProcessState.Input = {
+        _tag: "Rejection",
+        command: name,
+        sent: recorded.id,
+        payload,
+        error,
+        at: recorded.recordedAt
+      }
+      return reactTo(definition, instances, { id, commandId: rejectedAs, input, depth: depth + 1, isResuming: true })
+    })
+  })
+
+const isInfrastructure = (error: unknown): error is AppendError => {
+  const tag = tagOf(error)
+  return tag === "EventStoreError" || tag === "ConcurrencyConflict" || tag === "InvalidCommand"
+}
+
+/** Reacts to a deadline whose reaction threw when it fired. */
+const reactAgain = (
+  definition: ProcessContract.Any,
+  instances: InstanceAppends,
+  recorded: Recorded,
+  { dueAt, firedAt, id, name, payload }: Extract<ProcessEvent, { readonly kind: "fired" }>
+): Effect.Effect<unknown, AppendError> =>
+  reactTo(definition, instances, {
+    id: idOf(definition, recorded),
+    commandId: `${definition.name}:fired:${recorded.id}`,
+    input: { _tag: "Deadline", name, id, firedAt, fired: { id, dueAt, payload } },
+    depth: 0,
+    isResuming: true
+  })
+
+/** An input of an instance. */
+interface Reacting {
+  readonly id: string
+  readonly commandId: string
+  readonly input: ProcessState.Input
+  /** How many reactions led to it, with this one. */
+  readonly depth: number
+  /** Whether what another release has left was done before, or is done now. */
+  readonly isResuming: boolean
+}
+
+/** Appends the reaction of an instance to an input, once under the command id. */
+const reactTo = (
+  definition: ProcessContract.Any,
+  instances: InstanceAppends,
+  { commandId, depth, id, input, isResuming }: Reacting
+): Effect.Effect<Outcome, AppendError> =>
+  instances.append(id, commandId, (state) => {
+    if (!isResuming && state.deferred > 0) return { isBehind: true }
+    const ignored = ProcessState.ignores(state, input)
+    if (ignored === "completed" && input._tag === "Rejection") {
+      // Without a reaction; the event says that the command is not to be dispatched again.
+      return { events: [ProcessState.taken(definition.processEvents, state, input)] }
+    }
+    if (ignored !== undefined) return { ignored }
+    const events = ProcessState.react(definition, definition.processEvents, state, input)
+    // A reaction without a command ends the loop.
+    return depth > maxDepth && events.some((event) => definition.processEvents.fromEvent(event)?.kind === "send")
+      ? { rejected: loop(definition) }
+      : { events }
+  }).pipe(by(definition, depth))
+
+const loop = ({ name }: ProcessContract.Any): EventStoreError =>
+  invalidRequest(
+    `the process manager "${name}" and others react to one another: ${maxDepth} reactions led to this event, without a deadline in between; end the loop in a `
+      + `reaction, then retry the event by Parking, or skip it`
+  )
+
+const idOf = ({ name }: ProcessContract.Any, { stream }: Recorded): string => stream.slice(streamPrefix(name).length)

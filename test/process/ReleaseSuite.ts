@@ -1,0 +1,317 @@
+/**
+ * The runtime suite of two releases of a process manager that run side by side, or one after the other: the later one declares more.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as Command from "../../src/command/Command.ts"
+import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
+import * as Position from "../../src/core/Position.ts"
+import * as Event from "../../src/event/Event.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
+import type * as ProcessContract from "../../src/process/ProcessContract.ts"
+import type { ProcessEvent } from "../../src/process/ProcessEvents.ts"
+import * as ProcessManager from "../../src/process/ProcessManager.ts"
+import * as Projector from "../../src/projection/Projector.ts"
+import type { Stores } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
+import { begun, ended, instance, Signal, signal, typesOf, uniqueName, until, untilLast, went } from "./Probe.ts"
+
+const target = { id: Schema.String, what: Schema.String }
+const Do = Command.make("Do", { payload: target })
+const DoWithPriority = Command.make("Do", { payload: { ...target, priority: Schema.optionalKey(Schema.Int) } })
+const Gift = Command.make("Gift", { payload: target })
+
+const GoalEvent = Schema.TaggedUnion({ GoalMet: { ...target, priority: Schema.optionalKey(Schema.Int) } })
+const streamOf = (id: string) => `Goal-${id}`
+const toGoal = (
+  _: null,
+  command: Omit<typeof GoalEvent.cases.GoalMet.Type, "_tag">
+) => [GoalEvent.cases.GoalMet.make(command)]
+const goal = { id: "id", state: Schema.Null, events: GoalEvent } as const
+const folded = { initial: null, evolve: { GoalMet: () => null } } as const
+
+/** The handlers of each release, of their own in each program. */
+const handlers = {
+  first: Aggregate.layer(
+    Aggregate.make("Goal", { ...goal, commands: [Do, Gift] }).decider({
+      ...folded,
+      decide: { Do: toGoal, Gift: toGoal }
+    })
+  ),
+  second: Aggregate.layer(
+    Aggregate.make("Goal", { ...goal, commands: [DoWithPriority, Gift] })
+      .decider({ ...folded, decide: { Do: toGoal, Gift: toGoal } })
+  )
+}
+
+const Own = Schema.TaggedUnion({ Counted: { n: Schema.Int } })
+const MoreOwn = Schema.TaggedUnion({ ReleaseNoted: { n: Schema.Int } })
+const late = { what: Schema.String }
+
+const common = <E extends Event.Any>(name: string, events: E) =>
+  ({
+    inputs: Signal,
+    where: { streamPrefix: `${name}.in-` },
+    state: Schema.Array(Schema.Int),
+    events,
+    correlate: {
+      Begun: ({ id }: { readonly id: string }) => ProcessManager.start(id),
+      Went: ({ id }: { readonly id: string }) => ProcessManager.continue(id),
+      Ended: ({ id }: { readonly id: string }) => ProcessManager.continue(id)
+    }
+  }) as const
+
+const counted = (n: number) => ({ _tag: "Counted" as const, n })
+const evolve = { Counted: (state: ReadonlyArray<number>, { n }: { readonly n: number }) => [...state, n] }
+
+/** Two releases under a name of their own. The second one adds a command, a deadline, an own event and a field of a command. */
+const releases = () => {
+  const name = uniqueName()
+  const first = ProcessManager.make(name, { ...common(name, Own), commands: [Do], deadlines: { Late: late } })
+    .behaviour({
+      initial: [],
+      evolve,
+      react: {
+        Begun: (_, { n }) => [counted(n), ProcessManager.deadline("Late", { what: "late" }, { after: "50 millis" })],
+        Went: (_, { id, n }) => [counted(n), ProcessManager.send(Do, { id, what: `went ${n}` })],
+        Ended: () => [ProcessManager.complete],
+        Late: () => [counted(-1)]
+      }
+    })
+  const second = ProcessManager.make(name, {
+    ...common(name, Event.merge(Own, MoreOwn)),
+    commands: [DoWithPriority, Gift],
+    deadlines: { Late: late, Review: late }
+  }).behaviour({
+    initial: [],
+    evolve: { ...evolve, ReleaseNoted: (state) => state },
+    react: {
+      Begun: (_, { n }) => [counted(n)],
+      Went: (_, { id, n }) => [counted(n), ProcessManager.send(DoWithPriority, { id, what: `went ${n}`, priority: n })],
+      Ended: () => [ProcessManager.complete],
+      Late: () => [counted(-1)],
+      Review: () => [counted(-2)]
+    }
+  })
+  return { first, second }
+}
+
+type Release = ReturnType<typeof releases>["first" | "second"]
+
+const options = {
+  lease: "1 second",
+  deadlineInterval: "100 millis",
+  retryDelay: { first: "20 millis", max: "100 millis" }
+} as const
+
+const runFirst = (process: ReturnType<typeof releases>["first"]) =>
+  ProcessManager.layer([process], options).pipe(Layer.fresh, Layer.provide(Layer.fresh(handlers.first)))
+
+const runSecond = (process: ReturnType<typeof releases>["second"]) =>
+  ProcessManager.layer([process], options).pipe(Layer.fresh, Layer.provide(Layer.fresh(handlers.second)))
+
+const past = DateTime.makeUnsafe("2020-01-01T00:00:00Z")
+
+type Written = ProcessEvent | { readonly _tag: string; readonly n: number }
+
+/** Appends what a release has done with an instance before it ended: it has taken the first input. */
+const written = ({ name, processEvents }: ProcessContract.Any, id: string, events: ReadonlyArray<Written>) => {
+  const { all, toEvent } = processEvents
+  const received = { kind: "received", input: "Begun", eventId: id, position: Position.make(1n), starts: true } as const
+  const batch: ReadonlyArray<Written> = [received, ...events]
+  return EventStore.append(all, `${name}-${id}`, batch.map((one) => "kind" in one ? toEvent(one) : one))
+}
+
+const inlineOf = (process: ProcessContract.Any) =>
+  Projector.layerInline([ProcessManager.consumers(process).instances]).pipe(Layer.fresh)
+
+const sent = (name: string, payload: object): ProcessEvent => ({
+  kind: "send",
+  name,
+  payload,
+  index: 0,
+  isLatestOnly: false
+})
+const deadline = (name: string): ProcessEvent => ({
+  kind: "deadline",
+  name,
+  id: "0",
+  dueAt: past,
+  payload: { what: "w" }
+})
+
+/** What only the second release understands, each with what the health of the first says of it, and what the instance has when it is done. */
+const changes: Readonly<
+  Record<
+    string,
+    {
+      readonly events: (id: string) => ReadonlyArray<Written>
+      readonly says: string
+      readonly state: ReadonlyArray<number>
+      readonly goals: ReadonlyArray<string>
+    }
+  >
+> = {
+  "a command": {
+    events: (id) => [sent("Gift", { id, what: "gift" })],
+    says: `the command "Gift"`,
+    state: [7],
+    goals: ["gift", "went 7 with priority 7"]
+  },
+  "a deadline": {
+    events: () => [deadline("Review")],
+    says: `the deadline "Review"`,
+    state: [-2, 7],
+    goals: ["went 7 with priority 7"]
+  },
+  "an own event": {
+    events: () => [{ _tag: "ReleaseNoted", n: 1 }, deadline("Late")],
+    says: `the event "ReleaseNoted"`,
+    state: [-1, 7],
+    goals: ["went 7 with priority 7"]
+  },
+  "a field of a command": {
+    events: (id) => [sent("Do", { id, what: "first", priority: 1 })],
+    says: `the command "Do"`,
+    state: [7],
+    goals: ["first with priority 1", "went 7 with priority 7"]
+  }
+}
+
+const goalsOf = (id: string) =>
+  EventStore.readStream(GoalEvent, streamOf(id)).pipe(
+    Stream.map(({ event: { priority, what } }) => priority === undefined ? what : `${what} with priority ${priority}`),
+    Stream.runCollect
+  )
+
+const stateOf = (process: Release, id: string) =>
+  Effect.map(ProcessManager.inspect(process, id), (found) => Option.getOrThrow(found).state.state)
+
+const cases = Object.entries(changes).map(([what, { events, goals, says, state }]): Case<Stores> =>
+  test(`a release leaves instances to a later one that has added ${what}`, function*() {
+    const { first, second } = releases()
+    const [id, other] = [unique("i"), unique("i")]
+    yield* written(second, id, events(id)).pipe(Effect.provide(inlineOf(second)))
+    yield* Effect.gen(function*() {
+      yield* Layer.build(runFirst(first))
+      yield* signal(first, [begun(id), went(id, 7)])
+      // The release before goes on with what it understands, deadlines included.
+      yield* signal(first, [begun(other), went(other, 1)])
+      yield* until(
+        "the deadline of the other",
+        typesOf(instance(first, other)),
+        (types) => types.includes("fired.Late")
+      )
+      yield* until("the command of the other", goalsOf(other), (found) => found.length === 1)
+      const health = yield* until(
+        "the health",
+        ProcessManager.health(first),
+        ({ deferred, reasons }) => deferred.length > 0 && reasons.some((reason) => reason.includes("newer release"))
+      )
+      includes(health.reasons.join("\n"), "1 instance was changed by a newer release", "the reasons")
+      includes(health.reasons.join("\n"), says, "the reasons")
+      const consumers = ProcessManager.consumers(first)
+      equal([yield* parkedKeys(consumers.inputs), yield* parkedKeys(consumers.outputs)], [[], []], "what is parked")
+      equal(yield* goalsOf(id), [], "the commands that are left")
+      // The later release does what is left, although the one before runs beside it.
+      yield* Layer.build(runSecond(second))
+      yield* until("its state", stateOf(second, id), (found) => found.length === state.length + 1)
+      yield* until("its commands", goalsOf(id), (found) => found.length === goals.length)
+      yield* signal(second, [ended(id), ended(other)])
+      yield* untilLast(instance(second, other), "completed")
+      yield* until(
+        "the end",
+        typesOf(instance(second, id)),
+        (types) => types.includes("completed") && count(types, "deferred") === count(types, "resumed")
+      )
+      equal((yield* stateOf(second, id)).toSorted(), [1, ...state].toSorted(), "its state in the end")
+      equal(yield* goalsOf(id), goals, "its commands in the end")
+      const { deferred } = yield* ProcessManager.health(first)
+      equal(deferred, [], "what is left")
+    })
+  })
+)
+
+const count = (types: ReadonlyArray<string>, type: string) => types.filter((one) => one === type).length
+
+/** A release that has changed the Schema of a command so that what was stored before does not decode. */
+const incompatible = (name: string) =>
+  ProcessManager.make(name, {
+    ...common(name, Own),
+    commands: [Command.make("Do", { payload: { id: Schema.String, what: Schema.Int } })],
+    deadlines: {}
+  }).behaviour({
+    initial: [],
+    evolve,
+    react: {
+      Begun: (_, { n }) => [counted(n)],
+      Went: (_, { n }) => [counted(n)],
+      Ended: () => [ProcessManager.complete]
+    }
+  })
+
+const changed: Case<Stores> =
+  test("a command whose Schema was changed waits for a release that decodes it", function*() {
+    const { first } = releases()
+    const process = incompatible(first.name)
+    const [id, other] = [unique("i"), unique("i")]
+    yield* written(first, id, [sent("Do", { id, what: "first" })]).pipe(Effect.provide(inlineOf(first)))
+    const noHandler = Layer.empty as Layer.Layer<Command.HandlerOf<Command.Any>>
+    yield* Effect.gen(function*() {
+      yield* Layer.build(ProcessManager.layer([process], options).pipe(Layer.fresh, Layer.provide(noHandler)))
+      yield* signal(process, [begun(other)])
+      yield* until("the other", typesOf(instance(process, other)), (types) => types.length === 2)
+      const { reasons } = yield* until(
+        "the health",
+        ProcessManager.health(process, { overdueTimeout: "1 milli" }),
+        ({ deferred, status }) => deferred.length === 1 && status === "red"
+      )
+      includes(reasons.join("\n"), `the command "Do" of "${id}"`, "the reasons")
+      // An operator can end it, or run the release before.
+      yield* Layer.build(runFirst(first))
+      yield* until("its command", goalsOf(id), (found) => found.length === 1)
+    })
+  })
+
+const abandoned: Case<Stores> =
+  test("an operator abandons an instance that only a later release understands", function*() {
+    const { first, second } = releases()
+    const id = unique("i")
+    yield* written(second, id, [deadline("Review")]).pipe(Effect.provide(inlineOf(second)))
+    yield* Effect.gen(function*() {
+      equal(yield* ProcessManager.abandon(first, id, "rolled back"), true, "whether it ran")
+      equal(yield* ProcessManager.abandon(first, id, "rolled back"), false, "whether it runs")
+      const { items } = yield* ProcessManager.list(first)
+      equal(items.map(({ nextDueAt, reason, status }) => [nextDueAt, reason, status]), [[
+        null,
+        "rolled back",
+        "abandoned"
+      ]], "it")
+    }).pipe(Effect.provide(runFirst(first)))
+  })
+
+const gone: Case<Stores> = test("a command whose handler is gone parks the instance until there is one", function*() {
+  const { first } = releases()
+  const id = unique("i")
+  const noHandler = Layer.empty as Layer.Layer<Command.HandlerOf<typeof Do>>
+  yield* signal(first, [begun(id), went(id, 1)])
+  yield* Effect.scoped(Effect.gen(function*() {
+    yield* Layer.build(ProcessManager.layer([first], options).pipe(Layer.fresh, Layer.provide(noHandler)))
+    const { outputs } = ProcessManager.consumers(first)
+    const [parked] = yield* until("what is parked", parkedKeys(outputs), (parked) => parked.length > 0)
+    includes(parked!.error, "Do", "the error")
+  }))
+  yield* Effect.gen(function*() {
+    yield* ProcessManager.retry(first, id)
+    equal(yield* until("its command", goalsOf(id), (found) => found.length > 0), ["went 1"], "its command")
+  }).pipe(Effect.provide(runFirst(first)))
+})
+
+export const releaseCases: ReadonlyArray<Case<Stores>> = [...cases, changed, abandoned, gone]
