@@ -56,7 +56,10 @@ const getFulfilment = QueryBus.handler(
       ...processOf(instance),
       isPaid: state.isPaid,
       isReserved: state.isReserved,
-      steps: history.map(({ event, recordedAt }) => ({ type: event._tag, recordedAt })),
+      steps: history.map(({ event, recordedAt }) => ({
+        type: ProcessManager.eventName(Fulfilment, event),
+        recordedAt
+      })),
       ...Option.match(parked, {
         onNone: () => ({}),
         onSome: ({ error, type }) => ({ stuckAt: { type, error } })

@@ -11,6 +11,7 @@ export { layer, ProcessManagers, type ProcessOptions } from "./ProcessLayer.ts"
 export {
   abandon,
   consumers,
+  eventName,
   health,
   type HealthOptions,
   inspect,

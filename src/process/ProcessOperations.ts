@@ -101,6 +101,17 @@ export const inspect = Effect.fnUntraced(function*<State>(
 })
 
 /**
+ * Returns the name of an event of a history: its type, with the name of its command or deadline, such as `fulfilment.send.ShipOrder`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const eventName = (process: ProcessContract.Any, event: Event.Tagged): string => {
+  const one = process.processEvents.fromEvent(event)
+  return one !== undefined && "name" in one ? `${event._tag}.${one.name}` : event._tag
+}
+
+/**
  * Retries the command, or the reaction, that an instance is stuck at. The command keeps its id, so it takes effect once. Fails with `NotParked` if the
  * instance is not stuck.
  *

@@ -119,8 +119,12 @@ export const run = (timer: Timer): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { alarm, definition } = timer
     const outages = OutageLog.make(`the timer of the process manager "${definition.name}"`)
-    const firing = attemptsOf("deadlines", "fired", outages)
-    const resuming = attemptsOf("deferred work", "resumed", outages)
+    const firing = attemptsOf("fire", (key) => `The deadlines of the instance "${key}" cannot be fired`, outages)
+    const resuming = attemptsOf(
+      "resume",
+      (key) => `What another release has left to the instance "${key}" cannot be done`,
+      outages
+    )
     const look: Look = { at: undefined }
     let pause = minPause
     while (true) {
@@ -155,7 +159,7 @@ interface Attempts {
   readonly reportFailure: (key: string, cause: Cause.Cause<TimerError>) => Effect.Effect<void>
 }
 
-const attemptsOf = (what: string, done: string, outages: OutageLog.OutageLog): Attempts => {
+const attemptsOf = (what: string, failure: (key: string) => string, outages: OutageLog.OutageLog): Attempts => {
   const sourceOf = (key: string) => `${what} ${key}`
   return {
     failed: new Map(),
@@ -164,7 +168,7 @@ const attemptsOf = (what: string, done: string, outages: OutageLog.OutageLog): A
       outages.failed({
         source: sourceOf(key),
         kind: what,
-        message: OutageLog.withReason(`The ${what} of the instance "${key}" cannot be ${done}`, cause),
+        message: OutageLog.withReason(failure(key), cause),
         cause,
         isStuck: true
       })

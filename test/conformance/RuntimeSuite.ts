@@ -161,7 +161,15 @@ export const suites: Readonly<Record<string, ReadonlyArray<Case<Stores>>>> = {
     ...consumerKeys,
     ...consumerKeyRejections
   ],
-  "process managers": [...processes, ...instanceOrder, ...faults, ...deadlines, ...operationCases, ...releaseCases, ...schedules],
+  "process managers": [
+    ...processes,
+    ...instanceOrder,
+    ...faults,
+    ...deadlines,
+    ...operationCases,
+    ...releaseCases,
+    ...schedules
+  ],
   subscriptions: [...subscriptions, ...handOvers, ...starts, ...bus],
   operations: [
     ...audits,

@@ -600,6 +600,7 @@ export const notHunted: Readonly<Record<Others, string>> = {
   "LogTransfer.verify": "its function receives numbers",
   "ProcessManager.abandon": isDefinition,
   "ProcessManager.consumers": isDefinition,
+  "ProcessManager.eventName": isDefinition,
   "ProcessManager.health": isDefinition,
   "ProcessManager.inspect": isDefinition,
   "ProcessManager.list": isDefinition,

@@ -239,7 +239,7 @@ const inputs: ReadonlyArray<Case<Stores>> = [
       const after = [yield* doneTo(id), yield* doneTo(finished), (yield* typesOf(instance(process, finished))).length]
       equal<unknown>(after, before, "the effects")
       // What it had taken before is neither late nor early.
-      for (const reason of ["completed", "unstarted", "repeated"] as const) {
+      for (const reason of ["completed", "unstarted"] as const) {
         equal(yield* ignoredAs(process, reason), 0, `the count of "${reason}"`)
       }
     }).pipe(Effect.provide(run([process])))
@@ -266,7 +266,6 @@ const inputs: ReadonlyArray<Case<Stores>> = [
       yield* untilDone(marker, 1)
       yield* until("the count", ignoredAs(process, "abandoned"), (count) => count > 0)
       equal(yield* ignoredAs(process, "abandoned"), 1, `the count of "abandoned"`)
-      equal(yield* ignoredAs(process, "repeated"), 0, `the count of "repeated"`)
       equal((yield* typesOf(instance(process, id))).length, before, "the events of the instance")
     }).pipe(Effect.provide(program()))
   }),

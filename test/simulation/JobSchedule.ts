@@ -16,6 +16,7 @@ import {
 import { ProjectionStore, type ProjectionStoreDriver } from "evsrc"
 import * as MemoryEventStore from "../../src/eventStore/memory/MemoryEventStore.ts"
 import * as MemoryProjectionStore from "../../src/projection/memory/MemoryProjectionStore.ts"
+import { nameOf } from "../process/Probe.ts"
 import { Dice } from "./Dice.ts"
 import { faultsOf, Job, Jobs, targets, uncheckedJobs } from "./Jobs.ts"
 import * as Machine from "./Machine.ts"
@@ -146,5 +147,5 @@ export const run = Effect.fnUntraced(function*(seed: number, planted?: Planted) 
   const store = yield* EventStore.make(world.log)
   const faults = yield* Effect.forEach(ids, faultsOf).pipe(Effect.provideService(EventStore.EventStore, store))
   const { events } = yield* world.log.readAll({ after: Position.start, limit: 10_000 })
-  return { faults: faults.flat(), types: events.map(({ type }) => type) }
+  return { faults: faults.flat(), types: events.map(nameOf) }
 })

@@ -3,6 +3,7 @@
  */
 import { Effect, Result, Schema, Stream } from "effect"
 import { Aggregate, Command, type EncodedEvent, EventStore, ProcessManager } from "evsrc"
+import { nameOf } from "../process/Probe.ts"
 
 const id = { id: Schema.String }
 const step = { ...id, what: Schema.String }
@@ -66,7 +67,7 @@ export const uncheckedJobs: typeof Jobs = {
     ...Jobs.decider,
     evolve: (before, event) => {
       const after = Jobs.decider.evolve(before, event)
-      const isGone = event._tag === "jobs.cancelled.Due"
+      const isGone = event._tag === "jobs.cancelled" && Reflect.get(event, "name") === "Due"
       return isGone ? { ...after, deadlines: before.deadlines } : after
     }
   }
@@ -76,7 +77,7 @@ const read = (stream: string) => Stream.runCollect(EventStore.readStreamEncoded(
 
 const field = ({ data }: EncodedEvent, name: string): unknown => Reflect.get(Object(data), name)
 
-const typeOf = ({ type }: EncodedEvent): string => type.replace("jobs.", "")
+const typeOf = (event: EncodedEvent): string => nameOf(event).replace("jobs.", "")
 
 /** Returns what is wrong with a job at the end. */
 export const faultsOf = Effect.fnUntraced(function*(id: string) {
