@@ -221,7 +221,7 @@ export const importedEvents = Metric.counter("evsrc_imported_events_total", {
 
 /**
  * Inputs and deadlines that an instance of a process manager has ignored, by the attributes `process` and `reason`: `unstarted` (the input does not start a
- * process, and the instance does not exist), `completed`, `abandoned`, `cancelled` or `repeated`.
+ * process, and the instance does not exist or was started by a later input), `completed`, `abandoned` or `cancelled`.
  *
  * @since 0.1.0
  * @category metrics
