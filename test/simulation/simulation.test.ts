@@ -38,7 +38,7 @@ describe("the simulation", () => {
 })
 
 describe("the simulation of process managers", () => {
-  const runs = Number(process.env["SIMULATION_RUNS"] ?? scale(40, 1500))
+  const runs = Number(process.env["SIMULATION_RUNS"] ?? scale(30, 500))
 
   it.effect(
     "ends every job, with each effect once, under losses, crashes and races of deadlines",
