@@ -166,6 +166,27 @@ describe("Events without a tag on PostgreSQL", () => {
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged"])
     }).pipe(Effect.provide(stores())), 60_000)
 
+  it.live("are noticed while another session keeps the counts locked", () =>
+    Effect.gen(function*() {
+      const sql = yield* SqlClient
+      const outcomes = yield* inProcess(Effect.gen(function*() {
+        const first = yield* outcome(take("bob"))
+        const [isLocked, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const lock = sql`select from evsrc.event_types_counted for update`.pipe(
+          Effect.andThen(Deferred.succeed(isLocked, undefined)),
+          Effect.andThen(Deferred.await(mayEnd))
+        )
+        const running = yield* Effect.forkChild(sql.withTransaction(lock))
+        yield* Deferred.await(isLocked)
+        yield* takeUntagged
+        const during = yield* outcome(anHourLater(take("eve", "ann@x.com")))
+        yield* Deferred.succeed(mayEnd, undefined)
+        yield* Fiber.join(running)
+        return [first, during]
+      }))
+      assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged"])
+    }).pipe(Effect.provide(stores())), 60_000)
+
   it.live("are counted when transactions that wait for it have all connections", () =>
     Effect.gen(function*() {
       const sql = yield* SqlClient
