@@ -86,51 +86,33 @@ export const mapCursorExpired = <A, E, R>(self: Effect.Effect<A, E | EventStoreE
       )
   )
 
-/** Maps the store's and input errors of a query. */
-export const mapQueryErrors = <A, E, R>(
-  self: Effect.Effect<A, E | EventStoreError | InvalidQuery, R>
-): Effect.Effect<A, E | ReadError | typeof LogDiverged.Type, R> =>
+/** Returns a function that maps the store's errors by `map`, and the rejection of a command's or a query's payload. */
+const mapErrors = <M>(map: (error: EventStoreError) => Effect.Effect<never, M>) =>
+<A, E, R>(
+  self: Effect.Effect<A, E | EventStoreError | InvalidCommand | InvalidQuery, R>
+): Effect.Effect<A, E | M | typeof InvalidRequest.Type, R> =>
   Effect.catch(
     self,
-    (error): Effect.Effect<never, E | ReadError | typeof LogDiverged.Type> =>
+    (error): Effect.Effect<never, E | M | typeof InvalidRequest.Type> =>
       error instanceof EventStoreError
-        ? toCursorError(error)
-        : error instanceof InvalidQuery
+        ? map(error)
+        : error instanceof InvalidCommand || error instanceof InvalidQuery
         ? Effect.fail(InvalidRequest.make({ message: error.message }))
         : Effect.fail(error)
   )
 
+/** Maps the store's and input errors of a query. */
+export const mapQueryErrors = mapErrors(toCursorError)
+
 /** Maps the store's and input errors of a query that depends on no cursor. */
-export const mapReadErrors = <A, E, R>(
-  self: Effect.Effect<A, E | EventStoreError | InvalidQuery, R>
-): Effect.Effect<A, E | ReadError, R> =>
-  Effect.catch(
-    self,
-    (error): Effect.Effect<never, E | ReadError> =>
-      error instanceof EventStoreError
-        ? toReadError(error)
-        : error instanceof InvalidQuery
-        ? Effect.fail(InvalidRequest.make({ message: error.message }))
-        : Effect.fail(error)
-  )
+export const mapReadErrors = mapErrors(toReadError)
+
+/** Maps the store's and input errors of a command. */
+export const mapCommandErrors = mapErrors(toWriteError)
 
 /** For queries that depend on no projection that may be behind, so they never fail with `ProjectionBehind`. */
 export const neverBehind = <A, E, R>(self: Effect.Effect<A, E | ProjectionBehind, R>) =>
   Effect.catchIf(self, (error): error is ProjectionBehind => error instanceof ProjectionBehind, Effect.die)
-
-/** Maps the store's and input errors of a command. */
-export const mapCommandErrors = <A, E, R>(
-  self: Effect.Effect<A, E | EventStoreError | InvalidCommand, R>
-): Effect.Effect<A, E | WriteError, R> =>
-  Effect.catch(
-    self,
-    (error): Effect.Effect<never, E | WriteError> =>
-      error instanceof EventStoreError
-        ? toWriteError(error)
-        : error instanceof InvalidCommand
-        ? Effect.fail(InvalidRequest.make({ message: error.message }))
-        : Effect.fail(error)
-  )
 
 /** Maps a conflict on a user that does not exist to `UserNotFound`: an `If-Match` for it cannot be satisfied. */
 export const absentIsNotFound =

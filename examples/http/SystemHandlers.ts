@@ -35,10 +35,10 @@ const consumerOf = ({ partitions, heartbeatAge, throughput, ...consumer }: Healt
   }))
 })
 
-/** Adds what only the process manager knows: overdue deadlines and stuck instances. */
+/** Adds what only the health of the process manager has: overdue deadlines, and instances that are parked or deferred. */
 const withProcess = (health: Health.Health, process: ProcessManager.ProcessHealth): Health.Health => ({
   ...health,
-  status: process.status === "red" ? "red" : health.status,
+  status: health.status === "green" || process.status === "red" ? process.status : health.status,
   reasons: Array.from(new Set([...health.reasons, ...process.reasons]))
 })
 

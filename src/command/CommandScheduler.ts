@@ -12,8 +12,8 @@ import type * as Command from "./Command.ts"
 import type { SharedContext } from "./CommandContext.ts"
 
 /**
- * When a command is dispatched: at an instant, after a time, or again and again by a cron expression (`"0 8 * * MON-FRI"`), in a time zone, UTC by default. All by
- * the clock of the store. An instant in the past is due at once.
+ * When a command is dispatched: at an instant, after a time, or again and again by a cron expression (`"0 8 * * MON-FRI"`), in a time zone, UTC by default. The
+ * clock of the store decides. An instant in the past is due at once.
  *
  * @since 0.1.0
  * @category options
@@ -25,9 +25,9 @@ export type When =
     readonly cron: string
     readonly timeZone?: string | undefined
     /**
-     * Which occurrences are dispatched late, because no program ran, or because the command failed, at their time.
+     * Which missed occurrences are dispatched late. An occurrence is missed if no program runs at its time, or if the command fails.
      *
-     * - `"latest"`, the default: the last one, for all of them. The stream of the schedule, and `skipped` in its list, have the number of the others.
+     * - `"latest"`, the default: the last one. The stream of the schedule, and `skipped` in `Schedules.list`, have the number of the others.
      * - `"all"`: each, one after the other
      */
     readonly missed?: "latest" | "all" | undefined

@@ -174,9 +174,9 @@ const problemsOfLocks = (end: LogEnd, { maxWait }: Limits): ReadonlyArray<Proble
         holder,
         seconds: secondsHeld(end, holder),
         isMinor: waiters === undefined,
-        reason: `${
-          waiters === undefined ? "appends that need it cannot get" : `${waiters} for`
-        } a lock of another transaction: ${LockHolders.describe(end, holder)}`
+        reason: `${waiters === undefined ? "appends cannot get" : `${waiters} for`} a lock of another transaction: ${
+          LockHolders.describe(end, holder)
+        }`
       }
     }).filter(({ seconds }) => seconds > maxWait).slice(0, maxHolders)
 

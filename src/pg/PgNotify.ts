@@ -229,7 +229,7 @@ const run = Effect.fnUntraced(function*(client: PgClient.PgClient, options: Opti
   yield* Effect.forkScoped(Effect.forever(listenAgain))
 })
 
-/** Tells the participants what other processes have sent. A text of another form is that of an older release: the log has grown. */
+/** Passes the payloads of other processes on to the readers of this one. A payload of another form is that of an older release: the log has grown. */
 const dispatch = (shared: Shared, payloads: ReadonlyArray<string>): Effect.Effect<void> =>
   Effect.suspend(() => {
     let hasGrown = false

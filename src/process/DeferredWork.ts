@@ -1,5 +1,5 @@
 /**
- * What a release has left to a newer one, because it did not understand an instance: read from the stream of the instance.
+ * Reads from the stream of an instance the steps that a release has deferred to a newer one, because it does not declare what the instance has.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ import { type Deferred, typeOf } from "./ProcessEvents.ts"
 const keyOf = ({ eventId, part }: Pick<Deferred, "eventId" | "part">): string => `${eventId}:${part}`
 
 /**
- * Returns what was left and is not done yet, in the order in which it was left.
+ * Returns the deferred steps that were not carried out yet, in their order.
  *
  * @since 0.1.0
  * @category accessors
@@ -45,7 +45,7 @@ export const outstanding = (
 }
 
 /**
- * Returns the event that was left.
+ * Returns the event of a deferred step.
  *
  * @since 0.1.0
  * @category accessors
@@ -63,8 +63,8 @@ export const eventOf = (
         : storeError(
           new StoreUnavailable({
             message:
-              `The event ${eventId} at position ${position} of the log, which a release has left to a newer one, cannot be read at the moment; it is tried `
-              + "again",
+              `The event ${eventId} at position ${position}, which a release has deferred to a newer one, cannot be read while an append in flight holds back `
+              + "the high-water mark; the read is repeated",
             cause: undefined
           })
         )

@@ -1,5 +1,6 @@
 /**
- * Lets a deadline fire only after the inputs that were recorded before it was due: after an outage, or while a program is behind, these may not be taken yet.
+ * Lets a deadline fire only after the inputs that were in the log when the timer found it to be due. After an outage, or while a program is behind, these may not
+ * be taken yet.
  *
  * @since 0.1.0
  */

@@ -37,7 +37,7 @@ export type AppendError = ConcurrencyConflict | EventStoreError | InvalidCommand
 
 /**
  * What an instance appends: the events, or the reason why it ignores the input, or the error with which it rejects it. Or nothing yet, because it is behind:
- * what another release has left comes first.
+ * the deferred steps come first.
  *
  * @since 0.1.0
  * @category models
@@ -59,7 +59,7 @@ export interface Outcome {
   readonly ignored: ProcessState.Ignored | undefined
   /** What of the instance this release does not understand, so that nothing was appended; `undefined` if it understands all. */
   readonly undeclared: string | undefined
-  /** Whether nothing was appended because what another release has left comes first. */
+  /** Whether nothing was appended because the deferred steps come first. */
   readonly isBehind: boolean
 }
 

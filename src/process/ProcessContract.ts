@@ -82,7 +82,7 @@ export type Reactions<Events extends Event.Any, C extends Command.Any, D extends
   ReadonlyArray<
     | Event.Of<Events>
     | Reaction.Send<C["_tag"]>
-    // Only schedules have it.
+    // Only schedules use it.
     | Reaction.Skip
     | {
       readonly [N in keyof D & string]:

@@ -60,7 +60,7 @@ import type * as Reaction from "./Reaction.ts"
  * **Gotchas**
  *
  * An instance takes its inputs in the order of the log, and an input that fails parks the instance. With another `partitionBy`, order holds within a stream
- * or a tag: inputs of one instance that are in several of them may overtake each other, and one that overtakes the start is ignored.
+ * or a tag only: inputs of one instance from several of them may be taken in another order, and one that is taken before the start is ignored.
  *
  * @since 0.1.0
  * @category constructors
@@ -97,7 +97,7 @@ export const make = <
   readonly partitions?: number | undefined
   /**
    * The key within which inputs are taken in order, which divides the partitions, and which is parked when an input fails. `"instance"`, the default, is what
-   * `correlate` returns; where that is unknown, because an input cannot be decoded or `correlate` throws, the partition waits. Each partition then reads all
+   * `correlate` returns; where that is unknown, because an input cannot be decoded or `correlate` throws, all later inputs wait. Each partition reads all
    * inputs. `"stream"` and a tag let the database divide the inputs.
    */
   readonly partitionBy?: "instance" | Consumer.PartitionBy<NoInfer<Event.DeclaredTag<Inputs>>>

@@ -20,12 +20,12 @@ import * as StoredContent from "./StoredContent.ts"
  * - `received`: the instance has taken an input
  * - `send`: a command is to be dispatched. With `isLatestOnly` it is skipped if the instance has sent another one by then
  * - `rejected`: a command was rejected with an error that it declares; `sent` is the id of its `send`
- * - `skipped`: a command was not dispatched so often, because it was due again; `sent` is the id of its `send`, if it had one
+ * - `skipped`: a command was not dispatched `count` times, because it was due again; `sent` is the id of its `send`, if it had one
  * - `deadline`: a deadline was set; it replaces a pending one of the same name
  * - `cancelled`: a deadline was cancelled
  * - `fired`: a deadline was due. Its reaction follows in the same append if `isHandled`; otherwise the reaction threw, and is tried again
- * - `deferred`: a release that does not understand the instance has left an input, a command or a deadline to a newer one
- * - `resumed`: a release that understands the instance has gone on with it
+ * - `deferred`: a release that does not understand the instance has deferred an input, a command or a deadline to a newer one
+ * - `resumed`: a release that understands the instance has carried out a deferred step
  * - `completed`: the process has ended
  * - `abandoned`: an operator has ended it
  *
@@ -83,7 +83,7 @@ export type ProcessEvent =
   | { readonly kind: "abandoned"; readonly reason: string }
 
 /**
- * What a release has left to a newer one.
+ * A step that a release has deferred to a newer one.
  *
  * @since 0.1.0
  * @category models

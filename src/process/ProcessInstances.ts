@@ -36,7 +36,7 @@ export const Instance = Schema.Struct({
   reason: Schema.NullOr(Schema.String),
   /** How many commands of a schedule were skipped because they were due again. */
   skipped: Schema.Int,
-  /** How many inputs, commands and deadlines a release that does not understand the instance has left to a newer one. */
+  /** How many inputs, commands and deadlines a release that does not understand the instance has deferred to a newer one. */
   deferred: Schema.Int,
   /** Since when it waits for the newer release; `null` if it does not. */
   deferredSince: Schema.NullOr(Schema.DateTimeUtc),

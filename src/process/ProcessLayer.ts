@@ -33,8 +33,8 @@ import * as ProcessTimer from "./ProcessTimer.ts"
  */
 export interface ProcessOptions extends Subscription.WorkerOptions {
   /**
-   * How often a program looks for deadlines that other programs have set, in case they have stopped; 5 seconds by default. A program fires the deadlines that it
-   * has set itself when they are due.
+   * How often a program looks for deadlines that other programs have set, and for steps that another release has deferred; 5 seconds by default. A program
+   * fires the deadlines that it has set itself when they are due.
    */
   readonly deadlineInterval?: Duration.Input | undefined
 }
@@ -53,7 +53,7 @@ export class ProcessManagers extends Context.Service<ProcessManagers, {
   }
 }>()("evsrc/process/ProcessLayer/ProcessManagers") {}
 
-/** How long a process works alone on an instance with a deadline that is due. */
+/** How long a program's claim of an instance lasts. A program that dies delays the deadlines of the instance by as long. */
 const claim = Duration.seconds(30)
 
 /** How many instances a timer works on at a time. */
@@ -66,8 +66,8 @@ const concurrency = 16
  * **Details**
  *
  * An input leads to one append to the stream of its instance: the input, own events, commands and deadlines. The commands are then dispatched under the ids of
- * these events, so each takes effect once, whatever stops between two steps. An event whose reaction throws, or a command that fails with an error that it does
- * not declare, is retried, and then parks its stream; see `Parking` and `ProcessManager.consumers`. `Subscription.Subscriptions` returns the status of its
+ * these events, so each takes effect once, even if a program dies between two steps. A reaction that throws, or a command that fails with an error that it does
+ * not declare, is retried, and then parks its instance; see `ProcessManager.retry`, `Parking` and `ProcessManager.consumers`. `Subscription.Subscriptions` returns the status of its
  * consumers in this process.
  *
  * @since 0.1.0

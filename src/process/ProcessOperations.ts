@@ -1,5 +1,5 @@
 /**
- * What operators do with process managers: list and inspect instances, retry or abandon one that is stuck, look at their health.
+ * What operators do with process managers: list and inspect instances, retry or abandon a parked one, check the health.
  *
  * @since 0.1.0
  */
@@ -70,12 +70,12 @@ export interface Inspection<out State> {
   readonly state: ProcessState<State>
   /** All its events, in order: inputs, own events, commands and deadlines. */
   readonly history: ReadonlyArray<RecordedEvent<Event.Tagged>>
-  /** The command, or the reaction, that it is stuck at; none if it is not. */
+  /** The command, or the deadline whose reaction failed, at which it is parked; none if it is not. A parked input is a key of `consumers(process).inputs`. */
   readonly parked: Option.Option<Parking.Parked>
 }
 
 /**
- * Returns an instance with its state, its history and what it is stuck at; none if there is no such instance.
+ * Returns an instance with its state, its history and the event at which it is parked; none if there is no such instance.
  *
  * @since 0.1.0
  * @category accessors
@@ -112,8 +112,8 @@ export const eventName = (process: ProcessContract.Any, event: Event.Tagged): st
 }
 
 /**
- * Retries the command, or the reaction, that an instance is stuck at. The command keeps its id, so it takes effect once. Fails with `NotParked` if the
- * instance is not stuck.
+ * Retries the command, or the reaction to a deadline, at which an instance is parked. The command keeps its id, so it takes effect once. Fails with `NotParked`
+ * if the instance is not parked there. For a parked input, use `Parking.retry` with `consumers(process).inputs` and the id of the instance as the key.
  *
  * @since 0.1.0
  * @category combinators
@@ -127,7 +127,8 @@ export const retry = (
 
 /**
  * Ends an instance for a reason, which its stream and the read model keep. Commands that it has not dispatched yet are not dispatched any more, its deadlines
- * are dropped, and later inputs are ignored and counted. Returns false if there is no instance of this id that runs.
+ * are dropped, and later inputs are ignored and counted. Returns false if no instance of this id is running. Fails with `InvalidRequest` if this program does
+ * not run the process manager.
  *
  * @since 0.1.0
  * @category combinators
@@ -154,7 +155,7 @@ export const abandon = Effect.fnUntraced(function*(
         ignored: status
       }
   )
-  // An operator may end what only a newer release understands: the read model knows whether it runs.
+  // An operator may end an instance that this release cannot load: the read model has its status.
   if (undeclared !== undefined) {
     const found = yield* Effect.catchTag(
       ProjectionStore.get(ProcessInstances.of(process), id),
@@ -164,7 +165,7 @@ export const abandon = Effect.fnUntraced(function*(
     if (!Option.exists(found, ({ status }) => status === "running")) return false
     yield* instances.write(id, commandId, abandoned)
   }
-  // What it is stuck at passes now without an effect.
+  // What is parked passes now without an effect.
   yield* Effect.catchTag(retry(process, id), "NotParked", () => Effect.void)
   return ignored === undefined
 })
@@ -176,7 +177,7 @@ export const abandon = Effect.fnUntraced(function*(
  * @category options
  */
 export interface HealthOptions extends Health.HealthOptions {
-  /** A process manager is red when a deadline is overdue for longer, or an instance is stuck for longer; 30 seconds by default. */
+  /** Health is red when a deadline has been overdue, or an instance has been parked or deferred, for longer; 30 seconds by default. */
   readonly overdueTimeout?: Duration.Input | undefined
 }
 
@@ -187,9 +188,9 @@ export interface HealthOptions extends Health.HealthOptions {
  * @category models
  */
 export interface ProcessHealth extends Health.Health {
-  /** The instance whose deadline is overdue for longest, if one is overdue for longer than `overdueTimeout`. */
+  /** The instance whose deadline has been overdue longest, if for longer than `overdueTimeout`. */
   readonly overdue: ProcessInstances.Instance | undefined
-  /** Instances that wait for a newer release, the longest waiting first, 100 at most: a program has met them that does not understand them. */
+  /** Instances that a program has deferred to a newer release, the longest waiting first, 100 at most. */
   readonly deferred: ReadonlyArray<ProcessInstances.Instance>
 }
 
@@ -197,9 +198,9 @@ export interface ProcessHealth extends Health.Health {
 const maxDeferred = 100
 
 /**
- * Returns the health of a process manager: that of its consumers, whether deadlines are overdue, and whether instances are stuck. It is red while a command
- * or a reaction of an instance fails for longer than `overdueTimeout`. It is yellow while instances wait for a newer release that understands them, and red
- * if one does so for longer.
+ * Returns the health of a process manager: that of its consumers, and whether deadlines are overdue, or instances parked or deferred. It is red while a
+ * deadline is overdue, or a command or the reaction to a deadline is parked, for longer than `overdueTimeout`. It is yellow while instances wait for a newer
+ * release, and red when one has waited for longer.
  *
  * @since 0.1.0
  * @category constructors
@@ -234,15 +235,15 @@ export const health = Effect.fnUntraced(function*(
   const since = (at: DateTime.Utc) => Duration.format(DateTime.distance(at, found.at))
   if (overdue !== undefined && overdue.nextDueAt !== null) {
     reasons.push(
-      `a deadline of the instance "${overdue.id}" of the process manager "${process.name}" is overdue for ${
+      `a deadline of the instance "${overdue.id}" of the process manager "${process.name}" has been overdue for ${
         since(overdue.nextDueAt)
-      }; does a program run ProcessManager.layer, and what does its log say of the timer?`
+      }; run a program with ProcessManager.layer, or see in its log why it cannot take the inputs or fire the deadline`
     )
   }
   if (stuck !== undefined) {
     const id = stuck.stream.slice(ProcessInstances.streamPrefix(process.name).length)
     reasons.push(
-      `the instance "${id}" of the process manager "${process.name}" is stuck for ${
+      `the instance "${id}" of the process manager "${process.name}" has been parked for ${
         since(stuck.parkedAt)
       }; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon`
     )
@@ -255,9 +256,9 @@ export const health = Effect.fnUntraced(function*(
       : `${deferred.length}${deferred.length === maxDeferred ? " or more" : ""} instances were`
     reasons.push(
       `${count} changed by a newer release of the process manager "${process.name}": a program does not declare ${first.deferredReason} of "${first.id}", `
-        + `which waits for ${
+        + `which has waited for ${
           since(waitingSince)
-        }; run a release that declares it, with the Schema by which it was stored`
+        }; run a release that declares it with the Schema by which it was stored`
     )
   }
   const isLate = waitingSince !== undefined

@@ -1,11 +1,11 @@
 /**
- * What an instance of a process manager does with an input or an output: it reacts, dispatches, or leaves it to a newer release.
+ * What an instance of a process manager does with an input or an output: it reacts, dispatches, or defers it to a newer release.
  *
  * **Details**
  *
  * While a release is deployed, or after a rollback, programs of two releases run the same process manager. A release does not understand an instance that has a
- * command, a deadline or an own event which it does not declare. It appends to the stream of the instance what it leaves, and goes on with the others. Each
- * program that understands the instance does what was left: its timer looks for it, and so does the next input or output.
+ * command, a deadline or an own event which it does not declare. It appends a `deferred` event for each step to the stream of the instance, and goes on with the
+ * other instances. A program that understands the instance carries out the deferred steps: its timer looks for them, and so does the next input or output.
  *
  * @since 0.1.0
  */
@@ -65,7 +65,7 @@ const by =
     }))
 
 /**
- * Takes an input. Returns false if this release does not understand the instance, and has left the input to a newer one.
+ * Takes an input. Returns false if this release does not understand the instance, and has deferred the input to a newer one.
  *
  * @since 0.1.0
  * @category combinators
@@ -99,8 +99,8 @@ export const take = (
   })
 
 /**
- * Dispatches a command, or reacts again to a deadline whose reaction threw. Returns false if this release does not understand the instance, and has left it to
- * a newer one.
+ * Dispatches a command, or reacts again to a deadline whose reaction threw. Returns false if this release does not understand the instance, and has
+ * deferred it to a newer one.
  *
  * @since 0.1.0
  * @category combinators
@@ -131,7 +131,7 @@ export const follow = (
   })
 
 /**
- * Records in the stream of an instance that an event is left to a newer release. A program that understands the instance finds it there.
+ * Records in the stream of an instance that an event is deferred to a newer release. A program that understands the instance finds it there.
  *
  * @since 0.1.0
  * @category combinators
@@ -156,7 +156,7 @@ export const defer = (
   )
 
 /**
- * Does what another release has left, in its order. Returns false if this release does not understand the instance.
+ * Carries out the deferred steps of an instance, in their order. Returns false if this release does not understand the instance.
  *
  * **Details**
  *
@@ -272,7 +272,7 @@ interface Reacting {
   readonly input: ProcessState.Input
   /** How many reactions led to it, with this one. */
   readonly depth: number
-  /** Whether what another release has left was done before, or is done now. */
+  /** Whether the deferred steps were carried out before, or are now. */
   readonly isResuming: boolean
 }
 

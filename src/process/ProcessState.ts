@@ -64,7 +64,7 @@ export interface ProcessState<out State> {
   readonly sends: number
   /** How many of them were rejected. The log has which ones. */
   readonly rejections: number
-  /** How many inputs, commands and deadlines a release that did not understand the instance has left to a newer one. */
+  /** How many inputs, commands and deadlines a release that did not understand the instance has deferred to a newer one. */
   readonly deferred: number
   /** The first command or deadline that this release does not declare, or cannot decode; `null` if it understands them all. */
   readonly undeclared: string | null

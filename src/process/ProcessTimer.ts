@@ -122,7 +122,7 @@ export const run = (timer: Timer): Effect.Effect<never> =>
     const firing = attemptsOf("fire", (key) => `The deadlines of the instance "${key}" cannot be fired`, outages)
     const resuming = attemptsOf(
       "resume",
-      (key) => `What another release has left to the instance "${key}" cannot be done`,
+      (key) => `The deferred steps of the instance "${key}" cannot be carried out`,
       outages
     )
     const look: Look = { at: undefined }

@@ -59,7 +59,7 @@ export interface Send<out Tag extends string> {
 }
 
 /**
- * Records that a command was not sent so often.
+ * Records that a command was not sent a number of times.
  *
  * @since 0.1.0
  * @category models
@@ -151,7 +151,7 @@ export const sendLatest = (command: Command.Any, payload: unknown): Send<string>
 })
 
 /**
- * Returns the action that records that a command was not sent so often.
+ * Returns the action that records that a command was not sent a number of times.
  *
  * @since 0.1.0
  * @category constructors

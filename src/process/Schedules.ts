@@ -249,7 +249,7 @@ const dueOf = (
 }
 
 /**
- * Cancels a schedule. Returns false if there is none of this id that is pending: it was dispatched, cancelled, or never made.
+ * Cancels a schedule. Returns false if no schedule of this id is pending: it was dispatched or cancelled, or never existed.
  *
  * @since 0.1.0
  * @category combinators
@@ -273,7 +273,7 @@ export const cancel = Effect.fnUntraced(function*(
   const { ignored, undeclared } = yield* Effect.catchTag(cancelled, "ConcurrencyConflict", Effect.die)
   if (undeclared !== undefined) {
     return yield* invalidRequest(
-      `the schedule "${id}" was made by a newer release, and this one does not declare ${undeclared}; cancel it by the newer release`
+      `the schedule "${id}" has ${undeclared}, which this release does not declare; cancel it in a program of the newer release`
     )
   }
   return ignored === undefined

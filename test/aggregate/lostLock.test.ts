@@ -14,7 +14,7 @@ const Cup = Aggregate.make("Cup", { id: "cup", state: Schema.Int, events: CupEve
 })
 const fill = CommandBus.dispatch(Fill, { cup: "1" })
 
-/** A lock whose session has ended: it is open, and keeps out nobody. */
+/** A lock whose session has ended: it is open, and excludes no other session. */
 const lostLock: StreamLock = { held: Effect.void, isOpen: () => true, release: () => {}, released: Effect.void }
 
 it.live("a lock whose session has ended answers no command that arrives later", () =>

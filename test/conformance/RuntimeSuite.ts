@@ -68,7 +68,7 @@ import { AccountEvent, accounts, Deposit, Open, type Stores, upTo } from "../sup
 import { timeTravel } from "../timeTravel/TimeTravelSuite.ts"
 
 const bus: ReadonlyArray<Case<Stores>> = [
-  test("the event bus tells every listener every event that is committed while it listens, in order", function*() {
+  test("the event bus delivers to each listener every event that follows, in order", function*() {
     const id = unique("a")
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "before" })
@@ -91,7 +91,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(Layer.merge(accounts, EventBus.layer())))
   }),
 
-  test("a listener that is too slow is told so, and keeps nobody up", function*() {
+  test("a listener that is too slow fails, and delays no other", function*() {
     const id = unique("a")
     yield* Effect.gen(function*() {
       yield* CommandBus.dispatch(Open, { id, owner: "ann" })

@@ -204,11 +204,16 @@ describe("docs/stalls.md", () => {
       const { instances } = ProcessManager.consumers(reminder)
       const { all, toEvent } = reminder.processEvents
       const at = DateTime.makeUnsafe(0)
+      const deferred = { what: "output", eventId: "1", position: Position.make(1n), part: 0 } as const
       yield* Effect.provide(
         EventStore.append(all, "fulfilment-o-1", [
           toEvent({ kind: "received", input: "Ticked", eventId: "1", position: Position.make(1n), starts: true }),
           toEvent({ kind: "deadline", name: "Due", id: "0", dueAt: at, payload: {} })
-        ] as never),
+        ] as never).pipe(
+          Effect.andThen(EventStore.append(all, "fulfilment-o-2", [
+            toEvent({ ...deferred, kind: "deferred", reason: `the command "Gift"` })
+          ] as never))
+        ),
         Projector.layerInline([instances])
       )
       yield* TestClock.adjust("40 seconds")
@@ -219,10 +224,13 @@ describe("docs/stalls.md", () => {
         ...texts("src/process/ProcessTimer.ts", /The deadlines of the instance /).map((text) =>
           `${text}"o-1" cannot be fired`
         ),
+        ...texts("src/process/ProcessTimer.ts", /The deferred steps of the instance /).map((text) =>
+          `${text}"o-1" cannot be carried out`
+        ),
         ...texts(
           "src/process/ProcessOperations.ts",
           /; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon/
-        ).map((text) => `the instance "o-1" of the process manager "fulfilment" is stuck for 40 s${text}`)
+        ).map((text) => `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s${text}`)
       ])
     }).pipe(Effect.scoped, Effect.provide(Layer.fresh(memory))))
 

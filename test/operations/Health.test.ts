@@ -202,7 +202,7 @@ describe("health", () => {
       assert.deepStrictEqual(yield* check(2), ["green"], "for a moment")
       yield* TestClock.adjust("11 seconds")
       yield* claim()
-      assert.deepStrictEqual(yield* check(0), ["green"], "while nobody waits")
+      assert.deepStrictEqual(yield* check(0), ["green"], "while no session waits")
       assert.deepStrictEqual(yield* check(1), [
         "yellow",
         `log: 1 session waits for a lock of another transaction: ${inWords(11)}`
@@ -212,7 +212,7 @@ describe("health", () => {
       // Appends of another process may wait for it, although none shows.
       assert.deepStrictEqual(yield* check(0, { keepsOutAppends: true }), [
         "yellow",
-        `log: appends that need it cannot get a lock of another transaction: ${inWords(31)}`
+        `log: appends cannot get a lock of another transaction: ${inWords(31)}`
       ])
       assert.deepStrictEqual(yield* check(1, { keepsOutAppends: true, waitingAppends: 2 }), [
         "red",

@@ -85,7 +85,7 @@ describe("a consumer", () => {
       assert.deepStrictEqual(reached.count, read.headCount)
     }))
 
-  it.live("takes only those that its filter selects, and reads those of a partition that the server divides", () =>
+  it.live("takes only events of its filter, and reads those that the server divides", () =>
     Effect.gen(function*() {
       const own = yield* process((yield* freshDatabase).url)
       const filters = [

@@ -245,7 +245,7 @@ const inputs: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(run([process])))
   }),
 
-  test("inputs and rejections that come again to an abandoned instance are not counted, later ones are", function*() {
+  test("counts the later inputs of an abandoned instance, and no repeated ones", function*() {
     const [id, marker] = [unique("i"), unique("i")]
     const process = probe(uniqueName(), { refused: (_, { what }) => [took(`refused ${what}`)] })
     const onDo = (payload: { readonly id: string }) => payload.id === id ? "rejected" as const : "done" as const

@@ -80,7 +80,7 @@ const operations: ReadonlyArray<Case<Stores>> = [
       equal(state.state, ["begun", "went 1"], "the state")
       equal<unknown>(state.deadlines["Due"]?.payload, { what: "later" }, "the payload of the deadline")
       equal(history.length, 6, "the number of events")
-      equal(Option.map(parked, ({ type }) => type), Option.some(`${process.name}.send`), "what it is stuck at")
+      equal(Option.map(parked, ({ type }) => type), Option.some(`${process.name}.send`), "where it is parked")
     }).pipe(Effect.provide(run([process], { handling: { onDo } })))
   }),
 
@@ -106,7 +106,7 @@ const operations: ReadonlyArray<Case<Stores>> = [
       equal(found.instance.status, "abandoned", "the status")
       equal(found.instance.reason, "the customer called", "the reason")
       equal(found.instance.nextDueAt, null, "the next deadline")
-      equal(found.parked, Option.none(), "what it is stuck at")
+      equal(found.parked, Option.none(), "where it is parked")
       equal(found.history.at(-1)?.type, `${process.name}.abandoned`, "the last event")
       equal(yield* doneTo(id), [], "the commands")
     }).pipe(Effect.provide(run([process], { handling: { onDo } })))

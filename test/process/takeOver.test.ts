@@ -26,7 +26,7 @@ const contractOf = (name: string) => ({
   }
 } as const)
 
-it.effect("each input starts one of two process managers, also where recorded times are out of order", () =>
+it.effect("each input starts one of two process managers, whatever the order of times", () =>
   Effect.gen(function*() {
     const since = DateTime.makeUnsafe(1_000_000)
     const { behaviour: ofOld, ...old } = contractOf("old")

@@ -49,7 +49,7 @@ const processFields = {
 /** The process that fulfils an order: an instance of the process manager. */
 export const FulfilmentView = Schema.Struct(processFields).annotate({ identifier: "Fulfilment" })
 
-/** With what it has done, and what it is stuck at. */
+/** A process with its steps, and the event at which it is parked. */
 export const FulfilmentDetails = Schema.Struct({
   ...processFields,
   isPaid: Schema.Boolean,

@@ -113,7 +113,7 @@ export class Reported {
     }
   }
 
-  /** Tells that the server has given an append its locks. */
+  /** Records that the server has granted an append its locks. */
   gotLocks(pending: WaitingPending): void {
     this.remove(pending)
     if (this.#recent.size === 0) return

@@ -28,7 +28,7 @@ const wordsOfAppend = {
 }
 
 /** For an append behind another one. */
-const wordsOfOther = { ...wordsOfAppend, stream: "the same stream" }
+const wordsOfOther = { ...wordsOfAppend, stream: "that stream" }
 const wordsOfKeptOut = { ...wordsOfAppend, type: "a type of its events" }
 
 /**

@@ -31,7 +31,7 @@ interface Run {
  * @category models
  */
 export interface Turn {
-  /** Tells that the lock was free, so that others need not wait for this one; or that it is held. */
+  /** Records whether the lock was free, so that others need not wait for this turn, or is held. */
   readonly found: (state: "free" | "held") => void
 }
 

@@ -91,7 +91,7 @@ export const finish = (pending: Pending, exit: Exit.Exit<AppendRow, EventStoreEr
 }
 
 /**
- * Tells the callers of a batch whose statement was abandoned that the outcome is unknown, unless they have a result.
+ * Fails the callers of a batch whose statement was abandoned with `OutcomeUnknown`, unless they have a result.
  *
  * @since 0.1.0
  * @category combinators

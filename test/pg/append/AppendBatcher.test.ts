@@ -261,7 +261,7 @@ describe("AppendBatcher", () => {
       assert.strictEqual(sent.length, 7)
     }))
 
-  it.live("of the appends that need one lock, another asks for it while the first waits for long", () =>
+  it.live("another append asks for a lock while the first one waits for long", () =>
     Effect.gen(function*() {
       const { sent, start, statement } = yield* setup()
       yield* start(request("x"))
@@ -298,7 +298,7 @@ describe("AppendBatcher", () => {
       yield* Fiber.join(behind)
     }))
 
-  it.live("tells an append that was not sent in time from one that waited for a lock", () =>
+  it.live("distinguishes appends not sent in time from those that waited for a lock", () =>
     Effect.gen(function*() {
       const { start, statement } = yield* setup({ inFlight: 1 }, undefined, { connectionTimeout: 100, lockTimeout: 50 })
       const message = (fiber: Effect.Success<ReturnType<typeof start>>) =>
