@@ -206,7 +206,8 @@ const processPages = Effect.fnUntraced(function*(
       const carried = yield* handleRequests(partition, checkpoint, head, isCaughtUp ? "all" : "unknownKey")
       if (carried === undefined) return undefined
       // The other keys go on in between.
-      if (carried.hasMore) yield* requests.open
+      if (carried.later !== undefined) yield* Effect.forkChild(Effect.andThen(carried.later, requests.open))
+      else if (carried.hasMore) yield* requests.open
     }
     if (partition.parked.has(ConsumerKey.unknownKey)) {
       yield* pages.discard

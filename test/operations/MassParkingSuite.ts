@@ -16,6 +16,7 @@ import { type Case, equal, includes, isAbove, isAtLeast, test, unique } from "..
 import { storeError, StoreUnavailable } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
 import * as LogPosition from "../../src/core/LogPosition.ts"
+import { monotonicMillis } from "../../src/core/monotonic.ts"
 import * as Position from "../../src/core/Position.ts"
 import * as Event from "../../src/event/Event.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
@@ -271,6 +272,55 @@ const bulk: ReadonlyArray<Case<Stores>> = [
     }).pipe(
       Effect.provide(Projector.layer([projection])),
       Effect.provideService(EventStore.EventStore, steppingBack)
+    )
+  }),
+
+  test("waits for the high-water mark while it is below the checkpoint, and other keys go on", function*() {
+    const { append, awaitConsumer, poison, projection, seen } = fixture(1, "document")
+    poison.add("a1")
+    const events = yield* EventStore.EventStore
+    const { driver } = events[internals]
+    const mark = yield* Deferred.make<void>()
+    let [last, looks] = [Position.start, 0]
+    const heldBack = {
+      ...events,
+      [internals]: {
+        ...events[internals],
+        driver: {
+          ...driver,
+          readAll: (page: Parameters<typeof driver.readAll>[0]) =>
+            Effect.map(driver.readAll(page), (found) => {
+              if (poison.size > 0 || page.after >= last || Deferred.isDoneUnsafe(mark)) return found
+              looks++
+              return { ...found, events: [], head: page.after, reached: LogPosition.make(page.after, undefined) }
+            }),
+          changed: (...args: Parameters<typeof driver.changed>) =>
+            poison.size === 0 && args[0] < last ? Deferred.await(mark) : driver.changed(...args)
+        }
+      }
+    }
+    yield* Effect.gen(function*() {
+      for (const n of upTo(3)) last = yield* append("a", n)
+      yield* awaitConsumer(last)
+      poison.clear()
+      const retried = yield* Effect.forkChild(Parking.retryAll(projection))
+      yield* Effect.repeat(Effect.sync(() => looks), {
+        until: (looks) => looks > 0,
+        schedule: Schedule.spaced("5 millis")
+      })
+      const [before, since] = [looks, yield* monotonicMillis]
+      yield* awaitConsumer(yield* append("good", 1))
+      equal(yield* seen("good"), ["good1"], "the other key meanwhile")
+      yield* Effect.sleep("1 second")
+      const most = 2 + 2 * ((yield* monotonicMillis) - since) / 1_000
+      equal(looks - before <= most, true, `${looks - before} looks at the log`)
+      yield* Deferred.succeed(mark, undefined)
+      equal((yield* Fiber.join(retried)).retried, 1, "the number of retried keys")
+      equal(yield* seen("a"), ["a1", "a2", "a3"], "the document")
+      yield* equalComplete(projection)
+    }).pipe(
+      Effect.provide(Projector.layer([projection])),
+      Effect.provideService(EventStore.EventStore, heldBack)
     )
   }),
 
