@@ -86,6 +86,8 @@ interface Shared {
   readonly due: Set<string>
   /** Until when another store waits for the progress of a consumer, in milliseconds. */
   readonly awaited: Map<string, number>
+  /** The consumers that have progressed in this process since it has notified others of them: an answer for a store that asks afterwards. */
+  readonly unsent: Set<string>
   /** When this process has asked for the progress of a consumer last. */
   readonly asked: Map<string, number>
   isListening: boolean
@@ -135,6 +137,7 @@ const empty = (): Shared => ({
   others: Latch.makeUnsafe(false),
   due: new Set(),
   awaited: new Map(),
+  unsent: new Set(),
   asked: new Map(),
   isListening: false
 })
@@ -146,10 +149,6 @@ const handleOf = (options: Options, shared: Shared): PgNotify => {
       (other) => tell(other) ?? Effect.void,
       { discard: true }
     )
-  const send = (payload: string): void => {
-    shared.due.add(payload)
-    shared.others.openUnsafe()
-  }
   return {
     notify: Effect.suspend(() => {
       shared.log.openUnsafe()
@@ -157,7 +156,8 @@ const handleOf = (options: Options, shared: Shared): PgNotify => {
     }),
     progressed: (consumer) =>
       Effect.suspend(() => {
-        if ((shared.awaited.get(consumer) ?? 0) > performance.now()) send(`progress ${shared.id} ${consumer}`)
+        shared.unsent.add(consumer)
+        if ((shared.awaited.get(consumer) ?? 0) > performance.now()) sendProgress(shared, consumer)
         return tellOthers(({ onProgress }) => onProgress?.(consumer))
       }),
     await: (consumer) =>
@@ -166,10 +166,20 @@ const handleOf = (options: Options, shared: Shared): PgNotify => {
         // Half of the time, so that there is no gap.
         if (now - (shared.asked.get(consumer) ?? -Infinity) < interest / 2) return
         shared.asked.set(consumer, now)
-        send(`await ${shared.id} ${consumer}`)
+        send(shared, `await ${shared.id} ${consumer}`)
       }),
     isListening: () => shared.isListening
   }
+}
+
+const send = (shared: Shared, payload: string): void => {
+  shared.due.add(payload)
+  shared.others.openUnsafe()
+}
+
+/** Notifies the other stores of the progress of a consumer, if it has progressed in this process since it has done so. All of them receive it. */
+const sendProgress = (shared: Shared, consumer: string): void => {
+  if (shared.unsent.delete(consumer)) send(shared, `progress ${shared.id} ${consumer}`)
 }
 
 /** Sends what is due, and listens, in the scope. */
@@ -246,8 +256,7 @@ const dispatch = (shared: Shared, payloads: ReadonlyArray<string>): Effect.Effec
       else if (kind === "await") {
         shared.awaited.set(consumer, performance.now() + interest)
         // What has happened before the question arrived.
-        shared.due.add(`progress ${shared.id} ${consumer}`)
-        shared.others.openUnsafe()
+        sendProgress(shared, consumer)
       } else hasGrown = true
     }
     return Effect.forEach(Array.from(shared.participants), ({ onLog, onProgress }) =>

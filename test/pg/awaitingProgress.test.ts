@@ -1,9 +1,10 @@
 /** Callers that wait for a position of a projection that a worker of another process brings there. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Duration, Effect, Fiber, Layer, Redacted } from "effect"
+import { Context, Duration, Effect, Fiber, Layer, Option, Queue, Redacted, Schedule } from "effect"
 import { Aggregate, CommandBus, LogPosition, Position, ProjectionStore, Projector, type Receipt } from "evsrc"
 import { PgStores } from "evsrc/pg"
+import * as PgNotify from "../../src/pg/PgNotify.ts"
 import { AccountDecider, Open, wealth } from "../support/AccountFixtures.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as RoundTrips from "../support/RoundTrips.ts"
@@ -81,6 +82,47 @@ describe("a caller that waits for another process", () => {
           assert.strictEqual(found._tag === "Some" ? found.value.events : 0, n + 1)
         }
       }).pipe(Effect.provide(Aggregate.layer(AccountDecider)), Effect.provideContext(worker))
+    }), 60_000)
+
+  it.live("is answered only by a process in which the consumer has progressed", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const polling = Layer.build(
+        Layer.fresh(PgStores.layer).pipe(
+          Layer.provideMerge(Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 4 })))
+        )
+      )
+      const worker = yield* polling
+      const waiters = yield* Effect.forEach([1, 2, 3], () => polling)
+      const total = wealth("async")
+      const { position } = yield* CommandBus.dispatch(Open, { id: "a", owner: "ann" }).pipe(
+        Effect.provide(Aggregate.layer(AccountDecider)),
+        Effect.provideContext(worker)
+      )
+      yield* Layer.build(Projector.layer([total], { lease: "10 minutes" })).pipe(Effect.provideContext(worker))
+      const notifications = yield* Context.get(worker, PgClient.PgClient).listen(PgNotify.channelOf("evsrc"))
+      // Without a question.
+      yield* Context.get(worker, ProjectionStore.ProjectionStore).get(total, "ann").pipe(
+        Effect.repeat({ until: Option.isSome, schedule: Schedule.spaced("50 millis") }),
+        Effect.timeout("40 seconds")
+      )
+      for (const context of waiters) {
+        yield* Effect.forkChild(
+          Context.get(context, ProjectionStore.ProjectionStore)
+            .awaitPosition(total, Position.make(position + 1n), "50 seconds")
+        )
+      }
+      // What a process answers to a question is sent before its own next question.
+      const questions = new Map<string, number>()
+      const answers: Array<string> = []
+      while (questions.size < 3 || Math.min(...questions.values()) < 2) {
+        const { payload = "" } = yield* Effect.timeout(Queue.take(notifications), "40 seconds")
+        const [kind, id = ""] = payload.split(" ")
+        if (kind === "await") questions.set(id, (questions.get(id) ?? 0) + 1)
+        else if (kind === "progress") answers.push(id)
+      }
+      assert.strictEqual(answers.length, 1)
+      assert.isFalse(questions.has(answers[0]!))
     }), 60_000)
 
   it.live("fails when the log has lost the event that it waits for", () =>
