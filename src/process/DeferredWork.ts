@@ -13,6 +13,7 @@ import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import { type Deferred, typeOf } from "./ProcessEvents.ts"
+import * as ProcessState from "./ProcessState.ts"
 
 const keyOf = ({ eventId, part }: Pick<Deferred, "eventId" | "part">): string => `${eventId}:${part}`
 
@@ -27,17 +28,20 @@ export const outstanding = (
   { decider, name, processEvents }: ProcessContract.Any,
   id: string
 ): Effect.Effect<ReadonlyArray<Deferred>, EventStoreError> => {
-  const types = [typeOf(name, "deferred"), typeOf(name, "resumed")]
+  const types = (["deferred", "resumed", "completed", "abandoned"] as const).map((kind) => typeOf(name, kind))
   const { decode } = EventCodec.make(processEvents.all)
   const left = new Map<string, Deferred>()
+  let status: ProcessState.Status = "running"
   const read = Stream.runForEach(
     Stream.filter(store.readStreamEncoded(decider.aggregate.streamOf(id)), ({ type }) => types.includes(type)),
     (encoded) =>
       Effect.map(Effect.mapError(Effect.fromResult(decode(encoded)), storeError), (all) => {
         for (const { event } of all) {
           const one = processEvents.fromEvent(event)
-          if (one?.kind === "deferred") left.set(keyOf(one), one)
+          if (one?.kind === "deferred" && ProcessState.isOutstanding({ status }, one)) left.set(keyOf(one), one)
           if (one?.kind === "resumed") left.delete(keyOf(one))
+          if (one?.kind === "completed" || one?.kind === "abandoned") status = one.kind
+          if (one?.kind === "abandoned") left.clear()
         }
       })
   )

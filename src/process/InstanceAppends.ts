@@ -25,7 +25,7 @@ import type * as EventStore from "../eventStore/EventStore.ts"
 import { commandOf } from "./ProcessBehaviour.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { ProcessEvent } from "./ProcessEvents.ts"
-import type * as ProcessState from "./ProcessState.ts"
+import * as ProcessState from "./ProcessState.ts"
 
 /**
  * The errors of an append to an instance.
@@ -179,7 +179,10 @@ const append = (
         outcome = { ...taken, ...because }
         return { events: [], end: firstReceiptOr(empty) }
       }
-      if (from.state.undeclared !== null) return nothing({ undeclared: from.state.undeclared })
+      // One that has ended ignores the input, whatever it has.
+      if (from.state.undeclared !== null && !ProcessState.hasEnded(from.state)) {
+        return nothing({ undeclared: from.state.undeclared })
+      }
       const decided = Result.try(() => decide(from.state))
       if (Result.isFailure(decided)) return { events: [], end: Effect.die(decided.failure) }
       if ("rejected" in decided.success) return { events: [], end: Effect.fail(decided.success.rejected) }

@@ -19,7 +19,7 @@ import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
-import type { ProcessEvent, ProcessEvents } from "./ProcessEvents.ts"
+import type { Deferred, ProcessEvent, ProcessEvents } from "./ProcessEvents.ts"
 import * as Reaction from "./Reaction.ts"
 import * as StoredContent from "./StoredContent.ts"
 
@@ -124,14 +124,35 @@ export const evolve = <State>(state: ProcessState<State>, event: ProcessEvent): 
     case "fired":
       return { ...before, deadlines: without(before.deadlines, event.name, event.id) }
     case "deferred":
-      return { ...before, deferred: before.deferred + 1 }
+      return isOutstanding(before, event) ? { ...before, deferred: before.deferred + 1 } : before
     case "resumed":
       return { ...before, deferred: Math.max(0, before.deferred - 1) }
     case "completed":
-    case "abandoned":
       return { ...before, status: event.kind, deadlines: {} }
+    case "abandoned":
+      return { ...before, status: event.kind, deadlines: {}, deferred: 0 }
   }
 }
+
+/**
+ * Returns whether an instance has ended, so that it ignores its inputs and deadlines.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const hasEnded = ({ status }: Pick<ProcessState<unknown>, "status">): boolean =>
+  status === "completed" || status === "abandoned"
+
+/**
+ * Returns whether a deferred step has to be carried out: an instance that has ended needs no input and no deadline, and an abandoned one sends nothing either.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isOutstanding = (
+  before: Pick<ProcessState<unknown>, "status">,
+  { what }: Pick<Deferred, "what">
+): boolean => !hasEnded(before) || (before.status === "completed" && what === "output")
 
 /** A command or a deadline that has ended is named, too: reactions of another release follow from it. */
 const withUndeclared = <State>(before: ProcessState<State>, event: ProcessEvent): ProcessState<State> => {

@@ -195,7 +195,7 @@ const stateOf = (process: Release, id: string) =>
   Effect.map(ProcessManager.inspect(process, id), (found) => Option.getOrThrow(found).state.state)
 
 const cases = Object.entries(changes).map(([what, { events, goals, says, state }]): Case<Stores> =>
-  test(`a release leaves instances to a later one that has added ${what}`, function*() {
+  test(`a release defers instances to a later one that has added ${what}`, function*() {
     const { first, second } = releases()
     const [id, other] = [unique("i"), unique("i")]
     yield* written(second, id, events(id)).pipe(Effect.provide(inlineOf(second)))
@@ -219,8 +219,8 @@ const cases = Object.entries(changes).map(([what, { events, goals, says, state }
       includes(health.reasons.join("\n"), says, "the reasons")
       const consumers = ProcessManager.consumers(first)
       equal([yield* parkedKeys(consumers.inputs), yield* parkedKeys(consumers.outputs)], [[], []], "what is parked")
-      equal(yield* goalsOf(id), [], "the commands that are left")
-      // The later release does what is left, although the one before runs beside it.
+      equal(yield* goalsOf(id), [], "the deferred commands")
+      // The later release carries out the deferred steps, although the one before runs beside it.
       yield* Layer.build(runSecond(second))
       yield* until("its state", stateOf(second, id), (found) => found.length === state.length + 1)
       yield* until("its commands", goalsOf(id), (found) => found.length === goals.length)
@@ -297,6 +297,60 @@ const abandoned: Case<Stores> =
     }).pipe(Effect.provide(runFirst(first)))
   })
 
+const endedCases: ReadonlyArray<Case<Stores>> = [
+  test("an abandoned instance waits for no later release", function*() {
+    const { first, second } = releases()
+    const [id, marker] = [unique("i"), unique("i")]
+    yield* written(second, id, [{ _tag: "ReleaseNoted", n: 1 }]).pipe(Effect.provide(inlineOf(second)))
+    const deferred = Effect.map(ProcessManager.health(first), ({ deferred }) => deferred.map(({ id }) => id))
+    yield* Effect.gen(function*() {
+      yield* signal(first, [went(id, 1)])
+      yield* until("a deferred input", deferred, (ids) => ids.length > 0)
+      yield* ProcessManager.abandon(first, id, "rolled back")
+      yield* signal(first, [went(id, 2)])
+      yield* signal(first, [begun(marker)])
+      yield* until("the input after it", typesOf(instance(first, marker)), (types) => types.length > 0)
+      equal(yield* deferred, [], "what waits")
+    }).pipe(Effect.provide(runFirst(first)))
+  }),
+
+  test("an ended instance waits for no release that declares its command", function*() {
+    const { first, second } = releases()
+    const [id, marker] = [unique("i"), unique("i")]
+    yield* written(second, id, [sent("Gift", { id, what: "gift" }), { kind: "completed" }]).pipe(
+      Effect.provide(inlineOf(second))
+    )
+    yield* Effect.gen(function*() {
+      yield* Layer.build(runSecond(second))
+      yield* until("its command", goalsOf(id), (found) => found.length > 0)
+    }).pipe(Effect.scoped)
+    yield* Effect.gen(function*() {
+      yield* signal(first, [went(id, 1)])
+      yield* signal(first, [begun(marker)])
+      yield* until("the input after it", typesOf(instance(first, marker)), (types) => types.length > 0)
+      equal((yield* ProcessManager.health(first)).deferred, [], "what waits")
+    }).pipe(Effect.provide(runFirst(first)))
+  }),
+
+  test("a command of an instance that has ended waits for the release that declares it", function*() {
+    const { first, second } = releases()
+    const [id, marker] = [unique("i"), unique("i")]
+    yield* written(second, id, [sent("Gift", { id, what: "gift" }), { kind: "completed" }]).pipe(
+      Effect.provide(inlineOf(second))
+    )
+    yield* Effect.gen(function*() {
+      yield* Layer.build(runFirst(first))
+      yield* signal(first, [went(id, 1)])
+      yield* signal(first, [begun(marker)])
+      yield* until("the input after it", typesOf(instance(first, marker)), (types) => types.length > 0)
+      yield* until("the deferred command", ProcessManager.health(first), ({ deferred }) => deferred.length === 1)
+      yield* Layer.build(runSecond(second))
+      yield* until("its command", goalsOf(id), (found) => found.length > 0)
+      yield* until("nothing that waits", ProcessManager.health(first), ({ deferred }) => deferred.length === 0)
+    })
+  })
+]
+
 const gone: Case<Stores> = test("a command whose handler is gone parks the instance until there is one", function*() {
   const { first } = releases()
   const id = unique("i")
@@ -314,4 +368,4 @@ const gone: Case<Stores> = test("a command whose handler is gone parks the insta
   }).pipe(Effect.provide(runFirst(first)))
 })
 
-export const releaseCases: ReadonlyArray<Case<Stores>> = [...cases, changed, abandoned, gone]
+export const releaseCases: ReadonlyArray<Case<Stores>> = [...cases, changed, abandoned, ...endedCases, gone]
