@@ -1,5 +1,5 @@
 /**
- * Appends what an instance of a process manager does in answer to an input: load, react, append; after a conflict load what is missing and react again.
+ * Appends the reaction of an instance of a process manager to an input: loads, reacts, appends. After a conflict it loads what is missing and reacts again.
  *
  * @since 0.1.0
  */

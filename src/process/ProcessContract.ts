@@ -73,7 +73,7 @@ export type Refusable<C extends Command.Any> = C extends Command.Any ?
   : never
 
 /**
- * What a process manager does in answer to an input: own events and actions, in order.
+ * The reaction of a process manager to an input: own events and actions, in order.
  *
  * @since 0.1.0
  * @category models

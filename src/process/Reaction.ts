@@ -1,6 +1,5 @@
 /**
- * What a process manager does in answer to an input: events of its own, commands, deadlines, completion. These are data; the runtime carries them
- * out.
+ * The reactions of a process manager to its inputs: own events, commands, deadlines, completion. These are data; the runtime carries them out.
  *
  * @since 0.1.0
  */
