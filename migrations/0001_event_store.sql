@@ -2040,7 +2040,7 @@ as $$
 begin
   perform evsrc.require_read_committed();
   -- Before the lock of the table, as an append does: nobody registers an inline projection of these types meanwhile.
-  perform evsrc.lock_condition_keys(p_types, '{}', null);
+  perform evsrc.lock_condition_keys(p_types, '{}', null, evsrc.end_of_lock_wait());
   -- An append that has drawn its positions either has inserted before this lock, or inserts after this transaction.
   lock table evsrc.events in share row exclusive mode;
   position := coalesce((select max(event."position") from evsrc.log event), 0);
