@@ -54,7 +54,7 @@ export const dispatch = <C extends Command.Any>(
 
 /**
  * Dispatches a command later, and returns the id of the schedule, by which `Schedules.cancel` cancels it. The schedule is in the log; `Schedules.layer` of any
- * program dispatches the command when it is due, in effect once. If the command is rejected then, the stream of the schedule says so.
+ * program dispatches the command when it is due, with effect once. If the command is rejected then, the stream of the schedule has an event `rejected`.
  *
  * **Example** (a reminder)
  *

@@ -42,7 +42,7 @@ export const start = (id: string): Correlation => ({ starts: true, id })
 export const continue_ = (id: string): Correlation => ({ starts: false, id })
 
 /**
- * Sends a command.
+ * The action that sends a command.
  *
  * @since 0.1.0
  * @category models
@@ -58,7 +58,7 @@ export interface Send<out Tag extends string> {
 }
 
 /**
- * Records that a command was not sent a number of times.
+ * The action that records that a command was not sent a number of times.
  *
  * @since 0.1.0
  * @category models
@@ -80,7 +80,7 @@ export interface Skip {
 export type Due = { readonly after: Duration.Input } | { readonly at: DateTime.DateTime | Date }
 
 /**
- * Sets a deadline.
+ * The action that sets a deadline.
  *
  * @since 0.1.0
  * @category models
@@ -93,7 +93,7 @@ export interface SetDeadline<out Name extends string, out Payload> {
 }
 
 /**
- * Cancels a deadline.
+ * The action that cancels a deadline.
  *
  * @since 0.1.0
  * @category models
@@ -104,7 +104,7 @@ export interface CancelDeadline<out Name extends string> {
 }
 
 /**
- * Ends the process.
+ * The action that ends the process.
  *
  * @since 0.1.0
  * @category models

@@ -141,8 +141,8 @@ const missedBetween = (cron: Cron.Cron, dueAt: DateTime.Utc, firedAt: DateTime.U
 }
 
 /**
- * Provides `CommandBus.schedule` for the commands, and dispatches them when they are due. Programs with this layer share the work, and each occurrence is
- * dispatched once in effect. It requires the handlers of the commands.
+ * Provides `CommandBus.schedule` for the commands, and dispatches them when they are due. Programs with this layer share the work, and each occurrence
+ * takes effect once. The layer requires the handlers of the commands.
  *
  * @since 0.1.0
  * @category layers

@@ -1,5 +1,5 @@
 /**
- * Properties of a process manager, checked in the states that generated inputs, deadlines and rejections lead to, as tests for any runner.
+ * Properties of a process manager as tests for any runner. They are checked in the states to which generated inputs, deadlines and rejections lead.
  *
  * @since 0.1.0
  */
@@ -39,11 +39,11 @@ type Step =
   | { readonly kind: "rejection"; readonly command: string; readonly error: unknown }
 
 /**
- * Returns the properties of a process manager:
+ * Returns the properties of a process manager as test cases, each with a `name` and a `test` that fails with `SpecFailed`:
  *
  * - Every reaction returns, whatever has happened before, and what it returns satisfies its Schemas; `evolve` returns a valid state.
  * - Reactions are pure: the same inputs, deadlines and rejections lead to the same events.
- * - An instance that has ended takes nothing, and has no deadline.
+ * - An instance that has ended takes no input, and has no deadline.
  *
  * All inputs of a run belong to one instance, whatever id `correlate` returns. A property fails if too few of the generated instances have started.
  *

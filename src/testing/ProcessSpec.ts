@@ -47,9 +47,13 @@ export interface Spec<State, Inputs extends Event.Any, E, C extends Command.Any>
   readonly thenDeadlines: (deadlines: Readonly<Record<string, Duration.Input>>) => Spec<State, Inputs, E, C>
   /** Expects that the last step was ignored, for this reason. */
   readonly thenIgnored: (reason: ProcessState.Ignored) => Spec<State, Inputs, E, C>
+  /** Expects this state, which is folded from the own events. */
   readonly thenState: (state: State) => Spec<State, Inputs, E, C>
+  /** Expects that the instance has not started, runs, or has ended. */
   readonly thenStatus: (status: ProcessState.Status) => Spec<State, Inputs, E, C>
+  /** The state after the last step. */
   readonly state: State
+  /** The status after the last step. */
   readonly status: ProcessState.Status
 }
 
@@ -61,7 +65,8 @@ type AnyDefinition<State, Inputs extends Event.Any, E, C extends Command.Any> = 
 >
 
 /**
- * Returns an instance that has taken inputs, the oldest first. All inputs of a specification belong to one instance, whatever id `correlate` returns.
+ * Returns a specification of an instance that has taken these inputs, the oldest first. All inputs of a specification belong to one instance, whatever id
+ * `correlate` returns.
  *
  * Each event is encoded and decoded as in a store. An event, a command or a deadline that does not satisfy its Schema fails the test, and so does a reaction
  * that throws.
