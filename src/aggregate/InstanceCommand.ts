@@ -10,7 +10,7 @@ import type * as Command from "../command/Command.ts"
 import type * as CommandExecution from "../command/CommandExecution.ts"
 import * as CommandLoop from "../command/CommandLoop.ts"
 import * as RefusedEvents from "../command/RefusedEvents.ts"
-import { type ConcurrencyConflict, type EventStoreError, storeError } from "../core/errors.ts"
+import { ConcurrencyConflict, type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as DecisionModels from "../decision/DecisionModels.ts"
@@ -72,7 +72,13 @@ export const make = <State, Events extends Event.Any, C extends Command.Any, E>(
     reload: ({ models, ...base }) => ({
       state: reloadOf(base),
       models: models && { ...models.reload, decisions: models.reload.decisions + 1 }
-    })
+    }),
+    alternates: (before, current) =>
+      new ConcurrencyConflict({
+        stream: attempt.stream,
+        expected: before.state.from.version,
+        actual: current.state.from.version
+      })
   }, { state: InstanceLoader.first, models: boundary?.models.first })
 }
 

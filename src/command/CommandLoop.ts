@@ -84,7 +84,12 @@ export interface Parts<T extends Turn, B extends Base, E, Failure, Reload> {
   readonly verify: (turn: T, base: B) => Effect.Effect<B | undefined, Failure>
   /** Returns what to load after a base that may be old. */
   readonly reload: (base: B) => Reload
+  /** Returns the error of a command that has had no events on a base that may be old, and some on the current one, again and again. */
+  readonly alternates: (before: B, current: B) => Failure
 }
+
+/** How often a command may have no events on a base that may be old, and some on the current one, before the policy of retries decides. */
+const maxAlternations = 16
 
 /**
  * Makes the execution of a command. It can run several times: it goes on with what to load after the last conflict.
@@ -97,11 +102,15 @@ export const make = <T extends Turn, B extends Base, E, Failure, Reload>(
   first: Reload
 ): Effect.Effect<Receipt, Failure> => {
   let reload = first
+  let alternations = 0
 
-  const decideOn = (turn: T, base: B): Effect.Effect<Synced<Reload, Failure>, Failure> => {
+  const decideOn = (turn: T, base: B, before?: B): Effect.Effect<Synced<Reload, Failure>, Failure> => {
     const { end, events } = parts.decide(base)
     if (end === undefined) {
-      if (turn.hasPassed()) return Effect.succeed(conflict(parts.reload(base)))
+      if (turn.hasPassed()) {
+        const isLast = before !== undefined && ++alternations % maxAlternations === 0
+        return Effect.succeed(conflict(parts.reload(base), isLast ? parts.alternates(before, base) : undefined))
+      }
       return Effect.flatMap(
         parts.sync(turn, base, events),
         (synced) => synced._tag === "Refused" && !base.isCurrent ? decideOnCurrent(turn, base) : Effect.succeed(synced)
@@ -115,7 +124,7 @@ export const make = <T extends Turn, B extends Base, E, Failure, Reload>(
   const decideOnCurrent = (turn: T, base: B): Effect.Effect<Synced<Reload, Failure>, Failure> =>
     Effect.flatMap(
       parts.verify(turn, base),
-      (current) => current === undefined ? Effect.succeed(conflict(parts.reload(base))) : decideOn(turn, current)
+      (current) => current === undefined ? Effect.succeed(conflict(parts.reload(base))) : decideOn(turn, current, base)
     )
 
   const inTurn = (turn: T) => Effect.flatMap(parts.load(turn, reload), (base) => decideOn(turn, base))

@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import type * as CommandExecution from "../command/CommandExecution.ts"
 import * as CommandLoop from "../command/CommandLoop.ts"
 import * as RefusedEvents from "../command/RefusedEvents.ts"
-import { type ConcurrencyConflict, type EventStoreError, storeError } from "../core/errors.ts"
+import { AppendConditionFailed, type ConcurrencyConflict, type EventStoreError, storeError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Version from "../core/Version.ts"
@@ -110,6 +110,7 @@ export const make = <Events extends Event.Any, Failure>(
       turn.pass()
       return models.current(base)
     },
-    reload: (base) => ({ ...base.reload, decisions: base.reload.decisions + 1 })
+    reload: (base) => ({ ...base.reload, decisions: base.reload.decisions + 1 }),
+    alternates: (_, { last }) => storeError(new AppendConditionFailed({ position: last.position }))
   }, models.first)
 }
