@@ -393,15 +393,23 @@ const validPayload = (
 
 const [minDueAt, maxDueAt] = [Date.parse("0001-01-01T00:00:00Z"), Date.parse("9999-12-31T23:59:59.999Z")]
 
-/** Returns when a deadline is due; `undefined` if the text of the instant does not sort as the instant does. */
-const dueAtOf = (due: Reaction.Due, at: DateTime.Utc): DateTime.Utc | undefined => {
-  const millis = "after" in due
-    ? DateTime.toEpochMillis(at) + Duration.toMillis(Duration.fromInputUnsafe(due.after))
-    : due.at instanceof Date
-    ? due.at.getTime()
-    : DateTime.toEpochMillis(due.at)
-  return millis >= minDueAt && millis <= maxDueAt ? DateTime.makeUnsafe(millis) : undefined
-}
+/**
+ * Returns the instant at which a deadline is due; `undefined` outside of the years 1 to 9999, where the text of an instant does not sort as the instant does.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const validDueAt = (millis: number): DateTime.Utc | undefined =>
+  millis >= minDueAt && millis <= maxDueAt ? DateTime.makeUnsafe(millis) : undefined
+
+const dueAtOf = (due: Reaction.Due, at: DateTime.Utc): DateTime.Utc | undefined =>
+  validDueAt(
+    "after" in due
+      ? DateTime.toEpochMillis(at) + Duration.toMillis(Duration.fromInputUnsafe(due.after))
+      : due.at instanceof Date
+      ? due.at.getTime()
+      : DateTime.toEpochMillis(due.at)
+  )
 
 /**
  * Returns the earliest instant at which a deadline is due; `undefined` without a pending deadline.

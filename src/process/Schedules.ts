@@ -31,6 +31,7 @@ import * as ProcessDefinition from "./ProcessDefinition.ts"
 import { declaredErrorSchema } from "./ProcessEvents.ts"
 import * as ProcessInstances from "./ProcessInstances.ts"
 import * as ProcessLayer from "./ProcessLayer.ts"
+import * as ProcessState from "./ProcessState.ts"
 import * as Reaction from "./Reaction.ts"
 
 /**
@@ -241,11 +242,19 @@ const dueOf = (
       after._tag === "Some" ? DateTime.make(DateTime.addDuration(now, after.value)) : after
     )
     : DateTime.make(when.at)
-  return at._tag === "Some"
-    ? Result.succeed({ at: DateTime.toUtc(at.value), cron: null })
-    : Result.fail(
+  if (at._tag === "None") {
+    return Result.fail(
       invalidRequest("the time of a scheduled command is invalid; give `at` as a date, or `after` as a duration")
     )
+  }
+  const dueAt = ProcessState.validDueAt(DateTime.toEpochMillis(at.value))
+  return dueAt === undefined
+    ? Result.fail(
+      invalidRequest(
+        `the time of a scheduled command is ${DateTime.formatIso(at.value)}; it must be in the years 1 to 9999`
+      )
+    )
+    : Result.succeed({ at: dueAt, cron: null })
 }
 
 /**

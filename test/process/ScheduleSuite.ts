@@ -99,6 +99,14 @@ export const schedules: ReadonlyArray<Case<Stores>> = [
       includes(zone.message, "Mars/Olympus", "the error of the time zone")
       const time = yield* Effect.flip(CommandBus.schedule(ShipOrder, { orderId }, { at: new Date(Number.NaN) }))
       includes(time.message, "invalid", "the error of the time")
+      for (
+        const when of [{ at: new Date(Date.UTC(10_000, 0, 1)) }, { at: new Date(-1e14) }, {
+          after: "3000000 days"
+        }] as const
+      ) {
+        const outside = yield* Effect.flip(CommandBus.schedule(ShipOrder, { orderId }, when))
+        includes(outside.message, "years 1 to 9999", `the error of ${JSON.stringify(when)}`)
+      }
     }).pipe(Effect.provide(layer))
   })
 ]
