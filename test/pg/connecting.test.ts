@@ -214,3 +214,35 @@ describe("pgbouncer in statement mode", Pgbouncer.needed, () => {
       }
     }))
 })
+
+describe("connections that are lost while a program starts", () => {
+  /** A server in front of another that closes the connections of the first transactions. */
+  const losing = (url: string, lost: number) => {
+    let left = lost
+    const { hostname: host, port } = new URL(url)
+    return Effect.map(
+      serverThat((client) => {
+        const upstream = Net.connect({ host, port: Number(port) })
+        const end = () => {
+          client.destroy()
+          upstream.destroy()
+        }
+        upstream.on("error", end).on("close", end).on("data", (bytes) => client.write(bytes))
+        client.on("close", end).on("data", (bytes) => {
+          if (/begin/i.test(bytes.toString("latin1")) && left-- > 0) return end()
+          upstream.write(bytes)
+        })
+      }),
+      (proxy) => url.replace(/127\.0\.0\.1:\d+/, new URL(proxy).host)
+    )
+  }
+
+  it.live("are not taken for a pooler in statement mode", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      yield* Effect.provide(PgMigrations.run(), PgClient.layer({ url: Redacted.make(url) }))
+      yield* Effect.scoped(Layer.build(PgEventStore.layerWithoutMigrations())).pipe(
+        Effect.provide(PgClient.layer({ url: Redacted.make(yield* losing(url, 3)) }))
+      )
+    }))
+})

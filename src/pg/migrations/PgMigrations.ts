@@ -166,9 +166,13 @@ export const check = (options: PgOptions = {}) => checkSet(ofStores, options)
  */
 export const checkKeys = (options: PgOptions) => checkSet(ofKeys, options)
 
+/** After so many transactions in a row that were lost, it is the pooler that closes their connections. */
+const maxLostTransactions = 5
+
 /**
  * A pooler in statement mode closes the connection when a transaction begins, without a word that the client receives. So this fails with
- * `StoreMisconfigured` if that happens twice, and a plain statement in between succeeds.
+ * `StoreMisconfigured` if that happens again and again, and each plain statement in between succeeds: a server that restarts, or a bad network, does not do
+ * so.
  */
 const requireTransactions = Effect.fnUntraced(function*(
   connections: PgConnections.PgConnections
@@ -185,9 +189,10 @@ const requireTransactions = Effect.fnUntraced(function*(
         : Effect.fail(fromSqlError(error))
     })
   )
-  if (yield* empty) return
-  yield* mapSqlError(connections.statement(select))
-  if (yield* empty) return
+  for (let lost = 0; lost < maxLostTransactions; lost++) {
+    if (yield* empty) return
+    yield* mapSqlError(connections.statement(select))
+  }
   return yield* storeError(
     new StoreMisconfigured({
       message: "The connection is closed whenever a transaction begins, as a connection pooler in statement mode does; "
