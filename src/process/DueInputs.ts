@@ -6,9 +6,11 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import { EventStoreError } from "../core/errors.ts"
 import type { Position } from "../core/Position.ts"
+import * as Event from "../event/Event.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as ProcessConsumers from "./ProcessConsumers.ts"
@@ -17,7 +19,7 @@ import type * as ProcessContract from "./ProcessContract.ts"
 /** What it needs. */
 interface Sources {
   readonly definition: ProcessContract.Any
-  readonly log: Pick<EventStoreDriver, "last">
+  readonly log: Pick<EventStoreDriver, "highWaterMarkOf" | "last">
   readonly store: ProjectionStore.ProjectionStore["Service"]
   readonly driver: Pick<ConsumerDriver, "activeGeneration" | "parked" | "parkedCounts">
 }
@@ -26,13 +28,19 @@ interface Sources {
 const maxWait = Duration.seconds(1)
 
 /**
- * Returns the position of the last event now. Inputs that are recorded later are above it.
+ * Returns a position up to which the log has all inputs that were recorded before. It waits for appends of inputs that are in flight.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const lastOf = ({ definition, log }: Sources): Effect.Effect<Position | undefined, EventStoreError> =>
-  definition.handles.length === 0 ? Effect.undefined : log.last
+export const lastOf = ({ definition, log }: Sources): Effect.Effect<Option.Option<Position>, EventStoreError> =>
+  definition.handles.length === 0 ? Effect.succeedNone : Effect.andThen(
+    log.highWaterMarkOf({
+      types: Event.storedTypes(definition.inputs, definition.handles),
+      waiter: `The timer of the process manager "${definition.name}"`
+    }),
+    Effect.asSome(log.last)
+  )
 
 /**
  * Waits until the inputs up to a position are taken, ignored or parked. Returns false if they are not after a second.
@@ -42,10 +50,10 @@ export const lastOf = ({ definition, log }: Sources): Effect.Effect<Position | u
  */
 export const areTaken = (
   { definition, store }: Sources,
-  upTo: Position | undefined
+  upTo: Option.Option<Position>
 ): Effect.Effect<boolean, EventStoreError> =>
-  upTo === undefined ? Effect.succeed(true) : Effect.matchEffect(
-    store.awaitPosition({ id: ProcessConsumers.of(definition).inputs.id, lifecycle: "async" }, upTo, maxWait),
+  Option.isNone(upTo) ? Effect.succeed(true) : Effect.matchEffect(
+    store.awaitPosition({ id: ProcessConsumers.of(definition).inputs.id, lifecycle: "async" }, upTo.value, maxWait),
     {
       onSuccess: () => Effect.succeed(true),
       onFailure: (error) => error instanceof EventStoreError ? Effect.fail(error) : Effect.succeed(false)

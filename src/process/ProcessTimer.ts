@@ -42,7 +42,7 @@ export interface Timer {
   readonly runtime: ProcessReactions.Runtime
   readonly store: ProjectionStore.ProjectionStore["Service"]
   readonly driver: TimerDriver & Pick<ConsumerDriver, "activeGeneration" | "parked" | "parkedCounts">
-  readonly log: Pick<EventStoreDriver, "last">
+  readonly log: Pick<EventStoreDriver, "highWaterMarkOf" | "last">
   readonly owner: string
   readonly alarm: Alarm
   readonly settings: Settings
@@ -177,7 +177,7 @@ const attemptsOf = (what: string, failure: (key: string) => string, outages: Out
 
 /** The last look at the clock and the log whose inputs are not all taken yet. What was due by then fires when they are. */
 interface Look {
-  at: { readonly now: DateTime.Utc; readonly last: Position.Position | undefined } | undefined
+  at: { readonly now: DateTime.Utc; last: Option.Option<Position.Position> | undefined } | undefined
 }
 
 /** Fires all that is due, does what other releases have left, and returns the time until the timer looks again. */
@@ -189,17 +189,16 @@ const pass = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Duration.Duration, TimerError> {
   const { alarm, definition, driver, projection, runtime, settings, store } = timer
   const begun = yield* monotonicMillis
-  const { last, now } = look.at ??= { now: yield* driver.now, last: yield* DueInputs.lastOf(timer) }
+  const at = look.at ??= { now: yield* driver.now, last: undefined }
+  const { now } = at
   const left = { where: { deferredSince: { lte: now } }, orderBy: { field: "deferredSince" } } as const
   yield* workOn(timer, left, resuming, Effect.succeed, ({ id }) => ProcessReactions.resume(definition, runtime, id))
   const due = { where: { nextDueAt: { lte: now } }, orderBy: { field: "nextDueAt" } } as const
-  const ready: Ready = (page) =>
-    page.length === 0
-      ? Effect.succeed(page)
-      : Effect.flatMap(
-        DueInputs.areTaken(timer, last),
-        (areTaken) => areTaken ? DueInputs.withoutParked(timer, page) : Effect.undefined
-      )
+  const ready: Ready = Effect.fnUntraced(function*(page) {
+    if (page.length === 0) return page
+    at.last ??= yield* DueInputs.lastOf(timer)
+    return (yield* DueInputs.areTaken(timer, at.last)) ? yield* DueInputs.withoutParked(timer, page) : undefined
+  })
   if (!(yield* workOn(timer, due, firing, ready, (one) => fireAll(timer, one, now)))) return Duration.zero
   look.at = undefined
   const { items: [next] } = yield* store.list(projection, {

@@ -436,6 +436,9 @@ const ofLocks = Effect.gen(function*() {
     () => Effect.forkScoped(waits.transaction(Effect.never), { startImmediately: true })
   )
   const tooMany = yield* Effect.flip(waits.transaction(Effect.never))
-  const making = yield* (yield* errorsOf("type", "psql")).ofTypes(["OrderPlaced"], "orders@1").waiting
+  const making = yield* (yield* errorsOf("type", "psql")).ofTypes(
+    ["OrderPlaced"],
+    `A change of inline projection "orders@1"`
+  ).waiting
   return [message, notSent!.message, tooMany.message, making]
 })

@@ -3,6 +3,7 @@ import { DateTime, Effect, Fiber, Layer, Random, Schedule, Stream } from "effect
 import { SqlClient } from "effect/sql"
 import { EventStore, Position, ProcessManager, Projector } from "evsrc"
 import { nameOf } from "../process/Probe.ts"
+import { fulfilment, OrderEvent, orderStream, run as runShop } from "../process/Shop.ts"
 import { freshDatabase } from "../support/Database.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import { isLong, scale } from "../support/scale.ts"
@@ -148,6 +149,49 @@ describe("process managers in several processes", () => {
         }
       }).pipe(Effect.provide(stores(url, 4)))
     }), 180_000)
+
+  it.live("fire a deadline after an input in flight that was recorded before it was due", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const process = fulfilment("fulfilment", { paidWithin: "2 seconds" })
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const sql = yield* SqlClient.SqlClient
+        yield* Layer.build(runShop(process, { deadlineInterval: "20 millis" }))
+        const until = (orderId: string, name: string) =>
+          Effect.map(Stream.runCollect(store.readStreamEncoded(`fulfilment-${orderId}`)), (all) => all.map(nameOf))
+            .pipe(
+              Effect.repeat({ until: (names) => names.includes(name), schedule: Schedule.spaced("20 millis") }),
+              Effect.timeout("30 seconds")
+            )
+        const isDue = (orderId: string) =>
+          Effect.map(
+            sql<{ readonly is_due: boolean }>`
+              select (data ->> 'dueAt')::timestamptz <= clock_timestamp() as is_due from evsrc.events
+              where stream = ${`fulfilment-${orderId}`} and type = 'fulfilment.deadline'`,
+            ([row]) => row!.is_due
+          )
+        /** Returns false on a machine on which the payment came too late. */
+        const paidInTime = Effect.fnUntraced(function*(orderId: string) {
+          const placed = { _tag: "OrderPlaced", orderId, isInStock: true } as const
+          yield* store.append(OrderEvent, orderStream(orderId), [placed])
+          yield* until(orderId, "fulfilment.deadline.PaymentDue")
+          return yield* sql.withTransaction(Effect.gen(function*() {
+            yield* store.append(OrderEvent, orderStream(orderId), [{ _tag: "OrderPaid", orderId }])
+            const isInTime = !(yield* isDue(orderId))
+            yield* Effect.repeat(isDue(orderId), { until: (is) => is, schedule: Schedule.spaced("20 millis") })
+            // The timer looks again and again.
+            yield* Effect.sleep("1 second")
+            return isInTime
+          }))
+        })
+        let attempts = 0
+        while (!(yield* paidInTime(`${++attempts}`))) assert.isBelow(attempts, 10)
+        const names = yield* until(`${attempts}`, "fulfilment.completed")
+        assert.includeMembers(names.slice(), ["PaymentTaken", "fulfilment.cancelled.PaymentDue"])
+        assert.notInclude(names, "fulfilment.fired.PaymentDue")
+      }).pipe(Effect.scoped, Effect.provide(stores(url, 6)))
+    }), 120_000)
 
   it.live("fire many deadlines that are due at once, each once, while others append", () =>
     Effect.gen(function*() {

@@ -61,7 +61,7 @@ export const FulfilmentEvent = Schema.TaggedUnion({ PaymentTaken: {} })
 /** Returns the process manager under a name of its own, which takes what is appended from now on. */
 export const fulfilment = (
   name: string,
-  { paidWithin = "15 minutes" }: { readonly paidWithin?: "15 minutes" | "100 millis" } = {}
+  { paidWithin = "15 minutes" }: { readonly paidWithin?: "15 minutes" | "2 seconds" | "100 millis" } = {}
 ) =>
   ProcessManager.make(name, {
     inputs: OrderEvent,

@@ -180,8 +180,8 @@ export interface EventStoreDriver {
    */
   readonly highWaterMarkOf: (of: {
     readonly types: ReadonlyArray<string>
-    /** The inline projection that is made from them, for the error. */
-    readonly projection: string
+    /** What waits, for the error. */
+    readonly waiter: string
   }) => Effect.Effect<Position, EventStoreError>
 
   /** Reads one page of a stream. */

@@ -71,8 +71,8 @@ export interface LockTimeoutErrors {
   readonly holderOf: (request: AppendRequest) => Effect.Effect<AppendLocks.HeldLock | undefined>
   /** Returns the messages of a transaction that keeps out appends. */
   readonly ofKeptOut: (keptOut: KeptOut) => WaitWords
-  /** Returns the messages of a program that waits for appends of these types, to make an inline projection. */
-  readonly ofTypes: (types: ReadonlyArray<string>, projection: string) => WaitWords
+  /** Returns the messages of a program that waits for appends of these types. */
+  readonly ofTypes: (types: ReadonlyArray<string>, waiter: string) => WaitWords
 }
 
 /**
@@ -92,11 +92,8 @@ export const make = Effect.fnUntraced(function*(
   const wordsOf = (
     types: ReadonlyArray<string>,
     documents: ReadonlyArray<string> | null,
-    projection: string | undefined
+    waiter: string
   ): WaitWords => {
-    const waiter = projection === undefined
-      ? "A change of the inline projections of these types"
-      : `A change of inline projection "${projection}"`
     const lock = Effect.map(
       find({ shared: [], exclusive: types.map((type) => `y${type}`), documents: documents ?? [] }),
       (found) => found === undefined || Option.isNone(found) ? anotherLock : describe(wordsOfKeptOut)(found.value)
@@ -123,8 +120,14 @@ export const make = Effect.fnUntraced(function*(
     holderOf: (request) =>
       Effect.map(find(LocksOfAppend.of(request)), (found) => Option.getOrUndefined(found ?? Option.none())),
     ofKeptOut: ({ projection, types }) =>
-      wordsOf(types, documentsParameter(projection === undefined ? [] : [{ projection }]), projection),
-    ofTypes: (types, projection) => wordsOf(types, null, projection)
+      wordsOf(
+        types,
+        documentsParameter(projection === undefined ? [] : [{ projection }]),
+        projection === undefined
+          ? "A change of the inline projections of these types"
+          : `A change of inline projection "${projection}"`
+      ),
+    ofTypes: (types, waiter) => wordsOf(types, null, waiter)
   }
 })
 

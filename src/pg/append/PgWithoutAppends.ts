@@ -70,10 +70,10 @@ export const make = (
         yield* pauseOnce()
       }
     }),
-    highWaterMarkOf: Effect.fnUntraced(function*({ projection, types }) {
+    highWaterMarkOf: Effect.fnUntraced(function*({ types, waiter }) {
       if (types.length === 0) return Position.start
       const first = yield* inFlight(types)
-      const { pauseOnce } = yield* retrying(deadlines, lockTimeoutErrors.ofTypes(types, projection), "long")
+      const { pauseOnce } = yield* retrying(deadlines, lockTimeoutErrors.ofTypes(types, waiter), "long")
       let waitsFor = first.in_flight
       while (waitsFor.length > 0) {
         yield* pauseOnce()

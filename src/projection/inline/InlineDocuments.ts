@@ -280,7 +280,10 @@ const repair = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, EventStoreError> {
   const { inlineProjections } = stores.log
   // It waits here for the appends in flight, where it occupies no connection and has no turn.
-  yield* stores.log.highWaterMarkOf({ types: projection.reads, projection: projection.id })
+  yield* stores.log.highWaterMarkOf({
+    types: projection.reads,
+    waiter: `A change of inline projection "${projection.id}"`
+  })
   const repaired = Effect.flatMap(
     inlineProjections.find(projection.id),
     // Another process that does it must not make this one hold a connection.

@@ -73,7 +73,10 @@ export const foldCommitted = Effect.fnUntraced(function*(
   let after = yield* foldUpToHead(stores, projection, aside)
   for (let rounds = 0; rounds < maxRounds && projection.reads.length > 0; rounds++) {
     // The high-water mark of the log may be far below while an append of another type is in flight.
-    const upTo = yield* stores.log.highWaterMarkOf({ types: projection.reads, projection: projection.id })
+    const upTo = yield* stores.log.highWaterMarkOf({
+      types: projection.reads,
+      waiter: `A change of inline projection "${projection.id}"`
+    })
     const { count } = yield* foldVisible(stores, projection, aside, { after, upTo })
     after = Position.max(after, upTo)
     if (count <= fewEvents) break

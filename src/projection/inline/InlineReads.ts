@@ -141,7 +141,10 @@ export const searchBeyond = Effect.fnUntraced(function*(
   let reached = from
   // The second time it reads only what was appended during the first.
   for (let times = 0; times < 2; times++) {
-    const upTo = yield* log.highWaterMarkOf({ types: reads.types, projection })
+    const upTo = yield* log.highWaterMarkOf({
+      types: reads.types,
+      waiter: `A change of inline projection "${projection}"`
+    })
     const found = yield* findBeyond(log, reads, other, reached)
     if (found !== undefined) return { found, reached }
     reached = Position.max(reached, upTo)
