@@ -109,7 +109,7 @@ export const layer = <const P extends ProcessContract.Any>(
       const alarm = ProcessTimer.makeAlarm()
       const instances = yield* InstanceAppends.make(store, definition, alarm.set)
       appends.set(definition.name, instances)
-      const runtime = { instances, store, handlers }
+      const runtime = { instances, store, handlers, latest: new Map<string, number>() }
       const { inputs, outputs } = ProcessConsumers.make(definition, Effect.succeed(runtime))
       subscriptions.push(...definition.handles.length === 0 ? [] : [inputs], outputs)
       timers.push({

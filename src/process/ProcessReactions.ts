@@ -11,6 +11,8 @@
  */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
 import * as CommandBus from "../command/CommandBus.ts"
 import * as CommandContext from "../command/CommandContext.ts"
@@ -23,10 +25,11 @@ import type { EventStore } from "../eventStore/EventStore.ts"
 import * as DeferredWork from "./DeferredWork.ts"
 import { actorOf, type AppendError, type InstanceAppends, type Outcome } from "./InstanceAppends.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
-import { declaredErrorSchema, type Deferred, type ProcessEvent } from "./ProcessEvents.ts"
+import { declaredErrorSchema, type Deferred, type ProcessEvent, typeOf } from "./ProcessEvents.ts"
 import { streamPrefix } from "./ProcessInstances.ts"
 import * as ProcessState from "./ProcessState.ts"
 import * as Starts from "./Starts.ts"
+import * as StoredContent from "./StoredContent.ts"
 
 /** The attribute of the metadata that counts how many reactions of process managers led to an event. */
 const depthAttribute = "evsrc.processDepth"
@@ -45,6 +48,8 @@ export interface Runtime {
   readonly store: EventStore["Service"]
   /** The handlers of the commands. */
   readonly handlers: Context.Context<Command.HandlerOf<Command.Any>>
+  /** For each instance with a command that was dispatched before those sent earlier, its index. */
+  readonly latest: Map<string, number>
 }
 
 type Recorded = RecordedEvent<Event.Tagged>
@@ -125,7 +130,7 @@ export const follow = (
       return false
     }
     yield* one.kind === "send"
-      ? Effect.provideContext(dispatch(definition, runtime.instances, recorded, one, found.state), runtime.handlers)
+      ? Effect.provideContext(dispatch(definition, runtime, recorded, one, found.state), runtime.handlers)
       : reactAgain(definition, runtime.instances, recorded, one)
     return true
   })
@@ -206,18 +211,51 @@ const resumeOne = Effect.fnUntraced(function*(
   return yield* CommandContext.provide(CommandContext.causedBy(encoded))(handled)
 })
 
+type Sending = Extract<ProcessEvent, { readonly kind: "send" }>
+
+/**
+ * Dispatches the last command of an instance at once, for those before it that are skipped. In its turn it might be skipped itself: while commands are
+ * dispatched later than the next one is sent, none would ever be.
+ */
+const dispatchLatest = Effect.fnUntraced(function*(
+  definition: ProcessContract.Any,
+  runtime: Runtime,
+  id: string,
+  state: ProcessState.ProcessState<unknown>
+): Effect.fn.Return<void, AppendError, Command.HandlerOf<Command.Any>> {
+  const { decider, name, processEvents } = definition
+  const events = runtime.store.readStreamEncoded(decider.aggregate.streamOf(id), { direction: "backward" })
+  const found = yield* Stream.runHead(Stream.filter(events, ({ type }) => type === typeOf(name, "send")))
+  if (Option.isNone(found)) return
+  const decoded = yield* Effect.mapError(
+    Effect.fromResult(EventCodec.make(processEvents.all).decode(found.value)),
+    storeError
+  )
+  const [recorded] = decoded
+  if (recorded === undefined) return
+  const sending = processEvents.fromEvent(recorded.event)
+  // One that this release does not declare is left to a newer one in its turn.
+  if (sending?.kind !== "send" || StoredContent.isUndeclared(sending.payload)) return
+  yield* CommandContext.provide(CommandContext.causedBy(found.value))(
+    dispatch(definition, runtime, recorded, sending, state)
+  )
+  runtime.latest.set(id, sending.index)
+})
+
 /** Dispatches a command under the id of the event that sends it. An error that the command declares is an input of the instance. */
 const dispatch = (
   definition: ProcessContract.Any,
-  instances: InstanceAppends,
+  runtime: Runtime,
   recorded: Recorded,
-  { index, isLatestOnly, name, payload }: Extract<ProcessEvent, { readonly kind: "send" }>,
-  { rejections, sends, status }: ProcessState.ProcessState<unknown>
+  { index, isLatestOnly, name, payload }: Sending,
+  state: ProcessState.ProcessState<unknown>
 ): Effect.Effect<unknown, AppendError, Command.HandlerOf<Command.Any>> =>
   Effect.gen(function*() {
+    const { instances } = runtime
+    const { rejections, sends, status } = state
     const id = idOf(definition, recorded)
     const rejectedAs = `${definition.name}:rejected:${recorded.id}`
-    if (status === "abandoned") return
+    if (status === "abandoned" || (runtime.latest.get(id) === index && runtime.latest.delete(id))) return
     // A rejected command leaves nothing in the log, so it would be decided again when the event is handled again.
     if (rejections > 0 && (yield* instances.hasReceipt(rejectedAs))) return
     const depth = depthOf(recorded)
@@ -225,6 +263,7 @@ const dispatch = (
       if (yield* instances.hasReceipt(recorded.id)) return
       const skipped = { kind: "skipped", name, count: 1, isMore: false, sent: recorded.id } as const
       yield* by(definition, depth)(instances.write(id, `${definition.name}:skipped:${recorded.id}`, skipped))
+      if (index > (runtime.latest.get(id) ?? -1)) yield* dispatchLatest(definition, runtime, id, state)
       return
     }
     const command = definition.commands.find(({ _tag }) => _tag === name)!
