@@ -60,6 +60,8 @@ let tarball: string
 let contents: ReadonlyArray<string>
 /** A project with effect alone. */
 let core: string
+/** A project with all peers. */
+let full: string
 
 /**
  * Creates a project in which npm has installed the tarball and the given packages. These are links to the repository's
@@ -74,13 +76,15 @@ const project = async (name: string, ...packages: ReadonlyArray<string>) => {
   return directory
 }
 
-const typeCheck = async (directory: string, files: Readonly<Record<string, string>>) => {
-  for (const [name, text] of Object.entries(files)) await writeFile(join(directory, name), text)
+/** Returns the errors of the files, by their paths in `temp`. Each resolves packages from its own project. */
+const typeCheck = async (files: Readonly<Record<string, string>>) => {
+  for (const [name, text] of Object.entries(files)) await writeFile(join(temp, name), text)
   const tsconfig = {
     compilerOptions: {
       module: "nodenext",
       target: "es2024",
       lib: ["es2024", "dom"],
+      typeRoots: [join(core, "node_modules/@types")],
       types: ["node"],
       strict: true,
       exactOptionalPropertyTypes: true,
@@ -89,8 +93,8 @@ const typeCheck = async (directory: string, files: Readonly<Record<string, strin
     },
     files: Object.keys(files)
   }
-  await writeFile(join(directory, "tsconfig.json"), JSON.stringify(tsconfig))
-  const { output } = await run(directory, bin("tsc"), "--pretty", "false")
+  await writeFile(join(temp, "tsconfig.json"), JSON.stringify(tsconfig))
+  const { output } = await run(temp, bin("tsc"), "--pretty", "false")
   return output.split("\n").filter((line) => line.includes("error TS"))
 }
 
@@ -125,6 +129,7 @@ beforeAll(async () => {
   contents = (await succeed(temp, "tar", "-tzf", tarball)).split("\n").filter((line) => line.startsWith("package/"))
     .map((line) => line.slice("package/".length)).toSorted()
   core = await project("core", "effect", "@types/node")
+  full = await project("full", "effect", "@effect/sql-pg", "@electric-sql/pglite", "@types/node")
 })
 
 afterAll(() => rm(temp, { recursive: true, force: true }))
@@ -202,18 +207,6 @@ describe("a project with effect alone", () => {
     assert.match((await load("evsrc/pglite")).output, /Cannot find package '(@electric-sql\/pglite|@effect\/sql-pg)'/)
   })
 
-  it("type-checks, the declarations of evsrc and effect included", async () => {
-    assert.deepStrictEqual(
-      await typeCheck(
-        core,
-        Object.fromEntries(
-          ["evsrc", "evsrc/domain", "evsrc/testing"].map((entry, i) => [`entry${i}.ts`, consumer(entry)])
-        )
-      ),
-      []
-    )
-  })
-
   it("rejects an effect version that is too old", async () => {
     const old = join(temp, "old-effect")
     await mkdir(old)
@@ -226,38 +219,44 @@ describe("a project with effect alone", () => {
   })
 })
 
-describe("a project with all peers", () => {
-  let directory: string
-  beforeAll(async () => {
-    directory = await project("full", "effect", "@effect/sql-pg", "@electric-sql/pglite", "@types/node")
-  })
+// One check of both, because half of its time goes to the declarations of effect.
+it("projects with effect alone and with all peers type-check, all declarations included", async () => {
+  const files = (directory: string, specifiers: ReadonlyArray<string>) =>
+    specifiers.map((specifier, i) => [`${basename(directory)}/entry${i}.ts`, consumer(specifier)])
+  const errors = await typeCheck(Object.fromEntries([
+    ...files(core, ["evsrc", "evsrc/domain", "evsrc/testing"]),
+    ...files(full, Object.keys(entries))
+  ]))
+  // PGlite's own declarations use globals of Emscripten that they do not declare.
+  assert.deepStrictEqual(errors.filter((line) => !/^\S*node_modules\/@electric-sql\/pglite\/dist/.test(line)), [])
+})
 
-  for (const [specifier, path] of Object.entries(entries)) {
-    it(`${specifier} loads from dist and exports what the sources export`, async () => {
-      await writeFile(
-        join(directory, "load.js"),
-        `const entry = await import("${specifier}")
-        console.log(JSON.stringify({ url: import.meta.resolve("${specifier}"), names: Object.keys(entry) }))`
-      )
-      const output = await succeed(directory, "node", "load.js")
-      const { names, url } = JSON.parse(output) as { readonly url: string; readonly names: ReadonlyArray<string> }
+describe("a project with all peers", () => {
+  it("each entry point loads from dist and exports what the sources export", async () => {
+    await writeFile(
+      join(full, "load.js"),
+      `for (const specifier of ${JSON.stringify(Object.keys(entries))}) {
+        const names = Object.keys(await import(specifier))
+        console.log(JSON.stringify({ url: import.meta.resolve(specifier), names }))
+      }`
+    )
+    const lines = (await succeed(full, "node", "load.js")).trim().split("\n")
+    assert.lengthOf(lines, Object.keys(entries).length)
+    for (const [index, path] of Object.values(entries).entries()) {
+      const { names, url } = JSON.parse(lines[index]!) as {
+        readonly url: string
+        readonly names: ReadonlyArray<string>
+      }
       assert.include(url, `/full/node_modules/evsrc/dist/${path}.js`)
       assert.isNotEmpty(names)
       const source = await import(join(root, "src", `${path}.ts`)) as object
-      assert.deepStrictEqual(names, Object.keys(source).toSorted())
-    })
-  }
-
-  it("type-checks, the declarations of evsrc included", async () => {
-    const files = Object.keys(entries).map((specifier, i) => [`entry${i}.ts`, consumer(specifier)])
-    const errors = await typeCheck(directory, Object.fromEntries(files))
-    // PGlite's own declarations use globals of Emscripten that they do not declare.
-    assert.deepStrictEqual(errors.filter((line) => !/^\S*node_modules\/@electric-sql\/pglite\/dist/.test(line)), [])
+      assert.deepStrictEqual(names, Object.keys(source).toSorted(), path)
+    }
   })
 
   it("creates test databases on PGlite, and keeps an empty one for later runs", async () => {
     await writeFile(
-      join(directory, "pglite.js"),
+      join(full, "pglite.js"),
       `
       import { Effect, Layer } from "effect"
       import { EventStore } from "evsrc"
@@ -268,8 +267,8 @@ describe("a project with all peers", () => {
       console.log(await Effect.runPromise(Effect.all([onFresh(), onFresh()])))
     `
     )
-    assert.include(await succeed(directory, "node", "pglite.js"), "[ 0n, 0n ]")
-    const kept = await readdir(join(directory, "node_modules/.cache/evsrc"))
+    assert.include(await succeed(full, "node", "pglite.js"), "[ 0n, 0n ]")
+    const kept = await readdir(join(full, "node_modules/.cache/evsrc"))
     assert.lengthOf(kept.filter((name) => /^pglite-[\d.]+\.tar$/.test(name)), 1)
   })
 
@@ -298,7 +297,7 @@ describe("a project with all peers", () => {
     },
     "vite SSR": (entry, file) =>
       build({
-        root: directory,
+        root: full,
         configFile: false,
         logLevel: "error",
         ssr: { noExternal: true },
@@ -314,7 +313,7 @@ describe("a project with all peers", () => {
     "%s bundles a program into one file, which migrates a database",
     ([name, write]) =>
       Effect.gen(function*() {
-        const entry = join(directory, "program.js")
+        const entry = join(full, "program.js")
         const folder = join(temp, name.replace(" ", "-"))
         const file = join(folder, "bundle.mjs")
         yield* Effect.promise(async () => {
