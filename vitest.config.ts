@@ -58,8 +58,8 @@ export default defineConfig(({ mode }) => {
       // Two more than CI has cores, because tests wait for a third of their time.
       maxWorkers: 4,
       sequence: { sequencer: LongestFirst },
-      testTimeout: 120_000,
-      hookTimeout: 120_000
+      testTimeout: 300_000,
+      hookTimeout: 300_000
     }
   }
 })

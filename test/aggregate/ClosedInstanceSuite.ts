@@ -68,7 +68,7 @@ export const closedInstances: ReadonlyArray<Case<Stores>> = [
       const receipt = yield* CommandBus.dispatch(Deposit, { id: other, amount: 7 })
       equal(yield* ProjectionStore.get(now, owner), Option.some(expected), "inline")
       const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-      yield* awaitPosition(later, receipt.position, "30 seconds").pipe(
+      yield* awaitPosition(later, receipt.position, "1 minute").pipe(
         Effect.provide(Projector.layer([later]))
       )
       equal(yield* ProjectionStore.get(later, owner), Option.some(expected), "built later")

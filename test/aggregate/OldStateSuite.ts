@@ -191,7 +191,7 @@ const atOnce = Effect.fnUntraced(function*(draw: Draws, outcome: "written" | "un
     const exits = [yield* Fiber.await(first), yield* Fiber.await(second)]
     const { state } = yield* Aggregate.load(Pot, pot)
     return [...exits.map((exit) => reasonOf(Option.getOrUndefined(Exit.findErrorOption(exit)))), state]
-  }).pipe(Effect.provide(own), Effect.timeout("60 seconds"))
+  }).pipe(Effect.provide(own), Effect.timeout("1 minute"))
 })
 
 const inFlight = Object.entries(kinds).map(([kind, draw]) =>
@@ -230,7 +230,7 @@ const withoutEvents = Object.entries(kinds).map(([kind, draw]) =>
       yield* Deferred.succeed(mayEnd, undefined)
       yield* Fiber.join(first)
       equal(Number((yield* Fiber.join(second)).version), 4, "the version")
-    }).pipe(Effect.provide(own), Effect.timeout("60 seconds"))
+    }).pipe(Effect.provide(own), Effect.timeout("1 minute"))
   })
 )
 

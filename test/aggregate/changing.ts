@@ -131,7 +131,7 @@ const program = Effect.gen(function*() {
   yield* store.append(Added, "List-3", [{ _tag: "Added", listId: "3", item: "d" }])
   const parked = yield* Effect.gen(function*() {
     const documents = yield* ProjectionStore.ProjectionStore
-    yield* documents.awaitPosition(parking, yield* store.head, "20 seconds")
+    yield* documents.awaitPosition(parking, yield* store.head, "1 minute")
     return yield* documents.get(parking, "all")
   }).pipe(Effect.provide(Projector.layer([parking])))
   yield* Console.log(JSON.stringify({

@@ -335,7 +335,7 @@ describe("the first two lines of the compiler's message name the culprit", () =>
   let messages: ReadonlyMap<string, string> = new Map()
   beforeAll(async () => {
     messages = await compile()
-  }, 60_000)
+  })
 
   it.each(mistakes)("$name", ({ name, says }) => {
     const message = messages.get(name)

@@ -85,7 +85,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
       const heard = yield* Effect.forEach(listeners, (listener) => Effect.forkChild(listener))
       for (const n of upTo(5)) yield* CommandBus.dispatch(Deposit, { id, amount: n })
       for (const fiber of heard) {
-        const events = yield* Effect.timeout(Fiber.join(fiber), "30 seconds")
+        const events = yield* Effect.timeout(Fiber.join(fiber), "1 minute")
         equal(events.map((e) => e.event._tag === "Deposited" ? e.event.amount : 0), upTo(5), "the events")
       }
     }).pipe(Effect.provide(Layer.merge(accounts, EventBus.layer())))
@@ -105,7 +105,7 @@ const bus: ReadonlyArray<Case<Stores>> = [
         // The quick listener keeps up: each event is heard before the next is sent.
         yield* Effect.repeat(Effect.yieldNow, { times: 10 })
       }
-      equal((yield* Effect.timeout(Fiber.join(heard), "30 seconds")).length, 20, "the quick one")
+      equal((yield* Effect.timeout(Fiber.join(heard), "1 minute")).length, 20, "the quick one")
       const error = yield* Effect.flip(Stream.runDrain(slow))
       equal(error._tag, "ListenerTooSlow", "the slow one")
     }).pipe(Effect.provide(Layer.merge(accounts, EventBus.layer({ capacity: 16 }))))

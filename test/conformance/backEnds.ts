@@ -24,6 +24,9 @@ import * as RecordingSuite from "../testing/RecordingSuite.ts"
 import { conformance } from "./conformance.ts"
 import * as RuntimeSuite from "./RuntimeSuite.ts"
 
+/** Deadlines that a busy machine meets too. Tests of the deadlines have others. */
+export const patient = { statementTimeout: "1 minute", lockTimeout: "1 minute", connectionTimeout: "1 minute" } as const
+
 /** An erasure waits for as long as keys may be in use, and so would each test that erases. */
 const keys = { maxAge: "50 millis" } as const
 const keysOnPostgres = PgKeyStore.layerWith(keys)
@@ -33,13 +36,13 @@ export const memory = Layer.merge(EventStore.layerMemory, ProjectionStore.layerM
 )
 
 // Indexes change no answer: one of the two has them.
-export const pglite = PgStores.layerWith({ causationIndex: true }).pipe(
+export const pglite = PgStores.layerWith({ ...patient, causationIndex: true }).pipe(
   Layer.provideMerge(keysOnPostgres),
   // With the client, so that a case can look at all tables.
   Layer.provideMerge(layerPglite())
 )
 
-export const postgres = Layer.merge(PgEventStore.layer, PgProjectionStore.layer).pipe(
+export const postgres = Layer.merge(PgEventStore.layerWith(patient), PgProjectionStore.layerWith(patient)).pipe(
   Layer.provideMerge(keysOnPostgres.pipe(Layer.provide(Layer.fresh(layerPostgres({ poolSize: 4 }))))),
   Layer.provideMerge(layerPostgres({ poolSize: 20 }))
 )
@@ -54,7 +57,7 @@ export const throughClients = (clients: number, options: PgOptions = {}) =>
     const drivers = yield* Effect.forEach(Array.from({ length: clients }), () => {
       const client = Layer.fresh(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
       return Effect.map(
-        Layer.build(Layer.fresh(PgEventStore.layerWith(options)).pipe(Layer.provide(client))),
+        Layer.build(Layer.fresh(PgEventStore.layerWith({ ...patient, ...options })).pipe(Layer.provide(client))),
         (built) => Context.get(built, EventStore.EventStore)[internals].driver
       )
     })

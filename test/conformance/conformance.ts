@@ -15,7 +15,7 @@ export const conformance = <R, E>(
   { concurrent = false }: Options = {}
 ): void => {
   if (cases.length === 0) return
-  layer(services, { excludeTestServices: true, timeout: 120_000 })(backEnd, (it) => {
+  layer(services, { excludeTestServices: true, timeout: 300_000 })(backEnd, (it) => {
     for (const { name, test } of cases) {
       it.effect(name, () => Effect.provideService(test, References.MinimumLogLevel, "None"), { concurrent })
     }

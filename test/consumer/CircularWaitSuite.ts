@@ -51,7 +51,7 @@ const shown = <A, E, R>(self: Effect.Effect<A, E, R>) =>
 
 const bounded = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   Effect.timeoutOrElse(self, {
-    duration: "20 seconds",
+    duration: "1 minute",
     orElse: () => Effect.die(new Error("the wait did not end"))
   })
 

@@ -104,7 +104,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
           const stuck = yield* Effect.repeat(workers.status, {
             until: ([one]) => one?.state === "stuck" && one.detail !== undefined,
             schedule: Schedule.spaced("10 millis")
-          }).pipe(Effect.timeout("30 seconds"))
+          }).pipe(Effect.timeout("1 minute"))
           includes(stuck[0]?.detail ?? "", part, "the status")
         }
         yield* audited

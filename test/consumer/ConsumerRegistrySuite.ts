@@ -38,7 +38,7 @@ const liveIds = <E, R>(status: Effect.Effect<ReadonlyArray<ConsumerStatus>, E, R
       schedule: Schedule.spaced("10 millis")
     }),
     Effect.map((all) => all.map(({ consumer }) => consumer)),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 const projectionIds = liveIds(Effect.flatMap(Projector.Projector, ({ status }) => status))

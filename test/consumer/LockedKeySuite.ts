@@ -93,7 +93,7 @@ const locks: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([kind,
     const [one] = yield* Effect.repeat(Effect.map(Parking.list(consumer), ({ items }) => items), {
       until: (items) => items.length > 0,
       schedule: Schedule.spaced("20 millis")
-    }).pipe(Effect.timeout("20 seconds"))
+    }).pipe(Effect.timeout("1 minute"))
     equal([one?.stream, one?.attempts], [`${prefix}a`, 3], "the parked key")
     includes(
       one?.error ?? "",
@@ -127,7 +127,7 @@ const locks: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([kind,
       yield* Effect.repeat(Effect.sync(() => handled.length), {
         until: (count) => count >= 2,
         schedule: Schedule.spaced("20 millis")
-      }).pipe(Effect.timeout("20 seconds"))
+      }).pipe(Effect.timeout("1 minute"))
       yield* ProjectionStore.awaitPosition({ id: consumer.id, lifecycle: "async" }, position, "20 seconds")
       equal(handled.slice(-2).toSorted(), ["a", "b"], "the handled events")
       // The transaction of a projection is rolled back for the key that waits.
@@ -174,7 +174,7 @@ const busyInstances: ReadonlyArray<Case<Stores>> = [
     const [one] = yield* Effect.repeat(Effect.map(Parking.list(subscription), ({ items }) => items), {
       until: (items) => items.length > 0,
       schedule: Schedule.spaced("20 millis")
-    }).pipe(Effect.timeout("20 seconds"))
+    }).pipe(Effect.timeout("1 minute"))
     equal([one?.stream, opened], [busy, [`${prefix}a`, `${prefix}b`]], "the parked key, and the others")
     includes(one?.error ?? "", `1 commands on "Account-${busy}" wait`, "its error")
     yield* Deferred.succeed(gate, undefined)

@@ -86,7 +86,7 @@ export const rareEvents: ReadonlyArray<Case<Stores>> = [
       const moved = yield* Effect.repeat(progress, {
         until: (one) => (one?.position ?? 0n) > start,
         schedule: Schedule.spaced("20 millis")
-      }).pipe(Effect.timeout("20 seconds"))
+      }).pipe(Effect.timeout("1 minute"))
       equal(moved?.applied, 0n, "the events applied in the empty stretch")
       ok(moved?.eventId !== undefined, "whether the checkpoint has the id of an event of another type")
       const health = yield* briefly(Health.of([projection], { maxWait: 0, stallTimeout: "1 hour" }))
@@ -106,10 +106,10 @@ export const rareEvents: ReadonlyArray<Case<Stores>> = [
     isAbove<bigint>(before?.position ?? 0n, start, "the checkpoint after the worker has ended")
     yield* Effect.gen(function*() {
       const documents = yield* ProjectionStore.ProjectionStore
-      yield* documents.awaitPosition(projection, last, "20 seconds")
+      yield* documents.awaitPosition(projection, last, "1 minute")
       equal(yield* count(projection), 2, "the document")
       const third = yield* rare
-      yield* documents.awaitPosition(projection, third.position, "20 seconds")
+      yield* documents.awaitPosition(projection, third.position, "1 minute")
       equal(yield* count(projection), 3, "the document after a third event")
       const { consumers: [health] } = yield* briefly(Health.of([projection]))
       equal([health?.lag.events, health?.lag.isMore], [0, false], "the lag at the end")
@@ -126,12 +126,12 @@ export const rareEvents: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(Projector.layerInline([inline])), briefly)
     yield* Effect.gen(function*() {
       const documents = yield* ProjectionStore.ProjectionStore
-      yield* documents.awaitPosition(rebuilt, last, "20 seconds")
+      yield* documents.awaitPosition(rebuilt, last, "1 minute")
       const progress = yield* Stream.runCollect(Rebuild.rebuild(rebuilt))
       equal(progress.at(-1)?.phase, "cut-over", "the last phase of the rebuild")
       equal(yield* count(rebuilt), 2, "the rebuilt document")
       const { position } = yield* rare
-      yield* documents.awaitPosition(rebuilt, position, "20 seconds")
+      yield* documents.awaitPosition(rebuilt, position, "1 minute")
       equal(yield* count(rebuilt), 3, "the rebuilt document after another event")
     }).pipe(Effect.provide(Projector.layer([rebuilt])), briefly)
   }),
@@ -147,14 +147,14 @@ export const rareEvents: ReadonlyArray<Case<Stores>> = [
       const documents = yield* ProjectionStore.ProjectionStore
       yield* documents[internals].driver.progress(subscription.id).pipe(
         Effect.repeat({ until: ([one]) => (one?.position ?? 0n) >= last, schedule: Schedule.spaced("20 millis") }),
-        Effect.timeout("20 seconds")
+        Effect.timeout("1 minute")
       )
       equal(handled.length, 2, "the events handled")
       const { position } = yield* rare
       yield* Effect.repeat(Effect.sync(() => handled.length), {
         until: (length) => length === 3,
         schedule: Schedule.spaced("20 millis")
-      }).pipe(Effect.timeout("20 seconds"))
+      }).pipe(Effect.timeout("1 minute"))
       equal(handled[2], position, "the third event")
     }).pipe(Effect.provide(Subscription.layer([subscription])), briefly)
   })

@@ -147,7 +147,7 @@ type Status = Effect.Effect<ReadonlyArray<Projector.ConsumerStatus>>
 const becomes = (status: Status, state: Projector.ConsumerState) =>
   status.pipe(
     Effect.repeat({ until: ([one]) => one?.state === state, schedule: Schedule.spaced("10 millis") }),
-    Effect.timeout("30 seconds"),
+    Effect.timeout("1 minute"),
     Effect.map(([one]) => one?.detail ?? "")
   )
 
@@ -156,7 +156,7 @@ const reach = (consumer: { readonly id: string }, position: Position.Position) =
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     yield* driver.checkpoint(consumer.id).pipe(
       Effect.repeat({ until: (reached) => reached.position >= position, schedule: Schedule.spaced("10 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
   })
 
@@ -455,7 +455,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
       yield* reach(old, position)
       isDown = false
       yield* Effect.flip(Parking.retryAll(old, { timeout: "10 millis" }))
-      yield* Effect.timeout(begun.await, "30 seconds")
+      yield* Effect.timeout(begun.await, "1 minute")
     }))
     const sent = yield* Ref.make<ReadonlyArray<number>>([])
     const { status } = yield* startMails(mails(name, sent))
@@ -498,7 +498,7 @@ const deployments: ReadonlyArray<Case<Stores>> = [
             until: ([one]) => one?.state === "stuck" || (one?.state === "live" && one.position >= last),
             schedule: Schedule.spaced("10 millis")
           }),
-          Effect.timeout("30 seconds")
+          Effect.timeout("1 minute")
         )
         if (state === "live") equal(yield* sumOf(after, `${name}-1`), 1 + 5 * round - (40 - 5 * round), "the document")
       }))
@@ -702,7 +702,7 @@ const races: ReadonlyArray<Case<Stores>> = [
         slow
       )
       newer.repair()
-      yield* Effect.timeout(arrived.await, "30 seconds")
+      yield* Effect.timeout(arrived.await, "1 minute")
       yield* Parking.retryAll(old.subscription)
       if (isMoved) yield* reach(old.subscription, yield* append(`${name}-2`, added(4)))
       yield* opened.open
@@ -842,7 +842,7 @@ const audits: ReadonlyArray<Case<Stores>> = [
         yield* Effect.repeat(driver.progress(release.id), {
           until: (all) => all.length === release.partitions,
           schedule: Schedule.spaced("10 millis")
-        }).pipe(Effect.timeout("30 seconds"))
+        }).pipe(Effect.timeout("1 minute"))
         for (const stream of ["1", "2"]) last = yield* append(`${name}-${stream}`, added(2), taken(3))
         yield* reach(release, last)
       }))

@@ -78,7 +78,7 @@ export const fixture = () => {
     Effect.sync(isTrue).pipe(
       Effect.repeat({ until: (is) => is, schedule: Schedule.spaced("5 millis") }),
       Effect.timeoutOrElse({
-        duration: "30 seconds",
+        duration: "1 minute",
         orElse: () => Effect.die(new Error(`timed out; handled ${handled.join(" ")}`))
       })
     )
@@ -137,7 +137,7 @@ export const partitionsOf = (consumer: { readonly id: string }) =>
 export const untilPartitions = (consumer: { readonly id: string }, partitions: number) =>
   partitionsOf(consumer).pipe(
     Effect.repeat({ until: (found) => found === partitions, schedule: Schedule.spaced("10 millis") }),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 export const assertAudit = (consumer: Parameters<typeof DeliveryAudit.run>[0]) =>

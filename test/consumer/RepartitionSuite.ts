@@ -223,7 +223,7 @@ const parking: ReadonlyArray<Case<Stores>> = [
     const { end } = yield* startIn(start(older))
     yield* Parking.count(older).pipe(
       Effect.repeat({ until: ({ parked }) => parked === 4, schedule: Schedule.spaced("5 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     yield* end
     mails.blocked.clear()

@@ -89,7 +89,7 @@ const byFollowers = (what: string, read: Read): Case<Stores> =>
       )
       equal(texts.length, readers, "the readers")
       requireUnchanged(texts)
-    })).pipe(Effect.timeout("20 seconds"), Effect.orDie)
+    })).pipe(Effect.timeout("1 minute"), Effect.orDie)
     equal(reads, 1, "the reads of the log")
   })
 
@@ -116,7 +116,7 @@ const inEveryAttempt = (
         return texts.length < 3 ? Effect.fail(new Again()) : Effect.asVoid(done.open)
       })
     yield* append(id)
-    yield* done.await.pipe(Effect.timeout("20 seconds"), Effect.provide(run({ run: id, handle })), Effect.orDie)
+    yield* done.await.pipe(Effect.timeout("1 minute"), Effect.provide(run({ run: id, handle })), Effect.orDie)
     requireUnchanged(texts)
   })
 
@@ -164,7 +164,7 @@ export const sharedEvents: ReadonlyArray<Case<Stores>> = [
         ))
       yield* append(run)
       requireUnchanged(yield* Effect.forEach(heard, Fiber.join))
-    }).pipe(Effect.timeout("20 seconds"), Effect.scoped, Effect.provide(Layer.fresh(EventBus.layer())))
+    }).pipe(Effect.timeout("1 minute"), Effect.scoped, Effect.provide(Layer.fresh(EventBus.layer())))
   }),
 
   inEveryAttempt("a subscription", ({ handle, run }) =>
@@ -217,7 +217,7 @@ export const sharedEvents: ReadonlyArray<Case<Stores>> = [
     const projection = changing("async", texts)
     const { position } = yield* append(run)
     const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-    yield* Effect.provide(awaitPosition(projection, position, "20 seconds"), Projector.layer([projection]))
+    yield* Effect.provide(awaitPosition(projection, position, "1 minute"), Projector.layer([projection]))
     equal(texts.length >= 3, true, "the calls")
     requireUnchanged(texts)
   })

@@ -28,10 +28,10 @@ import { attentive } from "../support/Attentive.ts"
 import { parkedKeys } from "../support/parked.ts"
 
 const pollUntil = <A, E, R>(effect: Effect.Effect<A, E, R>, until: (value: A) => boolean) =>
-  effect.pipe(Effect.repeat({ until, schedule: Schedule.spaced("10 millis") }), Effect.timeout("30 seconds"))
+  effect.pipe(Effect.repeat({ until, schedule: Schedule.spaced("10 millis") }), Effect.timeout("1 minute"))
 
 const awaitProjection = (projection: Projection.Any<"async">, position: Position.Position) =>
-  Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "30 seconds"))
+  Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "1 minute"))
 
 const Old = Schema.TaggedUnion({ CartFilled: { by: Schema.Int } })
 const New = Schema.TaggedUnion({ CartFilled: { by: Schema.Int }, CartEmptied: {} })
@@ -419,10 +419,10 @@ const opens: ReadonlyArray<Case<Stores>> = [
   test("a consumer that has passed the first event of a category is red", function*() {
     const category = uniqueCategory()
     const { current, first, old, reasonsOf, store, stream } = yield* opening(category, category, 2)
-    yield* store.awaitPosition(old, first, "30 seconds")
+    yield* store.awaitPosition(old, first, "1 minute")
     equal((yield* reasonsOf(old)).unknownTypes, [], "no event of its set is in the category")
     const { position } = yield* append(stream, filled(1))
-    yield* store.awaitPosition(old, position, "30 seconds")
+    yield* store.awaitPosition(old, position, "1 minute")
     const passed = yield* reasonsOf(old)
     equal(passed.status, "red", "the status")
     for (const words of [`"CartEmptied"`, `position ${first}`, "has passed it by", "where.streamPrefix", "rebuild"]) {

@@ -34,14 +34,14 @@ const tick = Effect.flatMap(EventStore.EventStore, (store) => store.append(Tick,
 const awaitConsumer = (position: Position.Position, projection: Projection.Any = Ticks) =>
   Effect.flatMap(
     ProjectionStore.ProjectionStore,
-    (store) => store.awaitPosition(projection, position, "30 seconds")
+    (store) => store.awaitPosition(projection, position, "1 minute")
   )
 
 const until = (isRight: (status: Projector.ConsumerStatus) => boolean) =>
   Effect.flatMap(Projector.Projector, ({ status }) => status).pipe(
     Effect.map(([status]) => status!),
     Effect.repeat({ until: isRight, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 /** The stores in the context with some of their operations replaced. */
@@ -169,7 +169,7 @@ describe("the workers of a consumer", () => {
       const onceOwners = (isRight: (all: ReadonlyArray<string | undefined>) => boolean) =>
         owners.pipe(
           Effect.repeat({ until: isRight, schedule: Schedule.spaced("5 millis") }),
-          Effect.timeout("30 seconds")
+          Effect.timeout("1 minute")
         )
       yield* tick
       yield* Effect.gen(function*() {
@@ -215,7 +215,7 @@ describe("the workers of a consumer", () => {
       }).pipe(
         Effect.provide(Projector.layer([Ticks], { ...fastOptions, batchSize: 1 })),
         Effect.provide(hangingStores),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       assert.strictEqual(hanging, 0)
     }).pipe(Effect.provide(stores), withoutLogs))

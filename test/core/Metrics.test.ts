@@ -100,7 +100,7 @@ describe("telemetry", () => {
       const { spans } = yield* observed(Effect.gen(function*() {
         const receipt = yield* CommandBus.dispatch(Light, { id: "a" }).pipe(Effect.withSpan("request"))
         const store = yield* ProjectionStore.ProjectionStore
-        yield* store.awaitPosition(consumer, receipt.position, "30 seconds")
+        yield* store.awaitPosition(consumer, receipt.position, "1 minute")
       }))
       const find = (name: string, from = spans) => from.find((span) => span.name === name)!
       const append = find("EventStore.append")
@@ -124,7 +124,7 @@ describe("telemetry", () => {
         const store = yield* EventStore.EventStore
         yield* Effect.flip(store.append(Lamp, "Lamp-a", [{ _tag: "Lit", id: "a" }], { expected: Version.make(1) }))
         const last = yield* CommandBus.dispatch(Douse, { id: "a" })
-        yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(consumer, last.position, "30 seconds")
+        yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(consumer, last.position, "1 minute")
         yield* (yield* Projector.Projector).status.pipe(
           Effect.repeat({
             until: (all) =>
@@ -132,7 +132,7 @@ describe("telemetry", () => {
               && all.some((s) => s.parked === 1),
             schedule: Schedule.spaced("5 millis")
           }),
-          Effect.timeout("30 seconds")
+          Effect.timeout("1 minute")
         )
       }))
       assert.strictEqual(valueOf("evsrc_appends_total"), 2)

@@ -136,5 +136,5 @@ describe("random Schemas", () => {
       assert.isAbove(kept, 1_000)
       assert.isAbove(rejected, 20)
       assert.isAbove(uncompared, 200)
-    }), 60_000)
+    }))
 })

@@ -151,7 +151,7 @@ export const decisionQueues: ReadonlyArray<Case<EventStore.EventStore>> = [
       const paying = yield* Effect.forkChild(CommandBus.dispatch(Pay, { to: held, amount: 1 }), {
         startImmediately: true
       })
-      yield* Effect.timeout(CommandBus.dispatch(Pay, { to: other, amount: 1 }), "10 seconds")
+      yield* Effect.timeout(CommandBus.dispatch(Pay, { to: other, amount: 1 }), "1 minute")
       equal(yield* balances(held), [], "the one in flight")
       yield* Deferred.succeed(gate, undefined)
       yield* Fiber.join(paying)

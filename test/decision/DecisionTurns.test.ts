@@ -74,13 +74,12 @@ describe("DecisionTurns", () => {
             yield* Effect.yieldNow
             if (yield* Random.nextBoolean) fibers[yield* Random.nextIntBetween(0, 15)]!.interruptUnsafe()
           }
-          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.await(fiber)), "30 seconds")
+          const exits = yield* Effect.timeout(Effect.forEach(fibers, (fiber) => Fiber.await(fiber)), "1 minute")
           for (const exit of exits) assert.isFalse(Exit.hasDies(exit), String(exit))
           assert.strictEqual(turns.size(), 0, "keys that are left")
         }
         assert.isAbove(together, 0, "decisions that ran at once")
-      }),
-    60_000
+      })
   )
 
   it.effect("gives turns in the order of arrival", () =>

@@ -106,8 +106,8 @@ export const splitDecisions: ReadonlyArray<Case<EventStore.EventStore>> = [
       const payment = yield* Effect.forkChild(
         CommandBus.dispatch(Pay, { accounts: [b, c], amounts: [1, 20], read: [a] })
       )
-      yield* Effect.timeout(Deferred.await(paySent), "30 seconds")
-      equal(yield* Effect.timeout(seenBy([b, c]), "30 seconds"), [1, 20], "in flight")
+      yield* Effect.timeout(Deferred.await(paySent), "1 minute")
+      equal(yield* Effect.timeout(seenBy([b, c]), "1 minute"), [1, 20], "in flight")
       yield* Fiber.join(payment)
       equal(yield* seenBy([c, b]), [20, 1], "cached afterwards")
     }).pipe(Effect.provide(handlers), Effect.provideService(EventStore.EventStore, store))

@@ -119,7 +119,7 @@ export const countTypes = Effect.gen(function*() {
   yield* Effect.repeat(driver.eventTypes, {
     until: ({ position }) => position >= head,
     schedule: Schedule.spaced("10 millis")
-  }).pipe(Effect.timeout("30 seconds"))
+  }).pipe(Effect.timeout("1 minute"))
 })
 
 /**

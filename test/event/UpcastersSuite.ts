@@ -111,10 +111,10 @@ const reasonOf = (error: unknown) =>
   error instanceof EventStoreError && error.reason._tag === "UndecodableEvent" ? error.reason.problem : undefined
 
 const pollUntil = <A, E, R>(effect: Effect.Effect<A, E, R>, until: (value: A) => boolean) =>
-  effect.pipe(Effect.repeat({ until, schedule: Schedule.spaced("10 millis") }), Effect.timeout("30 seconds"))
+  effect.pipe(Effect.repeat({ until, schedule: Schedule.spaced("10 millis") }), Effect.timeout("1 minute"))
 
 const awaitProjection = (projection: Projection.Any<"async">, position: Position) =>
-  Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "30 seconds"))
+  Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store.awaitPosition(projection, position, "1 minute"))
 
 /** Starts the projector of one release on the shared stores. */
 const startProjector = (
@@ -214,7 +214,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
       equal(yield* get(now), expectedLog, "the inline document")
       equal(yield* get(live), expectedLog, "the live document")
       equal(
-        sentencesOf(yield* Effect.timeout(Fiber.join(collecting), "30 seconds")),
+        sentencesOf(yield* Effect.timeout(Fiber.join(collecting), "1 minute")),
         expectedLog,
         "the events from the event bus"
       )
@@ -337,7 +337,7 @@ const readers: ReadonlyArray<Case<Stores>> = [
       }
     })
     const projections = yield* ProjectionStore.ProjectionStore
-    yield* projections.awaitPosition(Orders, read.at(-1)!.position, "30 seconds").pipe(
+    yield* projections.awaitPosition(Orders, read.at(-1)!.position, "1 minute").pipe(
       Effect.provide(Projector.layer([Orders]))
     )
     const document = yield* projections.get(Orders, "all")

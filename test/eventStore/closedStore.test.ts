@@ -14,7 +14,7 @@ const follow = (store: EventStore.EventStore["Service"]) => Stream.runDrain(stor
 /** Fails unless a reader ends with the error that the store is closed. */
 const endsAsClosed = (reader: Effect.Effect<void, EventStoreError>) =>
   Effect.gen(function*() {
-    const error = yield* Effect.flip(Effect.timeout(reader, "20 seconds"))
+    const error = yield* Effect.flip(Effect.timeout(reader, "1 minute"))
     assert.strictEqual(error._tag === "EventStoreError" ? error.reason._tag : error._tag, "StoreUnavailable")
     assert.match(error.message, /is closed/)
   })

@@ -61,7 +61,7 @@ const collect = Effect.fnUntraced(function*<A, E, R>(stream: Stream.Stream<A, E,
         more.openUnsafe()
       })))
   )
-  return { got, more, failure: Effect.timeout(Fiber.join(fiber), "30 seconds") }
+  return { got, more, failure: Effect.timeout(Fiber.join(fiber), "1 minute") }
 })
 
 describe("a log that is replaced while it is read", () => {
@@ -90,7 +90,7 @@ describe("a log that is replaced while it is read", () => {
         // A listener that begins now gets the events of this log.
         const again = yield* collect(yield* EventBus.listen(Counted))
         yield* append(second, 40)
-        yield* Effect.timeout(again.more.await, "30 seconds")
+        yield* Effect.timeout(again.more.await, "1 minute")
         assert.deepStrictEqual(again.got.map(({ event }) => event.n), [40])
       }).pipe(Effect.provide(
         Layer.merge(EventBus.layer(), ProjectionStore.layerMemory).pipe(
@@ -106,7 +106,7 @@ describe("a log that is replaced while it is read", () => {
       yield* Effect.gen(function*() {
         for (const n of [1, 2]) yield* append(store, n)
         const { position } = yield* append(first, 3)
-        yield* ProjectionStore.awaitPosition(stored, position, "30 seconds").pipe(
+        yield* ProjectionStore.awaitPosition(stored, position, "1 minute").pipe(
           Effect.provide(Projector.layer([stored]))
         )
         const options = { orderBy: { direction: "desc" }, limit: 1 } as const

@@ -66,7 +66,7 @@ export const client = (url: string): Ask => async (method, path, { body, headers
 
 /** Repeats a request until its response satisfies the predicate. */
 export const poll = async (ask: () => Promise<Answer>, wanted: (answer: Answer) => boolean): Promise<Answer> => {
-  const deadline = Date.now() + 20_000
+  const deadline = Date.now() + 60_000
   while (true) {
     const answer = await ask()
     if (wanted(answer)) return answer

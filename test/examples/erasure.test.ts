@@ -16,7 +16,7 @@ it("runs as a program", async () => {
     "the order of c-1 is rejected, because its key was deleted"
   ])
   assert.strictEqual(stderr, "")
-}, 60_000)
+})
 
 it("stays under 91 lines", async () => {
   assert.isBelow((await readFile(file, "utf8")).split("\n").length, 91)

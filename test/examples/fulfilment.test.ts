@@ -113,7 +113,7 @@ const stores = {
 const orderWhen = (isExpected: (order: typeof OrderView.Type) => boolean) =>
   ProjectionStore.get(OrderOverview, orderId).pipe(
     Effect.repeat({ until: Option.exists(isExpected), schedule: Schedule.spaced("10 millis") }),
-    Effect.timeout("30 seconds"),
+    Effect.timeout("1 minute"),
     Effect.map(Option.getOrThrow)
   )
 
@@ -128,7 +128,7 @@ for (const [name, store] of Object.entries(stores)) {
         yield* CommandBus.dispatch(ReportShipment, { orderId })
         const { isReserved, paid, refunded } = yield* orderWhen(({ status }) => status === "shipped")
         assert.deepStrictEqual({ isReserved, paid, refunded }, { isReserved: true, paid: 900, refunded: 0 })
-      }).pipe(Effect.provide(Shop.layer.pipe(Layer.provideMerge(store)))), 60_000)
+      }).pipe(Effect.provide(Shop.layer.pipe(Layer.provideMerge(store)))))
 
     it.live("refunds an order that is out of stock", () =>
       Effect.gen(function*() {
@@ -136,7 +136,7 @@ for (const [name, store] of Object.entries(stores)) {
         yield* CommandBus.dispatch(ReceivePayment, { orderId, amount: 900 })
         const { reason, status } = yield* orderWhen(({ refunded }) => refunded === 900)
         assert.deepStrictEqual({ reason, status }, { reason: "out of stock", status: "cancelled" })
-      }).pipe(Effect.provide(Shop.layer.pipe(Layer.provideMerge(store)))), 60_000)
+      }).pipe(Effect.provide(Shop.layer.pipe(Layer.provideMerge(store)))))
   })
 }
 

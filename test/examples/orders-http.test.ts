@@ -117,7 +117,7 @@ for (const [name, layer] of Object.entries(stores)) {
             return program()
           }
           yield* Effect.ensuring(Effect.promise(() => flow(ask, restart)), Effect.promise(stop))
-        }), 120_000)
+        }))
     }
   })
 }

@@ -37,6 +37,10 @@ const end = Effect.fnUntraced(function*(program: Running, signal: NodeJS.Signals
   }
 })
 
+/** Waits until a page is available, and returns its JSON. The health is 503 while the workers are behind, as on a busy machine. */
+const untilAvailable = ({ ask }: Running, page: string) =>
+  Effect.promise(() => poll(() => ask("GET", `/${page}`), ({ status }) => status === 200).then(({ json }) => json))
+
 /** Expects that the program does not start and prints the reason in one line. */
 const expectRefusal = Effect.fnUntraced(function*(env: Readonly<Record<string, string>>, why: RegExp) {
   const script = yield* launch(env)
@@ -47,7 +51,9 @@ const expectRefusal = Effect.fnUntraced(function*(env: Readonly<Record<string, s
   const written = stderr.split("\n").filter((line) => line !== "" && !line.startsWith("{"))
   assert.strictEqual(written.length, 1, stderr)
   assert.match(written[0]!, /^evsrc: /)
-  assert.notMatch(stderr, /"level":"(WARN|ERROR|FATAL)"/)
+  // On a busy machine a start waits for its own migrations for longer than a second, which it logs.
+  const log = stderr.split("\n").filter((line) => !line.includes("The start waits for a lock"))
+  assert.notMatch(log.join("\n"), /"level":"(WARN|ERROR|FATAL)"/)
   assert.match(stderr, why)
 }, Effect.scoped)
 
@@ -71,7 +77,7 @@ describe("on the embedded PostgreSQL", () => {
       for (const what of ["docs", "health", "metrics"]) {
         const line = yield* first.waitFor(new RegExp(`^ +${what} `))
         assert.strictEqual(line.trim().split(/ +/)[1], `${first.url}/${what}`)
-        assert.strictEqual((yield* Effect.promise(() => first.ask("GET", `/${what}`))).status, 200)
+        yield* untilAvailable(first, what)
       }
       for (const tried of [/curl -i .*\/users /, /curl .*\/users\/ann$/, /curl .*-X PATCH/, /curl .*\/history$/]) {
         assert.include(yield* first.waitFor(tried), first.url)
@@ -102,7 +108,7 @@ describe("on the embedded PostgreSQL", () => {
       const isCancelled = (order: unknown) =>
         at(order, "reason") === "not paid in time" && at(order, "isReserved") === false
       yield* Effect.promise(() => poll(() => second.ask("GET", "/orders/o-1"), ({ json }) => isCancelled(json)))
-      assert.deepInclude(yield* json(second.ask("GET", "/health")), { status: "ok" })
+      assert.deepInclude(yield* untilAvailable(second, "health"), { status: "ok" })
       yield* end(second, "SIGINT")
     }), slow)
 
@@ -138,7 +144,12 @@ describe("on a PostgreSQL server", () => {
   it.live("lets several programs migrate a new database together and share it", () =>
     Effect.gen(function*() {
       const { url: DATABASE_URL } = yield* freshDatabase
-      const programs = yield* Effect.all([1, 2, 3].map(() => running({ DATABASE_URL })), { concurrency: "unbounded" })
+      // The migrations of one may take longer than the lockTimeout of another, whose message says to start it again.
+      const started = Effect.retry(running({ DATABASE_URL }), {
+        while: ({ message }) => message.includes("was not free within the lockTimeout"),
+        times: 5
+      })
+      const programs = yield* Effect.all([started, started, started], { concurrency: "unbounded" })
       const [a, b, c] = programs as [Running, Running, Running]
       const written = yield* json(a.ask("POST", "/users", ann))
       const position = at(written, "position")
@@ -152,7 +163,7 @@ describe("on a PostgreSQL server", () => {
 
       const again = yield* running({ DATABASE_URL })
       assert.deepInclude(yield* json(again.ask("GET", "/users/ann?after=2")), { version: 2 })
-      assert.deepInclude(yield* json(again.ask("GET", "/health")), { status: "ok" })
+      assert.deepInclude(yield* untilAvailable(again, "health"), { status: "ok" })
     }))
 
   it.live("reports an unusable database or address in one line", () =>

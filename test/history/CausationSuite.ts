@@ -141,7 +141,7 @@ export const causationCases: ReadonlyArray<Case<Stores>> = [
     })
     yield* Effect.gen(function*() {
       const { events: [first], position } = yield* CommandBus.dispatch(Open, { id: ann, owner: "ann" })
-      yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(Mirror, position, "30 seconds")
+      yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(Mirror, position, "1 minute")
       const tree = yield* causationOf({ eventId: first!.id })
       equal(shape(tree.roots), "Open(Opened[Open(Opened)])", "the chain")
       const [root] = tree.roots

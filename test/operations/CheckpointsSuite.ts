@@ -37,7 +37,7 @@ const append = (run: string, stream: string, n: number) =>
 const until = <A, E, R>(self: Effect.Effect<A, E, R>, isReached: (a: A) => boolean) =>
   self.pipe(
     Effect.repeat({ until: isReached, schedule: Schedule.spaced("20 millis") }),
-    Effect.timeout("60 seconds")
+    Effect.timeout("1 minute")
   )
 
 /** Returns the reason of an effect's failure. */

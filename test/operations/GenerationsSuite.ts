@@ -40,7 +40,7 @@ const visit = (stream: string, page: string) =>
 const until = <A, E, R>(self: Effect.Effect<A, E, R>, isReached: (a: A) => boolean) =>
   self.pipe(
     Effect.repeat({ until: isReached, schedule: Schedule.spaced("20 millis") }),
-    Effect.timeout("60 seconds")
+    Effect.timeout("1 minute")
   )
 
 const reasonOf = (error: DiscardRejected | RebuildRejected | ResetRejected | EventStoreError): string =>

@@ -61,7 +61,7 @@ const progress: ReadonlyArray<Case<Stores>> = [
       const until = (isTrue: (status: Subscription.ConsumerStatus) => boolean) =>
         status.pipe(
           Effect.repeat({ until: ([one]) => one !== undefined && isTrue(one), schedule: Schedule.spaced("2 millis") }),
-          Effect.timeout("30 seconds"),
+          Effect.timeout("1 minute"),
           Effect.map(([one]) => one?.detail)
         )
       yield* until(({ parked }) => parked === 30)
@@ -171,7 +171,7 @@ const chunks: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([name
       yield* Effect.repeat(parkedKeys(projection), {
         until: (all) => all.length === 0,
         schedule: Schedule.spaced("10 millis")
-      }).pipe(Effect.timeout("30 seconds"))
+      }).pipe(Effect.timeout("1 minute"))
       equal(yield* seen("a"), upTo(9).map((n) => `a${n + 1}`), "all but the skipped event, once")
       equal((yield* parkingLog(projection)).map((entry) => [entry.key, entry.action]), [[key, "parked"], [
         key,
@@ -531,7 +531,7 @@ const handlers: ReadonlyArray<Case<Stores>> = (["retry", "skip"] as const).flatM
       })
       const until = (isReached: (count: Parking.Count) => boolean) =>
         Effect.repeat(Parking.count(subscription), { until: isReached, schedule: Schedule.spaced("10 millis") })
-          .pipe(Effect.timeout("30 seconds"))
+          .pipe(Effect.timeout("1 minute"))
       yield* Effect.gen(function*() {
         const events = yield* EventStore.EventStore
         for (const n of upTo(2)) {
@@ -594,7 +594,7 @@ const repeatedRequests: ReadonlyArray<Case<Stores>> = [
       Effect.repeat(Parking.count(subscription), {
         until: (count) => count.parked === parked,
         schedule: Schedule.spaced("10 millis")
-      }).pipe(Effect.timeout("30 seconds"))
+      }).pipe(Effect.timeout("1 minute"))
     const request = Effect.map(parkedKeys(subscription), ([one]) => one?.request?.id)
     const events = yield* EventStore.EventStore
     yield* events.append(Events, `${type}-a`, upTo(3).map((n) => ({ _tag: type, n })))
@@ -602,11 +602,11 @@ const repeatedRequests: ReadonlyArray<Case<Stores>> = [
       yield* until(1)
       isBroken = false
       yield* Effect.forkChild(Effect.exit(Parking.retryAll(subscription)))
-      yield* Effect.timeout(Deferred.await(entered), "30 seconds")
+      yield* Effect.timeout(Deferred.await(entered), "1 minute")
       const first = yield* request
       yield* Effect.forkChild(Effect.exit(Parking.retryAll(subscription)))
       yield* Effect.repeat(request, { until: (id) => id !== first, schedule: Schedule.spaced("10 millis") }).pipe(
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
     }).pipe(Effect.provide(Layer.fresh(Subscription.layer([subscription], { stopTimeout: "10 millis" }))))
     isBlocked = false
@@ -681,7 +681,7 @@ const unknownKeys: ReadonlyArray<Case<Stores>> = ([
           yield* Effect.repeat(Parking.count(projection), {
             until: ({ parked }) => parked === 1 + partitions,
             schedule: Schedule.spaced("10 millis")
-          }).pipe(Effect.timeout("30 seconds"))
+          }).pipe(Effect.timeout("1 minute"))
           isDeployed = true
           if (first === "the key") {
             yield* Parking.retry(projection, "a")

@@ -128,7 +128,7 @@ const processing: ReadonlyArray<Case<Stores>> = [
       yield* Deferred.await(first)
       poison.clear()
       yield* Parking.retry(projection, streamOf("a"))
-      const all = yield* Effect.timeout(Fiber.join(watching), "30 seconds")
+      const all = yield* Effect.timeout(Fiber.join(watching), "1 minute")
       equal(
         all.map(Option.map(({ seen }) => seen)),
         [Option.none(), Option.some(["a1"])],
@@ -337,7 +337,7 @@ const requests: ReadonlyArray<Case<Stores>> = [
       yield* awaitConsumer(yield* append("b", 1))
       yield* parkedKeys(projection).pipe(
         Effect.repeat({ until: (all) => all.length === 0 }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       equal(yield* seen("a"), ["a1"], "the document")
       equal((yield* parkingLog(projection)).at(-1)?.actor, "ann", "the actor of the last entry")
@@ -370,7 +370,7 @@ const requests: ReadonlyArray<Case<Stores>> = [
       )
       equal(outcome.outcome, "retried", "the outcome")
       equal(yield* seen("a"), ["a1"], "the document")
-    }).pipe(worker, Effect.provideService(ProjectionStore.ProjectionStore, withProjector), Effect.timeout("40 seconds"))
+    }).pipe(worker, Effect.provideService(ProjectionStore.ProjectionStore, withProjector), Effect.timeout("1 minute"))
   }),
 
   test("a worker repeats a retry during which the store failed", function*() {

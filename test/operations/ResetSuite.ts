@@ -39,7 +39,7 @@ const options: WorkerOptions = {
 const until = <A, E, R>(self: Effect.Effect<A, E, R>, isReached: (a: A) => boolean) =>
   self.pipe(
     Effect.repeat({ until: isReached, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 /** Mails that are handled one after the other; the handler of event 2 waits for the latch. */
@@ -274,7 +274,7 @@ export const resets: ReadonlyArray<Case<Stores>> = [
     yield* EventStore.append(Sent, `${name}-a`, [Sent.cases.Sent.make({ n: 1 })])
     yield* run(subscription)
     includes(
-      yield* Effect.timeout(Deferred.await(done), "20 seconds"),
+      yield* Effect.timeout(Deferred.await(done), "1 minute"),
       `A handler of "${subscription.id}" resets`,
       "the error"
     )

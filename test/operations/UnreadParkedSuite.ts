@@ -35,7 +35,7 @@ const timing = { lease: "300 millis", retryDelay } as const
 const awaitCount = (consumer: Consumer, isReached: (count: Parking.Count) => boolean) =>
   Parking.count(consumer).pipe(
     Effect.repeat({ until: isReached, schedule: Schedule.spaced("10 millis") }),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 const kinds = { stream: "stream", tag: { tag: "order" } } as const

@@ -182,7 +182,7 @@ const ofRelease = (what: keyof typeof releases): ReadonlyArray<Case<Stores>> => 
       const [id, store] = [unique("g"), yield* EventStore.EventStore]
       yield* append(id)
       const documents = yield* Stream.toPull(ProjectionStore.watch(liveOf(events), id))
-      const next = Effect.map(Effect.timeout(documents, "20 seconds"), (page) => page[page.length - 1]!)
+      const next = Effect.map(Effect.timeout(documents, "1 minute"), (page) => page[page.length - 1]!)
       equal(yield* next, Option.some({ badge: secret, seen: 0 }), "the document at first")
       yield* Erasure.erase(id)
       yield* store.append(events, `Guest-${id}`, [Guests.cases.BadgeSeen.make({ guest: id })])
@@ -345,7 +345,7 @@ const stored: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       const event = Printed.cases.BadgePrinted.make({ guest: id, name: secret })
       const { position } = yield* store.append(Printed, `Guest-${id}`, [event])
-      yield* ProjectionStore.awaitPosition(projection, position, "30 seconds")
+      yield* ProjectionStore.awaitPosition(projection, position, "1 minute")
       yield* Stream.runDrain(Rebuild.rebuild(projection, options))
       // Begun before the erasure, and not finished.
       yield* Stream.runDrain(Rebuild.run(projection, options))

@@ -96,7 +96,7 @@ const byHandler = (
       erased()
       yield* done.await
     }).pipe(
-      Effect.timeout("30 seconds"),
+      Effect.timeout("1 minute"),
       Effect.provide(layerOf({ tags: [Event.tag("person", person)] }, (event) => handle(event, handled)))
     )
     equal(received, expected(handled, 0), "what the handler has received")
@@ -123,7 +123,7 @@ const byReader = <A, E>(
             return all
           })
       ),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     equal(arrived, expected(10, 1), "what has arrived")
   })
@@ -202,11 +202,11 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       yield* erased.open
       const { awaitPosition } = yield* ProjectionStore.ProjectionStore
       const end = yield* (yield* EventStore.EventStore).head
-      yield* awaitPosition(projection, end, "20 seconds")
+      yield* awaitPosition(projection, end, "1 minute")
       const { initials } = Option.getOrThrow(yield* ProjectionStore.get(projection, person))
       equal(new Set(initials.slice(-5)), new Set(["erased"]), "what the last events have left")
     }).pipe(
-      Effect.timeout("30 seconds"),
+      Effect.timeout("1 minute"),
       Effect.provide(
         Projector.layer([projection], { batchSize: 10 }).pipe(
           Layer.provideMerge(Layer.mergeAll(
@@ -251,7 +251,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
               return all
             })
         ),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       equal(arrived, expected(10, 1), "what has arrived")
     }).pipe(Effect.scoped, Effect.provide(Layer.fresh(EventBus.layer())))

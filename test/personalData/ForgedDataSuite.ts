@@ -170,7 +170,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     }
     yield* Effect.gen(function*() {
       const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-      yield* awaitPosition(projection, yield* store.head, "20 seconds")
+      yield* awaitPosition(projection, yield* store.head, "1 minute")
       const document = yield* ProjectionStore.get(projection, bob)
       equal(Option.getOrUndefined(document)?.name, "Bob", "the document of another key")
       const parked = (yield* Parking.list(projection)).items.filter(({ key }) =>

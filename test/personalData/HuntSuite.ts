@@ -210,7 +210,7 @@ const untilParked = <A, E>(
       yield* Effect.repeat(parkedKeys(consumer), {
         until: (parked) => parked.some(({ stream }) => stream === Person.streamOf(hunt.person)),
         schedule: Schedule.spaced("10 millis")
-      }).pipe(Effect.timeout("20 seconds"))
+      }).pipe(Effect.timeout("1 minute"))
       for (const { key } of yield* parkedKeys(consumer)) {
         yield* hunt.attempt(Parking.retry(consumer, key))
         yield* hunt.attempt(Parking.skip(consumer, key, { reason: "hunt" }))
@@ -263,7 +263,7 @@ const readingOthers: ReadonlyArray<Program> = (["document", "state"] as const).m
     yield* Effect.repeat(parkedKeys(subscription), {
       until: (parked) => parked.some(({ stream }) => stream === trigger),
       schedule: Schedule.spaced("10 millis")
-    }).pipe(Effect.timeout("20 seconds"), Effect.provide(Subscription.layer([subscription])))
+    }).pipe(Effect.timeout("1 minute"), Effect.provide(Subscription.layer([subscription])))
   })
 )
 

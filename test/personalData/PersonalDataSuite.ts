@@ -107,7 +107,7 @@ const inLifecycle = (lifecycle: Lifecycle): Case<Stores> =>
       const settledAt = lifecycle === "async" ? Projector.layer([groupsOf("async", projection)]) : Layer.empty
       const read = Effect.gen(function*() {
         const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-        yield* awaitPosition(projection, after, "20 seconds")
+        yield* awaitPosition(projection, after, "1 minute")
         return Option.getOrThrow(yield* ProjectionStore.get(projection, group))
       })
       const before = yield* Effect.provide(read, settledAt)
@@ -132,7 +132,7 @@ const inLifecycle = (lifecycle: Lifecycle): Case<Stores> =>
         Effect.andThen(
           Effect.flatMap(
             ProjectionStore.ProjectionStore,
-            (store) => store.awaitPosition(projection, end, "20 seconds")
+            (store) => store.awaitPosition(projection, end, "1 minute")
           ),
           read
         ),
@@ -397,7 +397,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       const { ann } = yield* twoPeople(group)
       const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-      yield* awaitPosition(projection, yield* logHead, "20 seconds")
+      yield* awaitPosition(projection, yield* logHead, "1 minute")
       yield* Stream.runDrain(Rebuild.rebuild(projection, { cutOver: false }))
       const differences = Stream.runCollect(Rebuild.compare(projection))
       equal(yield* differences, [], "the differences before the erasure")
@@ -515,7 +515,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     }
     const { awaitPosition } = yield* ProjectionStore.ProjectionStore
     const [parked] = yield* Effect.andThen(
-      awaitPosition(projection, yield* logHead, "20 seconds"),
+      awaitPosition(projection, yield* logHead, "1 minute"),
       parkedKeys(projection)
     ).pipe(Effect.provide(Projector.layer([projection])))
     equal(parked?.stream, bob, "the parked stream")
@@ -559,7 +559,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     )
     yield* Effect.gen(function*() {
       const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-      yield* awaitPosition(projection, yield* logHead, "20 seconds")
+      yield* awaitPosition(projection, yield* logHead, "1 minute")
       equal((yield* parkedKeys(projection)).map(({ stream }) => stream), [ann], "the parked streams")
       const { members } = Option.getOrThrow(yield* ProjectionStore.get(projection, group))
       equal<unknown>(memberNames(members), ["Bob Baker"], "the members")
@@ -628,7 +628,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const { ann, bob } = yield* twoPeople(group)
       const documents = yield* Stream.toPull(ProjectionStore.watch(groupsOf("live", groups("live")), group))
       const next = Effect.map(
-        Effect.timeout(documents, "20 seconds"),
+        Effect.timeout(documents, "1 minute"),
         (page) => memberNames(Option.getOrThrow(page[page.length - 1]!).members)
       )
       equal<unknown>(yield* next, ["Ann Zimmer", "Bob Baker"], "the members at first")
@@ -705,7 +705,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     const receipts = yield* Effect.forEach(Object.entries(people), append)
     yield* Effect.gen(function*() {
       const documents = yield* ProjectionStore.ProjectionStore
-      yield* documents.awaitPosition(projection, receipts.at(-1)!.position, "20 seconds")
+      yield* documents.awaitPosition(projection, receipts.at(-1)!.position, "1 minute")
       const parked = (yield* parkedKeys(projection)).toSorted((a, b) => a.key < b.key ? -1 : 1)
       equal(parked.map(({ key }) => key), ["a", "b"], "the parked keys")
       includes(parked[0]!.error, "the subject of the personal field", "the error without a subject")
@@ -811,7 +811,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
         equal(yield* parkedKeys(projection), [], "the parked streams")
         isDown = false
         const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-        yield* awaitPosition(projection, end, "20 seconds")
+        yield* awaitPosition(projection, end, "1 minute")
       }).pipe(Effect.provide(Projector.layer([projection], { retryDelay: { first: "10 millis", max: "50 millis" } })))
       const { members } = Option.getOrThrow(yield* ProjectionStore.get(projection, group))
       equal(memberNames(members), ["Ann Zimmer", "Bob Baker"], "the members")

@@ -58,7 +58,7 @@ const quoting = Effect.fnUntraced(function*(
     const parked = yield* Effect.repeat(parkedKeys(subscription), {
       until: (parked) => parked.length === questions,
       schedule: Schedule.spaced("10 millis")
-    }).pipe(Effect.timeout("30 seconds"), Effect.provide(Subscription.layer([subscription])))
+    }).pipe(Effect.timeout("1 minute"), Effect.provide(Subscription.layer([subscription])))
     equal(
       parked.filter(({ error }) => !error.includes("cannot greet [personal data]")).map(({ error }) => error),
       [],

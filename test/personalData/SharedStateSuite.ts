@@ -137,7 +137,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const parked = yield* Effect.repeat(parkedKeys(subscription), {
         until: ({ length }) => length >= 7,
         schedule: Schedule.spaced("10 millis")
-      }).pipe(Effect.timeout("60 seconds"), Effect.provide(Subscription.layer([subscription])))
+      }).pipe(Effect.timeout("1 minute"), Effect.provide(Subscription.layer([subscription])))
       equal(parked.length, 7, "the handlers whose command is rejected")
       requireNoSecret(yield* Traces.stored, "what is stored")
     }).pipe(
@@ -193,7 +193,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       equal(seen.filter((by) => by === secret), [], "the erased names in states")
     }).pipe(
       Effect.provide(Layer.provide(layer, Layer.succeed(EventStore.EventStore, store))),
-      Effect.timeout("60 seconds")
+      Effect.timeout("1 minute")
     )
   }),
 

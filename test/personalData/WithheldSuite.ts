@@ -93,7 +93,7 @@ const invalidForAWhile = (["stream", "document"] as const).flatMap((partitionBy)
         const { awaitPosition } = yield* ProjectionStore.ProjectionStore
         const end = yield* store.head
         yield* Effect.gen(function*() {
-          yield* awaitPosition(projection, end, "20 seconds")
+          yield* awaitPosition(projection, end, "1 minute")
           const parked = yield* parkedKeys(projection)
           isAtLeast(parked.length, 1, "the number of parked keys")
           for (const { key } of parked) {

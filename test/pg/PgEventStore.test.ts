@@ -93,7 +93,7 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
         )
       )
       for (const n of [1, 2, 3]) yield* append(stream(), n)
-      const events = yield* Effect.timeout(Fiber.join(listener), "30 seconds")
+      const events = yield* Effect.timeout(Fiber.join(listener), "1 minute")
       assert.deepStrictEqual(events.map((e) => e.event.n), [1, 2, 3])
       yield* sql`rollback`
     }).pipe(Effect.scoped))
@@ -152,7 +152,7 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       const waiting = yield* Effect.forEach(held, (name) => Effect.forkChild(append(name, 1)))
       // Alone and together, while all three wait.
       for (let round = 0; round < 5; round++) {
-        yield* Effect.forEach([1, 2, 3, 4, 5], (n) => Effect.timeout(append(stream(), n), "20 seconds"), {
+        yield* Effect.forEach([1, 2, 3, 4, 5], (n) => Effect.timeout(append(stream(), n), "1 minute"), {
           concurrency: "unbounded"
         })
       }
@@ -183,7 +183,7 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
         assert.deepStrictEqual(own.map((e) => [e.version, e.event.n]), [[1, 2], [2, 3]])
         assert.deepStrictEqual(yield* readAll(before), [])
       }))
-      const events = yield* Effect.timeout(Fiber.join(listener), "30 seconds")
+      const events = yield* Effect.timeout(Fiber.join(listener), "1 minute")
       assert.deepStrictEqual(events.map((e) => e.event.n), [2, 3])
       assert.deepStrictEqual((yield* sql`select id from orders order by id`).map((row) => row["id"]), ["b", "c"])
     }))
@@ -214,7 +214,7 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
         // Longer than the pause between two hints, so that there is one for each.
         yield* Effect.sleep("20 millis")
       }
-      const events = yield* Effect.timeout(Fiber.join(heard), "30 seconds")
+      const events = yield* Effect.timeout(Fiber.join(heard), "1 minute")
       assert.deepStrictEqual(events.map((e) => e.event.n), [1, 2, 3])
       assert.isUndefined(unheard.pollUnsafe(), "without hints, a reader that looks once an hour knows nothing yet")
     }).pipe(Effect.scoped))
@@ -230,7 +230,7 @@ layer(onServer, { excludeTestServices: true })("PgEventStore", (it) => {
       const name = stream()
       yield* Effect.forEach([1, 2, 3, 4, 5], (n) => store.append(Tick, name, [tick(n)]), { concurrency: "unbounded" })
       assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, name))).length, 5)
-    }).pipe(Effect.scoped, Effect.timeout("30 seconds")))
+    }).pipe(Effect.scoped, Effect.timeout("1 minute")))
 
   it.effect("a wait for a position within a transaction does not break other waits", () =>
     Effect.gen(function*() {

@@ -10,6 +10,7 @@ import { Event, EventQuery, EventStore } from "evsrc"
 import { PgEventStore } from "evsrc/pg"
 import { judge, raceKinds, races } from "../../src/conformance/AppendConditionRaces.ts"
 import { internals } from "../../src/core/internals.ts"
+import { patient } from "../conformance/backEnds.ts"
 import { conformance } from "../conformance/conformance.ts"
 import { freshDatabase } from "../support/Database.ts"
 import { scale } from "../support/scale.ts"
@@ -23,7 +24,9 @@ const clients = 4
 const processes = 4
 
 const storeAt = (url: string, connections: number) =>
-  PgEventStore.layer.pipe(Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: connections })))
+  PgEventStore.layerWith(patient).pipe(
+    Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: connections }))
+  )
 
 /** Returns statements that make the high-water mark pause for `seconds` before and after its computation. */
 const slowHead = (seconds: string): ReadonlyArray<string> => [

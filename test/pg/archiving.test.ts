@@ -257,7 +257,7 @@ const repeatUntil = (done: Deferred.Deferred<void>) => <A, E, R>(reader: Effect.
 const assertProjected = Effect.fnUntraced(function*(total: number) {
   const { position } = yield* append("Last", 0)
   const { awaitPosition } = yield* ProjectionStore.ProjectionStore
-  yield* awaitPosition(Count, position, "30 seconds")
+  yield* awaitPosition(Count, position, "1 minute")
   const count = yield* ProjectionStore.get(Count, "all")
   const sum = initialEvents * (initialEvents + 1) / 2
   assert.deepStrictEqual(count, yield* Effect.asSome(Effect.succeed({ events: total, sum })))
@@ -315,7 +315,7 @@ describe("while streams are closed and archived", () => {
         Effect.provide(Projector.layer([Count], { batchSize: 30 })),
         Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client)))
       )
-    }).pipe(Effect.scoped), 120_000)
+    }).pipe(Effect.scoped))
 
   it.live("an append waits for the transaction that closes its stream", () =>
     Effect.gen(function*() {
@@ -438,7 +438,7 @@ describe("an import", () => {
         const lines = yield* Stream.runCollect(LogTransfer.export())
         assert.strictEqual(lines.join(""), text)
       }).pipe(Effect.provide(storeAt(to.url)))
-    }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)), 120_000)
+    }).pipe(Effect.scoped, Effect.provide(NodeFileSystem.layer)))
 
   it.live("into a log with other writers is rejected and loses none of their events", () =>
     Effect.gen(function*() {
@@ -473,7 +473,7 @@ describe("an import", () => {
         assert.strictEqual(e.version, (versions.get(e.stream) ?? 0) + 1, `the versions of ${e.stream} have no gap`)
         versions.set(e.stream, e.version)
       }
-    }).pipe(Effect.scoped), 120_000)
+    }).pipe(Effect.scoped))
 
   /** Starts an import of one event, whose position is 2, and then an append; both wait for the table until the effect has returned. */
   const importBesideAppend = (appended: ReturnType<typeof append>) =>
@@ -521,8 +521,7 @@ describe("an import", () => {
         assert.strictEqual(imported.failure._tag, "TransferRejected")
         assert.include(imported.failure.message, "Another process appends to the log")
         assert.deepStrictEqual(log, [[1n, "foreign"]])
-      }).pipe(Effect.scoped),
-    60_000
+      }).pipe(Effect.scoped)
   )
 
   it.live(
@@ -533,7 +532,6 @@ describe("an import", () => {
         if (Result.isFailure(imported)) return yield* imported.failure
         assert.strictEqual(position, Position.make(3n))
         assert.deepStrictEqual(log, [[2n, "a"], [3n, "foreign"]])
-      }).pipe(Effect.scoped),
-    60_000
+      }).pipe(Effect.scoped)
   )
 })

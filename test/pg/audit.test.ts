@@ -33,7 +33,7 @@ const parkRepeatedly = Effect.gen(function*() {
   for (let round = 0; round < 40; round++) {
     yield* tick("a", round % 2 === 0 ? -1 : -2)
     const { position } = yield* tick("a", round)
-    yield* projections.awaitPosition(Ticks, position, "30 seconds")
+    yield* projections.awaitPosition(Ticks, position, "1 minute")
     if (round % 2 === 0) yield* Parking.skip(Ticks, "a", { reason: "a test" })
     else {
       poison.delete(-2)
@@ -108,7 +108,7 @@ describe("an audit on PostgreSQL", () => {
       poison.clear()
       let last = Position.start
       for (let n = 0; n < 5; n++) last = (yield* tick("a", n)).position
-      yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(Ticks, last, "30 seconds").pipe(
+      yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(Ticks, last, "1 minute").pipe(
         Effect.provide(Projector.layer([Ticks]))
       )
       yield* sql`update evsrc.checkpoints set applied = applied + 1`
@@ -127,7 +127,7 @@ describe("an audit on PostgreSQL", () => {
       const parkAndSkip = Effect.gen(function*() {
         yield* tick("a", -1)
         const { position } = yield* tick("b", 1)
-        yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(Ticks, position, "30 seconds")
+        yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(Ticks, position, "1 minute")
         yield* Parking.skip(Ticks, "a", { reason: "a test" })
       })
       yield* parkAndSkip.pipe(Effect.provide(Layer.fresh(Projector.layer([Ticks]))))

@@ -60,8 +60,7 @@ describe("a caller that waits for another process", () => {
         assert.strictEqual(found.filter((one) => one._tag === "Some").length, 300)
         // One document each.
         assert.isAtMost(reads() - before, 320)
-      }),
-    60_000
+      })
   )
 
   it.live("is woken again and again while the worker progresses", () =>
@@ -82,7 +81,7 @@ describe("a caller that waits for another process", () => {
           assert.strictEqual(found._tag === "Some" ? found.value.events : 0, n + 1)
         }
       }).pipe(Effect.provide(Aggregate.layer(AccountDecider)), Effect.provideContext(worker))
-    }), 60_000)
+    }))
 
   it.live("is answered only by a process in which the consumer has progressed", () =>
     Effect.gen(function*() {
@@ -151,5 +150,5 @@ describe("a caller that waits for another process", () => {
         )
         assert.strictEqual(far._tag, "ProjectionBehind")
       }).pipe(Effect.provide(Aggregate.layer(AccountDecider)), Effect.provideContext(stores))
-    }), 60_000)
+    }))
 })

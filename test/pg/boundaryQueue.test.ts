@@ -50,7 +50,7 @@ for (
       const groups = Array.from(new Set(upTo(32).map(groupOf)))
       const { events } = yield* Effect.promise(() => both[0]!.runPromise(Fixture.verify([...groups, "of 0", "of 1"])))
       assert.strictEqual(events, 2 * 32 * rounds)
-    }), 120_000)
+    }))
 }
 
 it.live(
@@ -66,6 +66,5 @@ it.live(
       )
       const all = refused.flatMap((exit) => Exit.isSuccess(exit) ? exit.value : assert.fail(String(exit)))
       yield* Effect.promise(() => both[0]!.runPromise(Fixture.verifyRace(tallies, groups, all)))
-    }),
-  120_000
+    })
 )

@@ -62,5 +62,5 @@ describe("two copies of effect", () => {
         Effect.provideService(SqlClient.SqlClient, foreign as SqlClient.SqlClient)
       )
       assertNamed(error, "@effect/sql-pg")
-    }).pipe(Effect.provide(layerPostgres())), 60_000)
+    }).pipe(Effect.provide(layerPostgres())))
 })

@@ -14,13 +14,13 @@ const Tick = Schema.TaggedUnion({ Ticked: { n: Schema.Int } })
 const tick = (n: number) => Tick.cases.Ticked.make({ n })
 
 const deadlines = {
-  statementTimeout: "500 millis",
-  connectionTimeout: "5 seconds",
+  statementTimeout: "2 seconds",
+  connectionTimeout: "10 seconds",
   lockTimeout: "300 millis"
 } as const
 
 /** How long a caller may take with these deadlines, on a machine that does other work too. */
-const bound = "20 seconds"
+const bound = "1 minute"
 
 const reasonOf = (error: unknown): EventStoreError["reason"] => {
   assert.instanceOf(error, EventStoreError)
@@ -61,7 +61,7 @@ const withStore = <A, E>(
 const until = <E>(isTrue: Effect.Effect<boolean, E>) =>
   isTrue.pipe(
     Effect.repeat({ until: (found) => found, schedule: Schedule.spaced("10 millis") }),
-    Effect.timeout("20 seconds")
+    Effect.timeout("1 minute")
   )
 
 const append = (store: EventStore.EventStore["Service"], stream: string, n: number, commandId?: string) =>
@@ -91,7 +91,7 @@ describe.concurrent("a connection that no longer responds", () => {
           yield* proxy.loseNextConnection
           const reason = yield* failureOf(Stream.runCollect(store.readStream(Tick, "s")))
           assert.strictEqual(reason._tag, "StoreUnavailable")
-          assert.include(reason.message, "did not respond within 500ms (statementTimeout)")
+          assert.include(reason.message, "did not respond within 2s (statementTimeout)")
           const events = yield* Effect.timeout(Stream.runCollect(store.readStream(Tick, "s")), bound)
           assert.deepStrictEqual(events.map(({ event }) => event.n), [1])
           // It does not occupy the pool.
@@ -117,12 +117,11 @@ describe.concurrent("a connection that no longer responds", () => {
         yield* append(store, "s", 1)
         yield* proxy.loseNextConnection
         const lost = yield* Effect.forkChild(Effect.exit(append(store, "s", 2)))
-        yield* Effect.sleep("20 millis")
-        assert.isUndefined(lost.pollUnsafe())
-        for (let n = 0; n < 10; n++) yield* Effect.timeout(append(store, `t${n}`, n), "8 seconds")
+        yield* until(Effect.map(proxy.lost, (count) => count === 1))
+        for (let n = 0; n < 10; n++) yield* Effect.timeout(append(store, `t${n}`, n), "1 minute")
         assert.isUndefined(lost.pollUnsafe())
         yield* Fiber.interrupt(lost)
-      }), { statementTimeout: "20 seconds" }))
+      }), { statementTimeout: "5 minutes" }))
 
   it.live("fails every caller while all packets are lost, and the store recovers by itself", () =>
     withStore(({ proxy, store }) =>
@@ -132,13 +131,13 @@ describe.concurrent("a connection that no longer responds", () => {
         const exits = yield* Effect.forEach([1, 2, 3, 4, 5, 6, 7, 8], (n) =>
           Effect.exit<unknown, unknown, never>(
             n % 2 === 0 ? append(store, `s${n}`, n) : Stream.runCollect(store.readStream(Tick, `s${n}`))
-          ), { concurrency: "unbounded" }).pipe(Effect.timeout("20 seconds"))
+          ), { concurrency: "unbounded" }).pipe(Effect.timeout("1 minute"))
         for (const exit of exits) {
           const { _tag } = reasonOf(Option.getOrThrow(Exit.findErrorOption(exit)))
           assert.include(["StoreUnavailable", "OutcomeUnknown"], _tag)
         }
         yield* proxy.blackhole(false)
-        yield* Effect.retry(append(store, "after", 1), Schedule.spaced("50 millis")).pipe(Effect.timeout("20 seconds"))
+        yield* Effect.retry(append(store, "after", 1), Schedule.spaced("50 millis")).pipe(Effect.timeout("1 minute"))
       })
     ))
 
@@ -183,7 +182,7 @@ describe.concurrent("a connection that no longer responds", () => {
         assert.isTrue(Exit.isFailure(exit))
         assert.isBelow(rows, 100_000)
         yield* proxy.blackhole(false)
-        yield* Effect.retry(append(store, "s", 2), Schedule.spaced("50 millis")).pipe(Effect.timeout("20 seconds"))
+        yield* Effect.retry(append(store, "s", 2), Schedule.spaced("50 millis")).pipe(Effect.timeout("1 minute"))
         assert.strictEqual((yield* Stream.runCollect(store.readStream(Tick, "s"))).length, 2)
       }), { idleInTransactionTimeout: "1 hour" }))
 
@@ -200,7 +199,7 @@ describe.concurrent("a connection that no longer responds", () => {
         )
         const fiber = yield* Effect.forkChild(Effect.exit(transaction))
         assert.strictEqual((yield* Effect.timeout(Deferred.await(failure), bound))._tag, "StoreUnavailable")
-        assert.isTrue(Exit.isFailure(yield* Effect.timeout(Fiber.join(fiber), "20 seconds")))
+        assert.isTrue(Exit.isFailure(yield* Effect.timeout(Fiber.join(fiber), "1 minute")))
         yield* append(store, "s", 2)
       })
     ))
@@ -280,8 +279,8 @@ describe("a statement that takes too long", () => {
         const fiber = yield* Effect.forkChild(Stream.runCollect(store.readStream(Tick, "s")))
         yield* Effect.sleep("50 millis")
         const [took] = yield* Effect.timed(Fiber.interrupt(fiber))
-        assert.isBelow(Duration.toMillis(took), 20_000)
-      }), { statementTimeout: "1 minute" }))
+        assert.isBelow(Duration.toMillis(took), 60_000)
+      }), { statementTimeout: "5 minutes" }))
 })
 
 describe("a pool without a free connection", () => {
@@ -380,22 +379,22 @@ describe.concurrent("appends that wait for a lock", () => {
                 )
                 yield* Effect.sleep("200 millis")
                 for (let n = 0; n < 5; n++) {
-                  yield* Effect.timeout(store.head, "20 seconds")
+                  yield* Effect.timeout(store.head, "1 minute")
                   yield* Effect.timeout(Stream.runCollect(store.readStream(Tick, "held")), "20 seconds")
-                  yield* Effect.timeout(append(store, `free${n}`, n), "20 seconds")
+                  yield* Effect.timeout(append(store, `free${n}`, n), "1 minute")
                 }
-                yield* Effect.timeout(appendTo(store, `free`), "20 seconds")
+                yield* Effect.timeout(appendTo(store, `free`), "1 minute")
                 assert.isTrue(waiting.every((fiber) => fiber.pollUnsafe() === undefined))
                 return waiting
               })
             )
-            yield* Effect.timeout(Effect.forEach(waiting, Fiber.await), "20 seconds")
+            yield* Effect.timeout(Effect.forEach(waiting, Fiber.await), "1 minute")
           }), {
           maxConnections,
           statementTimeout: "5 minutes",
           connectionTimeout: "5 minutes",
           lockTimeout: "5 minutes"
-        }), 60_000)
+        }))
 
       it.live(
         `fail with the holder's session after lockTimeout, in a pool of ${maxConnections}: twelve ${what}`,
@@ -408,7 +407,7 @@ describe.concurrent("appends that wait for a lock", () => {
                 "held",
                 Effect.forEach(Array.from({ length: 12 }), () => Effect.exit(appendTo(store, "held")), {
                   concurrency: "unbounded"
-                }).pipe(Effect.timeout("60 seconds"))
+                }).pipe(Effect.timeout("1 minute"))
               )
               const messages = exits.map((exit) => {
                 const error = Option.getOrThrow(Exit.findErrorOption(exit))
@@ -424,8 +423,7 @@ describe.concurrent("appends that wait for a lock", () => {
                   .test(message)
               assert.isTrue(messages.some(isNamed), messages.join("\n"))
               yield* appendTo(store, "held")
-            }), { maxConnections, statementTimeout: "1 minute", connectionTimeout: "1 minute" }),
-        120_000
+            }), { maxConnections, statementTimeout: "5 minutes", connectionTimeout: "5 minutes" })
       )
     }
   }
@@ -441,9 +439,9 @@ describe.concurrent("appends that wait for a lock", () => {
             (appendTo) => Effect.forkChild(appendTo(store, "held"))
           ).pipe(Effect.tap(Effect.sleep("300 millis")))
         )
-        yield* Effect.forEach(fibers, (fiber) => Effect.timeout(Fiber.join(fiber), "20 seconds"))
+        yield* Effect.forEach(fibers, (fiber) => Effect.timeout(Fiber.join(fiber), "1 minute"))
         assert.strictEqual((yield* Stream.runCollect(store.readStreamEncoded("held"))).length, 3)
-      }), { statementTimeout: "30 seconds", connectionTimeout: "30 seconds", lockTimeout: "20 seconds" }))
+      }), { statementTimeout: "2 minutes", connectionTimeout: "2 minutes", lockTimeout: "2 minutes" }))
 
   it.live("fail with a name when another append's condition holds their type", () =>
     withStore(({ direct, store }) =>
@@ -506,7 +504,7 @@ describe("the store's own transactions", () => {
             within = found
           }))
         )
-        assert.strictEqual(within["statement_timeout"], "500ms")
+        assert.strictEqual(within["statement_timeout"], "2s")
         assert.strictEqual(within["idle_in_transaction_session_timeout"], "10s")
         assert.include([undefined, "30s"], within["transaction_timeout"])
         assert.isTrue(within["lock_timeout"]!.endsWith("ms"))
@@ -584,7 +582,7 @@ describe("subscriptions", () => {
         yield* Effect.repeat(
           Effect.andThen(elsewhere(direct)(1), direct`select pg_notify('evsrc_evsrc', '')`),
           { until: () => seen.length > 1, schedule: Schedule.spaced("500 millis") }
-        ).pipe(Effect.timeout("20 seconds"))
+        ).pipe(Effect.timeout("1 minute"))
         assert.isUndefined(subscribed.pollUnsafe())
       }), { notify: true, pollInterval: "1 hour", maxConnections: 4 }))
 })
@@ -615,15 +613,15 @@ describe("start and stop", () => {
         yield* Effect.provide(PgMigrations.run(), PgClient.layer({ url: Redacted.make(url) }))
         const proxy = yield* Proxy.make(url)
         const worker = yield* Script.start(import.meta.resolve("./stopWorker.ts"), { env: { DATABASE_URL: proxy.url } })
-        yield* Effect.timeout(worker.waitFor(/working/), "60 seconds")
+        yield* Effect.timeout(worker.waitFor(/working/), "1 minute")
         if (what === "while all packets are lost") yield* proxy.blackhole(true)
         if (what === "while the server is down") yield* proxy.cut(true)
         if (what !== "while the server responds") yield* Effect.sleep("500 millis")
         yield* worker.signal("SIGTERM")
-        const { code, signal } = yield* Effect.timeout(worker.exited, "40 seconds")
+        const { code, signal } = yield* Effect.timeout(worker.exited, "1 minute")
         assert.isNull(signal)
         assert.include([0, 130, 143], code)
-      }), 120_000)
+      }))
   }
 
   it.live("every caller is answered while the server restarts every second", () =>
@@ -640,7 +638,7 @@ describe("start and stop", () => {
             const call: Effect.Effect<unknown, unknown> = caller % 2 === 0
               ? append(store, `s${caller}`, count, id)
               : appendWith(store, `s${caller}`, Effect.void)
-            const exit = yield* Effect.exit(Effect.timeout(call, "20 seconds"))
+            const exit = yield* Effect.exit(Effect.timeout(call, "1 minute"))
             if (Exit.isFailure(exit)) {
               const { _tag } = reasonOf(Option.getOrThrow(Exit.findErrorOption(exit)))
               assert.include(["StoreUnavailable", "OutcomeUnknown"], _tag)
@@ -654,8 +652,8 @@ describe("start and stop", () => {
           yield* server.start
         }
         isOver = true
-        yield* Effect.timeout(Effect.forEach(callers, Fiber.join), "30 seconds")
-        yield* Effect.retry(append(store, "after", 1), Schedule.spaced("50 millis")).pipe(Effect.timeout("20 seconds"))
+        yield* Effect.timeout(Effect.forEach(callers, Fiber.join), "1 minute")
+        yield* Effect.retry(append(store, "after", 1), Schedule.spaced("50 millis")).pipe(Effect.timeout("1 minute"))
         const versions = (yield* Stream.runCollect(store.readStream(Tick, "s2"))).map(({ version }) => version)
         assert.deepStrictEqual(versions, Array.from(versions, (_, i) => i + 1))
       }).pipe(
@@ -665,7 +663,7 @@ describe("start and stop", () => {
           )
         )
       )
-    }), 120_000)
+    }))
 
   it.live("a layer that is built while the server does not respond fails at its deadline", () =>
     Effect.gen(function*() {
@@ -680,6 +678,6 @@ describe("start and stop", () => {
       yield* proxy.blackhole(false)
       // An attempt may meet the other connection of the pool, or one that was begun meanwhile.
       const retried = Effect.retry(Effect.provide(build, client), Schedule.spaced("50 millis"))
-      yield* Effect.timeout(retried, "30 seconds")
+      yield* Effect.timeout(retried, "1 minute")
     }))
 })

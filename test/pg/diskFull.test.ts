@@ -113,7 +113,6 @@ describe("a full disk", () => {
         yield* sql`drop trigger no_space on evsrc.events`
         assert.deepStrictEqual(failuresOf(yield* appendToAll(1, 100)), [])
         for (const last of (yield* versions).values()) assert.strictEqual(last, 2)
-      }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))),
-    120_000
+      }).pipe(Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres()))))
   )
 })

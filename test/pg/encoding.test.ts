@@ -155,7 +155,7 @@ describe("rebuild_event_tags", () => {
         sql`select 1 from pg_locks where not granted and locktype = 'relation' and relation = 'evsrc.events'::regclass`
           .pipe(
             Effect.repeat({ until: (rows) => rows.length === count, schedule: Schedule.spaced("5 millis") }),
-            Effect.timeout("30 seconds")
+            Effect.timeout("1 minute")
           )
       yield* append("a", 1, "x")
       yield* writer!`begin`

@@ -51,10 +51,10 @@ describe("The types of events on PostgreSQL", () => {
       yield* Effect.all([appends, counts], { concurrency: 2 })
       const { driver } = (yield* EventStore.EventStore)[internals]
       const head = yield* driver.head
-      yield* Effect.repeat(count(3), { until: (position) => position === head }).pipe(Effect.timeout("30 seconds"))
+      yield* Effect.repeat(count(3), { until: (position) => position === head }).pipe(Effect.timeout("1 minute"))
       assert.deepStrictEqual(yield* counted, yield* inLog)
       assert.isAbove((yield* counted).length, 3)
-    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(store()))))
 
   it.live("are counted by the names of their tags, each event once", () =>
     Effect.gen(function*() {
@@ -105,7 +105,7 @@ describe("The types of events on PostgreSQL", () => {
       assert.strictEqual(yield* count(100), position)
       assert.deepStrictEqual(yield* counted, yield* inLog)
       assert.strictEqual((yield* counted).length, 1)
-    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(store()))))
 
   it.live("are read when the log was set back and has as many others", () =>
     Effect.gen(function*() {
@@ -133,7 +133,7 @@ describe("The types of events on PostgreSQL", () => {
       yield* sql`select setval('evsrc.positions', ${position} - 1)`
       yield* visit("Room-1", "Left")
       assert.deepStrictEqual(yield* next, ["Left"])
-    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(store()))))
 
   it.live(
     "stop a consumer by its prefix, and health says so without one, in a log of 1,001 categories",
@@ -175,8 +175,7 @@ describe("The types of events on PostgreSQL", () => {
         for (const words of ["more than 1,000 categories", `"Left"`, "where.streamPrefix"]) {
           assert.include(reasons, words)
         }
-      }).pipe(Effect.provide(Layer.fresh(Layer.provideMerge(PgProjectionStore.layer, store())))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(Layer.provideMerge(PgProjectionStore.layer, store()))))
   )
 
   it.live("are counted without waiting while another transaction counts", () =>
@@ -190,11 +189,11 @@ describe("The types of events on PostgreSQL", () => {
         Effect.tap(count(10), () => Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(ended)))
       ))
       yield* Deferred.await(began)
-      assert.strictEqual(yield* Effect.timeout(count(10), "30 seconds"), first)
+      assert.strictEqual(yield* Effect.timeout(count(10), "1 minute"), first)
       yield* Deferred.succeed(ended, undefined)
       assert.strictEqual(yield* Fiber.join(counting), second)
       assert.strictEqual(yield* count(10), second)
-    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(store()))))
 
   it.live("are counted for 1,000 categories, and together for all others", () =>
     Effect.gen(function*() {
@@ -202,16 +201,16 @@ describe("The types of events on PostgreSQL", () => {
       yield* Effect.forEach(streams, (stream) => visit(stream, "Visited"), { concurrency: 100 })
       const { driver } = (yield* EventStore.EventStore)[internals]
       const head = yield* driver.head
-      yield* Effect.repeat(count(400), { until: (position) => position === head }).pipe(Effect.timeout("30 seconds"))
+      yield* Effect.repeat(count(400), { until: (position) => position === head }).pipe(Effect.timeout("1 minute"))
       yield* visit("9999-a", "Visited")
       const { position: last } = yield* visit(streams[0]!, "Visited")
-      yield* Effect.repeat(count(400), { until: (position) => position === last }).pipe(Effect.timeout("30 seconds"))
+      yield* Effect.repeat(count(400), { until: (position) => position === last }).pipe(Effect.timeout("1 minute"))
       const { types } = yield* driver.eventTypes
       assert.strictEqual(types.length, 1001)
       const others = types.find(({ category }) => category === "")
       assert.strictEqual(others?.events, 101)
       assert.strictEqual(types.reduce((sum, { events }) => sum + events, 0), 1102)
-    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(store()))))
 
   it.live("are counted by a role that has no right to the tables", () =>
     Effect.gen(function*() {
@@ -226,5 +225,5 @@ describe("The types of events on PostgreSQL", () => {
       assert.strictEqual(reached, position)
       yield* sql.unsafe(`drop owned by ${role}`)
       yield* sql.unsafe(`drop role ${role}`)
-    }).pipe(Effect.provide(Layer.fresh(store()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(store()))))
 })

@@ -59,7 +59,7 @@ const reasonOf = (error: unknown): EventStoreError["reason"] => {
 const untilBlocked = (sql: PgClient.PgClient) =>
   sql`select 1 from pg_locks where locktype = 'advisory' and not granted`.pipe(
     Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 /** Creates a fresh database and a client that connects to it through a proxy. */
@@ -250,7 +250,7 @@ describe("the PostgreSQL event store", () => {
             store.append(Tick, "s", [tick(n)], { metadata: { commandId: `${n}` } }),
             Schedule.spaced("50 millis")
           ).pipe(
-            Effect.timeout("30 seconds")
+            Effect.timeout("1 minute")
           )
           const events = yield* Stream.runCollect(store.readAll(Tick, { after: seen }))
           assert.deepStrictEqual(events.map((e) => e.event.n), [n])
@@ -289,7 +289,7 @@ describe("the PostgreSQL event store", () => {
         assert.include(["StoreUnavailable", "OutcomeUnknown"], whileDown._tag)
         yield* server.start
         const found = yield* Effect.retry(store.receipt("c"), Schedule.spaced("50 millis")).pipe(
-          Effect.timeout("30 seconds")
+          Effect.timeout("1 minute")
         )
         const receipt = yield* append
         // The append may have committed before the server died.

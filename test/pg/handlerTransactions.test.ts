@@ -29,7 +29,7 @@ const until = <A, E, R>(effect: Effect.Effect<A, E, R>, holds: (value: NoInfer<A
       Effect.map((value) => holds(last = value)),
       Effect.repeat({ until: (is) => is, schedule: Schedule.spaced("20 millis") }),
       Effect.timeoutOrElse({
-        duration: "30 seconds",
+        duration: "1 minute",
         orElse: () => Effect.sync(() => assert.fail(`${holds} does not hold for ${inspect(last, { depth: 6 })}`))
       })
     )
@@ -71,14 +71,14 @@ describe.concurrent("handlers in transactions", () => {
             const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
             yield* Layer.buildWithScope(Layer.fresh(Projector.layer([rows])), scope)
             const { position } = yield* EventStore.append(Sent, "s", [sent(1)])
-            yield* Effect.timeout(begun.await, "30 seconds")
+            yield* Effect.timeout(begun.await, "1 minute")
             // Only the deadline of the statement would end the handler.
-            yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
+            yield* Effect.timeout(Scope.close(scope, Exit.void), "1 minute")
             hangs = false
             yield* Layer.build(Layer.fresh(Projector.layer([rows])))
-            yield* ProjectionStore.awaitPosition(rows, position, "20 seconds")
+            yield* ProjectionStore.awaitPosition(rows, position, "1 minute")
             yield* end.open
-            assert.isTrue(Exit.isFailure(yield* Effect.timeout(Deferred.await(ended), "20 seconds")))
+            assert.isTrue(Exit.isFailure(yield* Effect.timeout(Deferred.await(ended), "1 minute")))
             assert.deepStrictEqual(yield* sql`select n from handled`, [{ n: 1 }])
             // The projector, which goes on, has a transaction for a moment now and then. One that was left open would be in each answer.
             const open = sql`select pid from pg_stat_activity
@@ -87,8 +87,7 @@ describe.concurrent("handlers in transactions", () => {
           }).pipe(withPool(url, 4))
         },
         Effect.scoped
-      ),
-      120_000
+      )
     )
   }
 
@@ -129,8 +128,7 @@ describe.concurrent("handlers in transactions", () => {
         }).pipe(withPool(url, 6))
       },
       Effect.scoped
-    ),
-    120_000
+    )
   )
 
   it.live(
@@ -195,13 +193,12 @@ describe.concurrent("handlers in transactions", () => {
           )
           yield* open.open
           const events = yield* EventStore.EventStore
-          yield* ProjectionStore.awaitPosition(rows, yield* events.head, "20 seconds")
+          yield* ProjectionStore.awaitPosition(rows, yield* events.head, "1 minute")
           const [counted] = yield* sql<{ readonly count: bigint }>`select count(*) from handled`
           assert.deepStrictEqual({ maxActive, rows: counted?.count }, { maxActive: 2, rows: BigInt(streams) })
         }).pipe(withPool(url, 4))
       },
       Effect.scoped
-    ),
-    120_000
+    )
   )
 })

@@ -227,8 +227,7 @@ for (const [name, client] of Object.entries(backEnds)) {
           yield* tampered(`update evsrc.events set data = '{}'`)
           const many = yield* HashChain.verify({ maxFaults: 3 })
           assert.deepStrictEqual([many.faults.length, many.faultCount, many.verified], [3, 7, 0])
-        }).pipe(Effect.provide(chained.pipe(Layer.provideMerge(client())))),
-      120_000
+        }).pipe(Effect.provide(chained.pipe(Layer.provideMerge(client()))))
     )
 
     it.live("reports what the index of tags lacks, and what it has too many", () =>
@@ -279,7 +278,7 @@ for (const [name, client] of Object.entries(backEnds)) {
           ["tagMissing", 3n],
           ["tagMissing", 4n]
         ])
-      }).pipe(Effect.provide(chained.pipe(Layer.provideMerge(client())))), 60_000)
+      }).pipe(Effect.provide(chained.pipe(Layer.provideMerge(client())))))
 
     it.live("begins with the first append after it is enabled, for every process", () =>
       Effect.gen(function*() {
@@ -314,7 +313,7 @@ for (const [name, client] of Object.entries(backEnds)) {
           (yield* use(HashChain.verify())).faults,
           [{ kind: "changed", stream: "a", version: 3, position: Position.make(4n) }]
         )
-      }).pipe(Effect.provide(client())), 60_000)
+      }).pipe(Effect.provide(client())))
   })
 }
 
@@ -356,8 +355,7 @@ for (const [name, client] of Object.entries(backEnds)) {
             if (hashChain) assert.deepStrictEqual([faults.length, verified, unchained], [0, 3, 3])
           }).pipe(Effect.provide(PgEventStore.layerWith({ hashChain }).pipe(Layer.provide(Layer.fresh(client())))))
         }
-      }),
-    60_000
+      })
   )
 }
 
@@ -394,7 +392,7 @@ describe("the hash chain on PostgreSQL", () => {
           )
         )
       )
-    }), 60_000)
+    }))
 
   it.live("can be enabled by several processes at once, during appends", () =>
     Effect.gen(function*() {
@@ -423,5 +421,5 @@ describe("the hash chain on PostgreSQL", () => {
       assert.deepStrictEqual(faults, [])
       assert.isAtLeast(verified, 4)
       assert.strictEqual(verified + unchained, 804)
-    }), 60_000)
+    }))
 })

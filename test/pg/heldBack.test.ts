@@ -61,7 +61,7 @@ const session = (client: PgClient.PgClient) =>
 const limits: Health.HealthOptions = { maxWait: "300 millis", stallTimeout: "4 seconds" }
 
 const until = <A, E, R>(check: Effect.Effect<A, E, R>, condition: (a: A) => boolean) =>
-  check.pipe(Effect.repeat({ until: condition, schedule: Schedule.spaced("20 millis") }), Effect.timeout("30 seconds"))
+  check.pipe(Effect.repeat({ until: condition, schedule: Schedule.spaced("20 millis") }), Effect.timeout("1 minute"))
 
 const ofConsumer = (health: Health.Health) => health.consumers[0]!
 
@@ -112,7 +112,7 @@ describe.concurrent("a role that may only connect", () => {
           const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
           yield* Effect.gen(function*() {
             const first = yield* tick("a", 1)
-            yield* ProjectionStore.awaitPosition(Ticks, first.position, "30 seconds")
+            yield* ProjectionStore.awaitPosition(Ticks, first.position, "1 minute")
             yield* run(foreign, `select pg_advisory_lock_shared(${oid}::integer, 1)`)
             const last = yield* tick("a", 2)
             const seen: Array<number> = []
@@ -120,7 +120,7 @@ describe.concurrent("a role that may only connect", () => {
               Stream.runForEach(({ event }) => Effect.sync(() => void seen.push(event.n))),
               Effect.forkScoped
             )
-            yield* ProjectionStore.awaitPosition(Ticks, last.position, "30 seconds")
+            yield* ProjectionStore.awaitPosition(Ticks, last.position, "1 minute")
             const health = yield* until(Health.of([Ticks], limits), ({ log }) => log.status !== "green")
             assert.strictEqual(health.log.lag.events, 1)
             assert.include(health.reasons.join("; "), `role "${name}_foreign", application "curious"`)
@@ -129,8 +129,7 @@ describe.concurrent("a role that may only connect", () => {
             yield* until(Effect.sync(() => seen.length), (length) => length === 1)
           }).pipe(Effect.provide(Projector.layer([Ticks])))
         })
-      ),
-    60_000
+      )
   )
 
   for (const [what, { held, lock, unlock }] of Object.entries(locks)) {
@@ -145,7 +144,7 @@ describe.concurrent("a role that may only connect", () => {
             yield* Effect.gen(function*() {
               const first = yield* tick("a", 1)
               const { position } = yield* tick("a", 2)
-              yield* documents.awaitPosition(Ticks, position, "30 seconds")
+              yield* documents.awaitPosition(Ticks, position, "1 minute")
               const seen: Array<number> = []
               const subscription = yield* store.subscribe(Tick, { after: first.position }).pipe(
                 Stream.runForEach(({ event }) => Effect.sync(() => void seen.push(event.n))),
@@ -178,7 +177,7 @@ describe.concurrent("a role that may only connect", () => {
 
               yield* run(foreign, unlock)
               const last = yield* tick("a", 6)
-              yield* documents.awaitPosition(Ticks, last.position, "30 seconds")
+              yield* documents.awaitPosition(Ticks, last.position, "1 minute")
               yield* until(Effect.sync(() => seen.length), (length) => length >= 5)
               assert.deepStrictEqual(seen, [2, 3, 4, 5, 6])
               const green = yield* until(Health.of([Ticks], limits), ({ status }) => status === "green")
@@ -186,8 +185,7 @@ describe.concurrent("a role that may only connect", () => {
               yield* Fiber.interrupt(subscription)
             }).pipe(Effect.provide(Projector.layer([Ticks])))
           })
-        ),
-      60_000
+        )
     )
   }
 })
@@ -207,7 +205,7 @@ describe.concurrent("health", () => {
           lines.length = 0
           const documents = yield* ProjectionStore.ProjectionStore
           const { position } = yield* tick("a", 1)
-          yield* documents.awaitPosition(Ticks, position, "30 seconds")
+          yield* documents.awaitPosition(Ticks, position, "1 minute")
           const writer = yield* loginAs(sql, `${name}_writer`, url, "shop")
           yield* sql.unsafe(`grant usage on schema evsrc to ${name}_writer`)
           yield* sql.unsafe(`grant execute on function evsrc.append_one to ${name}_writer`)
@@ -269,8 +267,7 @@ describe.concurrent("health", () => {
             }
           })]))
         )
-      ),
-    60_000
+      )
   )
 
   it.live(
@@ -295,8 +292,7 @@ describe.concurrent("health", () => {
           yield* Fiber.join(waiting)
           assert.strictEqual((yield* Health.of([], limits)).status, "green")
         })
-      ),
-    60_000
+      )
   )
 
   it.live(
@@ -338,8 +334,7 @@ describe.concurrent("health", () => {
           yield* until(check(limits), ({ log }) => log.reasons.length > 0)
           assert.include((yield* check(limits)).log.reasons[0]!, "idle in transaction)")
         })
-      ),
-    60_000
+      )
   )
 
   const otherLocks = {
@@ -355,7 +350,7 @@ describe.concurrent("health", () => {
           Effect.gen(function*() {
             const documents = yield* ProjectionStore.ProjectionStore
             const { position } = yield* tick("a", 1)
-            yield* documents.awaitPosition(Ticks, position, "30 seconds")
+            yield* documents.awaitPosition(Ticks, position, "1 minute")
             const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
             yield* sql.unsafe(`grant all on schema evsrc to ${name}_foreign`)
             yield* sql.unsafe(`grant all on all tables in schema evsrc to ${name}_foreign`)
@@ -378,8 +373,7 @@ describe.concurrent("health", () => {
             yield* Fiber.join(waiting)
             yield* until(Health.of([Ticks]), ({ status }) => status === "green")
           }).pipe(Effect.provide(Projector.layer([Ticks], { lease: "1 second" })))
-        ),
-      60_000
+        )
     )
   }
 
@@ -429,8 +423,7 @@ describe.concurrent("health", () => {
           assert.isBelow(Duration.toMillis(late[0]), 10_000)
           yield* run(foreign, "rollback")
         })
-      ),
-    60_000
+      )
   )
 
   for (const maxConnections of [1, 3, 4]) {
@@ -476,7 +469,7 @@ describe.concurrent("health", () => {
             )
           )
         )
-      }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)), 90_000)
+      }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
   }
 
   it.live(
@@ -499,8 +492,7 @@ describe.concurrent("health", () => {
           assert.isAbove(stalled.log.lag.seconds, 0.3)
           yield* run(foreign, "rollback")
         })
-      ),
-    60_000
+      )
   )
 
   it.live("names a prepared transaction, which has no session", () =>
@@ -521,7 +513,7 @@ describe.concurrent("health", () => {
         yield* sql`rollback prepared 'order 7'`
         assert.strictEqual((yield* Health.of([], limits)).status, "green")
       }).pipe(Effect.scoped, Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client))))
-    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)), 60_000)
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))
 })
 
 /** The statements of the guide that follow a text, for roles `owner` and `app`. */
@@ -573,7 +565,7 @@ describe("advisory locks that were revoked as the guide says", () => {
             const documents = yield* ProjectionStore.ProjectionStore
             yield* tick("a", 1)
             const { position } = yield* store.append(Tick, "a", [{ _tag: "Ticked", n: 2 }, { _tag: "Ticked", n: 3 }])
-            yield* documents.awaitPosition(Ticks, position, "30 seconds")
+            yield* documents.awaitPosition(Ticks, position, "1 minute")
             assert.deepStrictEqual(Option.getOrUndefined(yield* ProjectionStore.get(Ticks, "all")), { count: 3 })
             assert.deepStrictEqual((yield* Health.of([Ticks])).status, "green")
           }).pipe(
@@ -585,8 +577,7 @@ describe("advisory locks that were revoked as the guide says", () => {
             )
           )
         }).pipe(Effect.scoped, Effect.provideContext(admin))
-      }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)),
-    60_000
+      }).pipe(Effect.scoped, Effect.provide(Reactivity.layer))
   )
 })
 
@@ -695,8 +686,7 @@ describe.concurrent("a session that holds a lock of a handler's own table", () =
           yield* holder`rollback`
           yield* Parking.retry(rows, "a")
           assert.deepStrictEqual(yield* counts, [{ n: 1 }, { n: 1 }])
-        }), lockOfRow),
-    60_000
+        }), lockOfRow)
   )
 
   it.live(
@@ -709,8 +699,7 @@ describe.concurrent("a session that holds a lock of a handler's own table", () =
           const { items } = yield* until(Parking.list(rows), ({ items }) => items.length > 0)
           assert.match(items[0]!.error, /held by the session \d+ \(application "culprit"/)
           yield* holder`rollback`
-        }), lockOfRow),
-    60_000
+        }), lockOfRow)
   )
 
   it.live(
@@ -725,8 +714,7 @@ describe.concurrent("a session that holds a lock of a handler's own table", () =
           yield* holder`rollback`
           yield* until(counts, (all) => all.every((row) => Predicate.hasProperty(row, "n") && row.n === 1))
           assert.deepStrictEqual((yield* Parking.list(rows)).items, [])
-        }), "lock table mine in share mode"),
-    60_000
+        }), "lock table mine in share mode")
   )
 })
 
@@ -767,6 +755,5 @@ it.live(
           )
         )
       )
-    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)),
-  60_000
+    }).pipe(Effect.scoped, Effect.provide(Reactivity.layer))
 )

@@ -39,7 +39,7 @@ describe("high_water_mark", () => {
       const reading = yield* Effect.forkChild(reader<{ readonly head: bigint }>`select evsrc.high_water_mark() as head`)
       yield* sql`select 1 from pg_locks where locktype = 'advisory' and classid = 4242 and not granted`.pipe(
         Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       // Independent of what the reader has read by now: one append stays in flight, and another overtakes it.
       yield* writer`begin`
@@ -70,7 +70,7 @@ describe("high_water_mark", () => {
       const handling = (last: number) =>
         Effect.sync(() => handled.includes(last)).pipe(
           Effect.repeat({ until: (isHandled) => isHandled, schedule: Schedule.spaced("20 millis") }),
-          Effect.timeout("30 seconds"),
+          Effect.timeout("1 minute"),
           Effect.provide(Subscription.layer([ticks]))
         )
       yield* store.append(Tick, "s", [tick(1)])

@@ -54,6 +54,5 @@ it.live(
           Layer.provide(PgEventStore.layer, PgClient.layer({ url: Redacted.make(url), maxConnections: 2 }))
         )
       )
-    }),
-  120_000
+    })
 )

@@ -96,7 +96,7 @@ describe("Two programs with the same inline projections", () => {
           assert.deepStrictEqual(found.map(({ n }) => n), [80, 80])
           assert.strictEqual(yield* deadlocks, 0)
         }).pipe(Effect.provide(storesOf(url)))
-      }), 60_000)
+      }))
   }
 
   it.live("append again after a deadlock of their own statements", () =>
@@ -137,5 +137,5 @@ describe("Two programs with the same inline projections", () => {
         Effect.provide(Projector.layerInline([both])),
         Effect.provide(storesOf(url))
       )
-    }), 60_000)
+    }))
 })

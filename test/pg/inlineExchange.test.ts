@@ -66,7 +66,7 @@ const hasBegun = Effect.flatMap(
   (sql) =>
     sql`select from evsrc.documents where generation = 'levels@1' and key = 't000' and document::text <> '7000'`.pipe(
       Effect.repeat({ until: (rows) => rows.length > 0 }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
 )
 
@@ -102,7 +102,7 @@ describe("An exchange of the documents of an inline projection", () => {
       }
       assert.isTrue(yield* Fiber.join(repairing))
       yield* requireRight
-    }).pipe(provide({ lockTimeout: "4 seconds" })), 60_000)
+    }).pipe(provide({ lockTimeout: "4 seconds" })))
 
   it.live(
     "begins again when another definition has changed documents that were exchanged",
@@ -119,8 +119,7 @@ describe("An exchange of the documents of an inline projection", () => {
         assert.isTrue(yield* Fiber.join(repairing))
         assert.isUndefined((yield* registered)?.missedFrom)
         yield* requireRight
-      }).pipe(provide()),
-    60_000
+      }).pipe(provide())
   )
 
   it.live("is carried out by another program when it was interrupted", () =>
@@ -144,7 +143,7 @@ describe("An exchange of the documents of an inline projection", () => {
       assert.isTrue(yield* Projector.repairInline(current))
       assert.isUndefined((yield* registered)?.missedFrom)
       yield* requireRight
-    }).pipe(provide({ maintenanceTimeout: "2 seconds" })), 60_000)
+    }).pipe(provide({ maintenanceTimeout: "2 seconds" })))
 
   it.live("ends when the projection is retired, and does not bring it back", () =>
     Effect.gen(function*() {
@@ -157,5 +156,5 @@ describe("An exchange of the documents of an inline projection", () => {
       // Several looks of the program that has repaired it.
       yield* Effect.sleep("300 millis")
       assert.deepStrictEqual([yield* registered, yield* sql`select key from evsrc.documents`], [undefined, []])
-    }).pipe(provide()), 60_000)
+    }).pipe(provide()))
 })

@@ -48,7 +48,7 @@ const isWaiting = Effect.flatMap(
   (sql) =>
     sql`select 1 from pg_stat_activity where wait_event_type = 'Lock'`.pipe(
       Effect.repeat({ until: (rows) => rows.length > 0 }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
 )
 
@@ -73,8 +73,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
         assert.strictEqual((yield* registered).missedFrom, undefined)
         const documents = yield* Effect.forEach(["a", "b", "c"], (tank) => ProjectionStore.get(current, tank))
         assert.deepStrictEqual(documents.map(Option.getOrUndefined), [1, undefined, undefined])
-      }).pipe(Effect.provide(Layer.fresh(stores()))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(stores())))
   )
 
   for (
@@ -97,8 +96,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
           yield* Fiber.join(ending)
           const sql = yield* SqlClient
           assert.deepStrictEqual(yield* sql`select key from evsrc.documents`, [])
-        }).pipe(Effect.provide(Layer.fresh(stores()))),
-      60_000
+        }).pipe(Effect.provide(Layer.fresh(stores())))
     )
   }
 
@@ -120,8 +118,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
         yield* isWaiting
         yield* other.commit
         assert.isTrue(yield* Fiber.join(ending))
-      }).pipe(Effect.provide(Layer.fresh(stores()))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(stores())))
   )
 
   it.live(
@@ -143,8 +140,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
         const later = yield* other.commit
         assert.deepStrictEqual(yield* Fiber.join(closing), Option.some(position))
         assert.strictEqual((yield* registered).missedFrom, later.position)
-      }).pipe(Effect.provide(Layer.fresh(stores()))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(stores())))
   )
 
   it.live(
@@ -175,8 +171,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
           assert.isTrue(yield* Fiber.join(repairing))
         }
         assert.deepStrictEqual(yield* ProjectionStore.get(old, "b"), Option.some(2))
-      }).pipe(Effect.provide(Layer.fresh(stores()))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(stores())))
   )
 
   it.live("a program that requires a projection does not undo another's registration", () =>
@@ -192,7 +187,7 @@ describe("Gaps of inline projections on PostgreSQL", () => {
       assert.deepStrictEqual([isRequired, reads.types.toSorted()], [true, ["Drained", "Filled"]])
       assert.include((yield* Effect.flip(ProjectionStore.get(current, "a"))).message, "levels@1")
       assert.deepStrictEqual(yield* ProjectionStore.get(old, "a"), Option.some(3))
-    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(stores()))))
 
   it.live("a program requires a projection that another one makes at that moment", () =>
     Effect.gen(function*() {
@@ -205,10 +200,10 @@ describe("Gaps of inline projections on PostgreSQL", () => {
       const starting = yield* Effect.forkChild(
         Effect.provide(start(current, { appendsWithout: "reject" }), Logger.layer([logger]))
       )
-      yield* Effect.timeout(Deferred.await(waits), "30 seconds")
+      yield* Effect.timeout(Deferred.await(waits), "1 minute")
       yield* other.commit
       yield* Fiber.join(starting)
       assert.isTrue((yield* registered).isRequired)
       assert.include((yield* Effect.flip(filled("a", 1))).message, "levels@1")
-    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(stores()))))
 })

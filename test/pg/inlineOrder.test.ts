@@ -29,7 +29,7 @@ const append = (stream: string, price: number, shop = "a") =>
   EventStore.append(Priced, stream, [{ _tag: "Priced", shop, price }])
 
 const failureOf = <A, R>(effect: Effect.Effect<A, EventStoreError | { readonly _tag: string }, R>) =>
-  Effect.map(Effect.timeout(Effect.flip(effect), "20 seconds"), (error) => {
+  Effect.map(Effect.timeout(Effect.flip(effect), "1 minute"), (error) => {
     assert("reason" in error, error._tag)
     return error.reason
   })
@@ -49,7 +49,7 @@ const isWaiting = (url: string) =>
         .pipe(Effect.repeat({ until: ([row]) => row!.waiting, schedule: Schedule.spaced("10 millis") }))
   ).pipe(
     Effect.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: 1 })),
-    Effect.timeout("20 seconds")
+    Effect.timeout("1 minute")
   )
 
 describe("Programs with the same inline projections", () => {
@@ -62,7 +62,7 @@ describe("Programs with the same inline projections", () => {
       yield* Effect.provideContext(race("price", programs, pairs), programs[0]!)
       // An append in a transaction of its own takes all of its locks in one order.
       assert.strictEqual(yield* Effect.provideContext(deadlocks, programs[0]!), 0)
-    }), 60_000)
+    }))
 
   it.live("fold each document in the order of the log within transactions of the caller", () =>
     Effect.gen(function*() {
@@ -78,7 +78,7 @@ describe("Programs with the same inline projections", () => {
             ), { concurrency: "unbounded", discard: true })
         yield* Effect.provideContext(requireSame([pair], `round ${round}`), programs[0]!)
       }
-    }), 60_000)
+    }))
 
   it.live(
     "deadlock when two transactions of callers change documents in opposite order",
@@ -109,8 +109,7 @@ describe("Programs with the same inline projections", () => {
         assert.strictEqual(failure.reason._tag, "StoreUnavailable")
         yield* Effect.provideContext(requireSame([pair], "the deadlock"), programs[0]!)
         assert.strictEqual(yield* Effect.provideContext(deadlocks, programs[0]!), 1)
-      }),
-    60_000
+      })
   )
 
   it.live("run handlers in the order of the log within a tag", () =>
@@ -121,7 +120,7 @@ describe("Programs with the same inline projections", () => {
       const programs = yield* Effect.forEach([1, 2], () => Effect.provideContext(program(url, [projection]), first))
       yield* Effect.provideContext(race("price", programs, []), first)
       yield* Effect.provideContext(requireOrder, first)
-    }), 60_000)
+    }))
 })
 
 describe("An append that waits for a document of an inline projection", () => {
@@ -158,7 +157,7 @@ describe("An append that waits for a document of an inline projection", () => {
           assert.include(reason.message, "nothing was written; try again later")
         }
         yield* Effect.provideContext(append("price-2", 2), waiter)
-      }), 60_000)
+      }))
   }
 
   it.live("waits for that document only, and goes on when it is free", () =>
@@ -170,7 +169,7 @@ describe("An append that waits for a document of an inline projection", () => {
         whileAppended(
           append("price-1", 1),
           Effect.gen(function*() {
-            yield* append("price-2", 2, "b").pipe(Effect.timeout("20 seconds"))
+            yield* append("price-2", 2, "b").pipe(Effect.timeout("1 minute"))
             const fiber = yield* Effect.forkDetach(append("price-3", 3))
             yield* isWaiting(url)
             return fiber
@@ -178,10 +177,10 @@ describe("An append that waits for a document of an inline projection", () => {
         ),
         holder
       )
-      yield* Effect.timeout(Fiber.join(fiber), "20 seconds")
+      yield* Effect.timeout(Fiber.join(fiber), "1 minute")
       assert.deepStrictEqual(
         yield* Effect.provideContext(ProjectionStore.get(pair.inline, "a"), holder),
         Option.some([1, 3])
       )
-    }), 60_000)
+    }))
 })

@@ -42,7 +42,7 @@ describe("Inline projections on PostgreSQL", () => {
       assert.deepStrictEqual(yield* counted, Option.some(1))
       yield* Deferred.succeed(ended, undefined)
       yield* Fiber.join(inFlight)
-    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(stores()))))
 
   it.live("wait for an append in flight when they start, and have its events", () =>
     Effect.gen(function*() {
@@ -59,14 +59,14 @@ describe("Inline projections on PostgreSQL", () => {
       yield* sql`select 1 from pg_stat_activity where datname = current_database() and query like '%in_flight_appends_of%'
         and pid <> pg_backend_pid()`.pipe(
         Effect.repeat({ until: (rows) => rows.length > 0 }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       assert.isUndefined(starting.pollUnsafe())
       yield* Deferred.succeed(ended, undefined)
       yield* Fiber.join(inFlight)
       yield* Fiber.join(starting)
       assert.deepStrictEqual(yield* counted, Option.some(1))
-    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(stores()))))
 
   it.live(
     "cannot be read after a plain SQL caller has appended, until they are repaired",
@@ -87,8 +87,7 @@ describe("Inline projections on PostgreSQL", () => {
           assert.isTrue(yield* Projector.repairInline(counts))
           assert.deepStrictEqual(yield* counted, Option.some([1, 3][index]))
         }
-      }).pipe(Effect.provide(Layer.fresh(stores()))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(stores())))
   )
 
   it.live("cannot be read after an import until they start again", () =>
@@ -106,5 +105,5 @@ describe("Inline projections on PostgreSQL", () => {
       assert.include(error.message, "counts@1")
       yield* start
       assert.deepStrictEqual(yield* counted, Option.some(2))
-    }).pipe(Effect.provide(Layer.fresh(stores()))), 60_000)
+    }).pipe(Effect.provide(Layer.fresh(stores()))))
 })

@@ -108,7 +108,7 @@ const atGate = <A, E>(writer: Fiber.Fiber<A, E>) =>
           { until: (waiting) => waiting.length > 0, schedule: Schedule.spaced("10 millis") }
         ),
         Fiber.join(writer)
-      ).pipe(Effect.timeout("20 seconds"))
+      ).pipe(Effect.timeout("1 minute"))
   )
 
 /** Provides stores whose migrations have more time than the stores. */
@@ -144,14 +144,13 @@ describe("Inline projections on PostgreSQL", () => {
         yield* sql`select outcome from evsrc.append_one(true, 'N-1', null, null, gen_random_uuid(), 'Noted', 1, '{}', '{}')`
         const read = ProjectionStore.get(notes, "all").pipe(
           Effect.retry({ while: (error) => "reason" in error && error.reason._tag === "ProjectionIncomplete" }),
-          Effect.timeout("10 seconds")
+          Effect.timeout("1 minute")
         )
         assert.deepStrictEqual(yield* read, Option.some(1))
         const { message } = yield* Effect.flip(ProjectionStore.get(counts, "k1"))
         assert.include(message, "counts", "the first one still has a gap")
         yield* Fiber.interrupt(client)
-      }).pipe(Effect.scoped, Effect.provide(Layer.fresh(stores()))),
-    60_000
+      }).pipe(Effect.scoped, Effect.provide(Layer.fresh(stores())))
   )
 
   it.live(
@@ -176,8 +175,7 @@ describe("Inline projections on PostgreSQL", () => {
       }).pipe(
         Effect.provide(Layer.fresh(stores())),
         Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
-      ),
-    60_000
+      )
   )
 
   it.live("leave the documents that a repair does not change, page by page", () =>
@@ -205,7 +203,7 @@ describe("Inline projections on PostgreSQL", () => {
     }).pipe(
       Effect.provide(Layer.fresh(stores())),
       Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 3 })
-    ), 60_000)
+    ))
 
   /** Holds the lock of a program that makes the documents, while an effect runs. */
   const whileMade = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -240,8 +238,7 @@ describe("Inline projections on PostgreSQL", () => {
         }))
         yield* Fiber.join(starting)
         assert.strictEqual((yield* Health.of([counts])).status, "green")
-      }).pipe(Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" })))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(stores({ lockTimeout: "300 millis" }))))
   )
 
   it.live(
@@ -251,8 +248,7 @@ describe("Inline projections on PostgreSQL", () => {
         const error = yield* Effect.flip(whileMade(Effect.scoped(start)))
         assert.strictEqual(error._tag === "EventStoreError" && error.reason._tag, "StoreUnavailable")
         assert.match(error.message, /being made by the session \d+ .* has waited 2s \(maintenanceTimeout\)/)
-      }).pipe(Effect.provide(withMaintenanceTimeout("2 seconds"))),
-    60_000
+      }).pipe(Effect.provide(withMaintenanceTimeout("2 seconds")))
   )
 
   it.live("are removed page by page when retired, while appends go on", () =>
@@ -274,7 +270,7 @@ describe("Inline projections on PostgreSQL", () => {
     }).pipe(
       Effect.provide(Layer.fresh(stores())),
       Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
-    ), 60_000)
+    ))
 
   it.live(
     "name the session whose append keeps their types locked for longer than maintenanceTimeout",
@@ -291,8 +287,7 @@ describe("Inline projections on PostgreSQL", () => {
           error.message,
           /"counts@1" waited 2s \(maintenanceTimeout\) for a lock on a type .*, held by the session \d+ \(/
         )
-      }).pipe(Effect.provide(withMaintenanceTimeout("2 seconds"))),
-    60_000
+      }).pipe(Effect.provide(withMaintenanceTimeout("2 seconds")))
   )
 
   it.live(
@@ -317,8 +312,7 @@ describe("Inline projections on PostgreSQL", () => {
         yield* Fiber.join(starting)
         assert.strictEqual(evolved, 41)
         assert.strictEqual((yield* stored).find(({ key }) => key === "k1")?.count, 12)
-      }).pipe(Effect.provide(Layer.fresh(stores()))),
-    60_000
+      }).pipe(Effect.provide(Layer.fresh(stores())))
   )
 
   it.live("keep no append out while they fold what is above an append of another type", () =>
@@ -342,5 +336,5 @@ describe("Inline projections on PostgreSQL", () => {
     }).pipe(
       Effect.provide(Layer.fresh(stores())),
       Effect.provideService(Limits, { ...Limits.defaultValue(), pageSize: 20 })
-    ), 60_000)
+    ))
 })

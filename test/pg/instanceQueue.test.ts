@@ -154,6 +154,5 @@ it.live(
           sent.filter((each) => each.counter === counter)
         )
       }
-    }).pipe(Effect.provide(Reactivity.layer)),
-  120_000
+    }).pipe(Effect.provide(Reactivity.layer))
 )

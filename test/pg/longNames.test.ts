@@ -41,7 +41,7 @@ describe("a schema", () => {
             Effect.provide(client)
           )
         }
-      }), 120_000)
+      }))
 
     it.live(`with a name of ${length} characters wakes readers of other processes`, () =>
       Effect.gen(function*() {
@@ -66,10 +66,10 @@ describe("a schema", () => {
         const appending = yield* Effect.forkChild(
           Effect.forever(Effect.andThen(writer.append(Tick, "s", [tick(1)]), Effect.sleep("200 millis")))
         )
-        const events = yield* Effect.timeout(Fiber.join(reading), "30 seconds")
+        const events = yield* Effect.timeout(Fiber.join(reading), "1 minute")
         yield* Fiber.interrupt(appending)
         assert.deepStrictEqual(events.map(({ event }) => event.n), [0, 1])
-      }).pipe(Effect.scoped), 60_000)
+      }).pipe(Effect.scoped))
   }
 
   it("has a channel of at most 63 characters, and another one than a similar name", () => {

@@ -75,7 +75,7 @@ const program = (url: string, handle: Effect.Effect<void> = Effect.void) => {
 const until = <E, R>(isTrue: Effect.Effect<boolean, E, R>) =>
   isTrue.pipe(
     Effect.repeat({ until: (found) => found, schedule: Schedule.spaced("10 millis") }),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 const statusOf = Effect.gen(function*() {
@@ -111,7 +111,7 @@ describe("A program with consumers", () => {
         )
         assert.strictEqual(step?.attributes.get("evsrc.consumer"), "subscription:pings@1")
       }).pipe(Effect.provide(Layer.provideMerge(program(url, handle), layer)))
-    }).pipe(Effect.scoped), 60_000)
+    }).pipe(Effect.scoped))
 
   it.live("logs what runs, an outage once for each consumer, and its end once", () =>
     Effect.gen(function*() {
@@ -150,7 +150,7 @@ describe("A program with consumers", () => {
           )
         }
       }).pipe(Effect.provide(Layer.provideMerge(program(proxy.url), layer)))
-    }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "Info")), 60_000)
+    }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "Info")))
 })
 
 /** How the line of an outage begins, for everything that runs in the background. */

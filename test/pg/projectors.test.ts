@@ -75,10 +75,9 @@ describe("workers of a projection", () => {
         const worker = yield* start(server.url, env)
         yield* worker.waitFor(/ready/)
         yield* server.stop
-        const { signal } = yield* Effect.timeout(worker.exited, "30 seconds")
+        const { signal } = yield* Effect.timeout(worker.exited, "1 minute")
         assert.strictEqual(signal, "SIGKILL")
-      }),
-    90_000
+      })
   )
 
   it.live(
@@ -168,7 +167,7 @@ describe("workers of a projection", () => {
                 until: (all) => all.length === 8 && !all.includes(undefined) && new Set(all).size === n,
                 schedule: often
               }),
-              Effect.timeout("120 seconds")
+              Effect.timeout("1 minute")
             )
           const worker = Effect.provideService(start(url, env), Scope.Scope, scope)
           const workers = [yield* worker]

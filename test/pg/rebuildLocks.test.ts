@@ -17,7 +17,7 @@ const untilBlocked = (sql: PgClient.PgClient, sessions: number) =>
   sql`select 1 from pg_locks where locktype = 'advisory' and not granted
     and database = (select oid from pg_database where datname = current_database())`.pipe(
     Effect.repeat({ until: (rows) => rows.length === sessions, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 const services = PgProjectionStore.layer.pipe(Layer.provideMerge(layerPostgres()))
@@ -90,7 +90,7 @@ describe("concurrent rebuilds", () => {
       yield* sql`select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%cut_over%'
         and datname = current_database()`.pipe(
         Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("5 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       yield* other`commit`
       assert.deepStrictEqual(yield* Fiber.join(cuttingOver), { _tag: "Behind", missing: 7n })

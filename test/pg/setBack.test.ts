@@ -255,8 +255,7 @@ describe("a log that was set back", () => {
             assert.strictEqual(sent.length, 5)
           }).pipe(Effect.provide(Subscription.layer([mail], options)))
         }).pipe(Effect.provide(PgStores.layer.pipe(Layer.provideMerge(clientOf(url)))))
-      }),
-    120_000
+      })
   )
 
   it.live("is detected when it lost an event of the first page that a reader has read", () =>
@@ -274,7 +273,7 @@ describe("a log that was set back", () => {
       Effect.provide(
         PgEventStore.layer.pipe(Layer.provideMerge(Layer.unwrap(Effect.map(freshDatabase, ({ url }) => clientOf(url)))))
       )
-    ), 60_000)
+    ))
 
   it.live("is not a log whose server was restarted or killed", () =>
     Effect.gen(function*() {

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Deferred, Effect, Fiber, Option, Redacted, References, type Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { Aggregate, EventStore, SnapshotPolicy } from "evsrc"
-import { PgEventStore } from "evsrc/pg"
+import { PgEventStore, type PgOptions } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
 import { add, foldedState, startProcess, storedSnapshot, tally } from "../snapshot/SnapshotFixtures.ts"
 import { layerPostgres } from "../support/Database.ts"
@@ -11,9 +11,12 @@ const keys = [Redacted.make(btoa("k".repeat(32)))]
 
 const decider = tally({ snapshots: SnapshotPolicy.every(5) })
 
-const onPostgres = <A, E>(self: Effect.Effect<A, E, EventStore.EventStore | SqlClient | Scope.Scope>) =>
+const onPostgres = <A, E>(
+  self: Effect.Effect<A, E, EventStore.EventStore | SqlClient | Scope.Scope>,
+  options: PgOptions = {}
+) =>
   Effect.scoped(self).pipe(
-    Effect.provide(PgEventStore.layer),
+    Effect.provide(PgEventStore.layerWith(options)),
     Effect.provide(layerPostgres()),
     Effect.provideService(References.MinimumLogLevel, "None")
   )
@@ -63,22 +66,25 @@ describe("snapshots on PostgreSQL", () => {
     })))
 
   it.live("a session that holds the table of snapshots holds up one command, for 2 seconds", () =>
-    onPostgres(Effect.gen(function*() {
-      const sql = yield* SqlClient
-      const process = yield* startProcess()
-      const [held, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
-      const holder = yield* Effect.forkScoped(sql.withTransaction(Effect.andThen(
-        sql`lock table evsrc.snapshots in access exclusive mode`,
-        Effect.andThen(Deferred.succeed(held, undefined), Deferred.await(mayEnd))
-      )))
-      yield* Deferred.await(held)
-      const ids = Array.from({ length: 20 }, (_, n) => `held-${n}`)
-      // Without a bound of its own, each read would wait for the statementTimeout of 10 seconds.
-      yield* Effect.timeout(Effect.forEach(ids, (id) => process.run(add(decider, id, 1))), "8 seconds")
-      yield* Deferred.succeed(mayEnd, undefined)
-      yield* Fiber.join(holder)
-      assert.deepStrictEqual(yield* process.calls, ["read"])
-    })))
+    onPostgres(
+      Effect.gen(function*() {
+        const sql = yield* SqlClient
+        const process = yield* startProcess()
+        const [held, mayEnd] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+        const holder = yield* Effect.forkScoped(sql.withTransaction(Effect.andThen(
+          sql`lock table evsrc.snapshots in access exclusive mode`,
+          Effect.andThen(Deferred.succeed(held, undefined), Deferred.await(mayEnd))
+        )))
+        yield* Deferred.await(held)
+        const ids = Array.from({ length: 20 }, (_, n) => `held-${n}`)
+        // Without a bound of its own, the read would wait for the statementTimeout.
+        yield* Effect.timeout(Effect.forEach(ids, (id) => process.run(add(decider, id, 1))), "1 minute")
+        yield* Deferred.succeed(mayEnd, undefined)
+        yield* Fiber.join(holder)
+        assert.deepStrictEqual(yield* process.calls, ["read"])
+      }),
+      { statementTimeout: "5 minutes", lockTimeout: "5 minutes" }
+    ))
 
   it.live("a row that was written by hand is replaced once, or rejected by the table", () =>
     onPostgres(Effect.gen(function*() {

@@ -54,7 +54,7 @@ describe("claims of timers", () => {
       }))
     }).pipe(
       Effect.scoped,
-      Effect.timeout("30 seconds"),
+      Effect.timeout("1 minute"),
       Effect.provide([PgProjectionStore.layer.pipe(Layer.provideMerge(layerPostgres())), Reactivity.layer])
     ))
 })

@@ -93,7 +93,7 @@ describe("Events without a tag on PostgreSQL", () => {
         return [first, during, yield* outcome(anHourLater(take("eve", "ann@x.com")))]
       }))
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged", "EventsUntagged"])
-    }).pipe(Effect.provide(stores())), 60_000)
+    }).pipe(Effect.provide(stores())))
 
   it.live("are noticed there, too, if an upcaster changes the value of the tag", () =>
     Effect.gen(function*() {
@@ -110,7 +110,7 @@ describe("Events without a tag on PostgreSQL", () => {
         inLowerCase
       )
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged", "EventsUntagged"])
-    }).pipe(Effect.provide(stores())), 60_000)
+    }).pipe(Effect.provide(stores())))
 
   it.live("are noticed by a process that decides in transactions", () =>
     Effect.gen(function*() {
@@ -121,7 +121,7 @@ describe("Events without a tag on PostgreSQL", () => {
         return [first, yield* outcome(anHourLater(sql.withTransaction(take("eve", "ann@x.com"))))]
       }))
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged"])
-    }).pipe(Effect.provide(stores())), 60_000)
+    }).pipe(Effect.provide(stores())))
 
   it.live(
     "are noticed while another process has made its first decision in a transaction",
@@ -145,8 +145,7 @@ describe("Events without a tag on PostgreSQL", () => {
           return [first, during]
         }))
         assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged"])
-      }).pipe(Effect.provide(stores())),
-    60_000
+      }).pipe(Effect.provide(stores()))
   )
 
   it.live("are noticed behind more events than one statement counts", () =>
@@ -164,7 +163,7 @@ describe("Events without a tag on PostgreSQL", () => {
         return [first, yield* outcome(anHourLater(take("eve", "ann@x.com")))]
       }))
       assert.deepStrictEqual(outcomes, ["taken", "EventsUntagged"])
-    }).pipe(Effect.provide(stores())), 60_000)
+    }).pipe(Effect.provide(stores())))
 
   it.live("are noticed while another session keeps the counts locked", () =>
     Effect.gen(function*() {
@@ -206,5 +205,5 @@ describe("Events without a tag on PostgreSQL", () => {
         })
       }))
       assert.deepStrictEqual(outcomes, ["taken", "taken"])
-    }).pipe(Effect.provide(stores(2))), 60_000)
+    }).pipe(Effect.provide(stores(2))))
 })

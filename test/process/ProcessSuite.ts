@@ -20,7 +20,7 @@ const eventsOf = (stream: string, count: number) =>
     Stream.runCollect,
     Effect.repeat({ until: (types) => types.length >= count, schedule: Schedule.spaced("10 millis") }),
     Effect.timeoutOrElse({
-      duration: "20 seconds",
+      duration: "1 minute",
       orElse: () =>
         EventStore.readStreamEncoded(stream).pipe(
           Stream.map(({ data, type }) => `${type} ${JSON.stringify(data)}`),

@@ -43,7 +43,7 @@ const paths = {
       const projection = guests("async")
       const { position } = yield* append(events)
       const store = yield* ProjectionStore.ProjectionStore
-      yield* Effect.provide(store.awaitPosition(projection, position, "20 seconds"), Projector.layer([projection]))
+      yield* Effect.provide(store.awaitPosition(projection, position, "1 minute"), Projector.layer([projection]))
       const parked = yield* (yield* ProjectionStore.driver).parked(projection.id, { limit: 100 })
       assert.strictEqual(parked.length, 1)
       return parked[0]!.error

@@ -108,7 +108,7 @@ const parking: ReadonlyArray<Case<Stores>> = Object.entries(scenarios).flatMap((
         const projection = define("async", `${by}${batchSize}`, partitionBy)
         yield* Effect.gen(function*() {
           const store = yield* ProjectionStore.ProjectionStore
-          yield* store.awaitPosition(projection, last, "20 seconds")
+          yield* store.awaitPosition(projection, last, "1 minute")
           equal(yield* stockOf(projection), 5, `the document before the event, by ${batchSize}`)
           equal(yield* stockOf(projection, "b"), 1, "another document")
           const [parked, ...others] = yield* parkedKeys(projection)
@@ -138,7 +138,7 @@ const lifecycles: ReadonlyArray<Case<Stores>> = [
         const [found] = yield* Effect.repeat(status, {
           until: ([one]) => one?.state === "stuck",
           schedule: Schedule.spaced("20 millis")
-        }).pipe(Effect.timeout("20 seconds"))
+        }).pipe(Effect.timeout("1 minute"))
         namesEvent(found?.error?.message ?? "", positions[1]!, words, `the error, by ${batchSize}`)
         equal(yield* stockOf(projection), first, `the document, by ${batchSize}`)
       }).pipe(Effect.provide(Projector.layer([projection], { batchSize })))
@@ -224,13 +224,13 @@ const lifecycles: ReadonlyArray<Case<Stores>> = [
       const projection = define("async", `rebuilt${batchSize}`)
       yield* Effect.gen(function*() {
         const store = yield* ProjectionStore.ProjectionStore
-        yield* store.awaitPosition(projection, last, "20 seconds")
+        yield* store.awaitPosition(projection, last, "1 minute")
         yield* Stream.runDrain(Rebuild.rebuild(projection, { interval: "20 millis" }))
         equal(yield* stockOf(projection), first, `the document, by ${batchSize}`)
         equal((yield* parkedKeys(projection)).map(({ position }) => position), [positions[1]], "the parked event")
       }).pipe(
         Effect.provide(Projector.layer([projection], { batchSize, lease: "1 second" })),
-        Effect.timeout("50 seconds")
+        Effect.timeout("1 minute")
       )
     }
   })
@@ -267,7 +267,7 @@ const lossy: ReadonlyArray<Case<Stores>> = [
       const projection = define("async", `by${batchSize}`)
       const store = yield* ProjectionStore.ProjectionStore
       yield* Effect.provide(
-        store.awaitPosition(projection, position, "20 seconds"),
+        store.awaitPosition(projection, position, "1 minute"),
         Projector.layer([projection], { batchSize })
       )
       equal(yield* ProjectionStore.get(projection, "all"), expected, `batches of ${batchSize}`)

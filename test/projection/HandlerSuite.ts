@@ -172,7 +172,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       first: (n) => n === 2 && hangs ? Effect.andThen(Deferred.succeed(entered, undefined), Effect.never) : Effect.void
     })
     const receipt = yield* sell(run, "a", [1, 2, 3])
-    yield* Effect.timeout(Deferred.await(entered), "60 seconds").pipe(Effect.provide(Projector.layer([projection])))
+    yield* Effect.timeout(Deferred.await(entered), "1 minute").pipe(Effect.provide(Projector.layer([projection])))
     equal(yield* rowsOf(table), [], "after it was interrupted")
     hangs = false
     yield* reached(projection, receipt).pipe(Effect.provide(Projector.layer([projection])))
@@ -204,7 +204,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       )
       const [again] = yield* parked(projection).pipe(
         Effect.repeat({ until: ([one]) => one?.request === undefined, schedule: Schedule.spaced("20 millis") }),
-        Effect.timeout("60 seconds")
+        Effect.timeout("1 minute")
       )
       equal([again?.version, again?.attempts], [2, tries], "the attempts of both")
     }).pipe(Effect.provide(attentive(Projector.layer([projection]), projection)))
@@ -269,7 +269,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       yield* reached(other, yield* sell(run, "d", [1]))
     }).pipe(
       Effect.provide(Projector.layer([projection, other])),
-      Effect.timeout("40 seconds")
+      Effect.timeout("1 minute")
     )
   }),
 
@@ -305,7 +305,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       )
       yield* parked(projection).pipe(
         Effect.repeat({ until: (left) => left.length === 0, schedule: Schedule.spaced("20 millis") }),
-        Effect.timeout("60 seconds")
+        Effect.timeout("1 minute")
       )
       equal(yield* rowsOf(table), [1, 2, 3, 4, 5], "once it can be handled, all of it, once")
     }).pipe(Effect.provide(attentive(Projector.layer([projection]), projection)))
@@ -356,7 +356,7 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
     yield* Effect.gen(function*() {
       const [stuck] = yield* (yield* Projector.Projector).status.pipe(
         Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
-        Effect.timeout("60 seconds")
+        Effect.timeout("1 minute")
       )
       includes(stuck?.detail, "no luck", "why it is stuck")
       equal(yield* rowsOf(table), [1], "what comes before")

@@ -237,7 +237,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
       yield* Effect.all(statuses).pipe(
         Effect.map((all) => all.reduce((sum, [status]) => sum + status!.partitions, 0)),
         Effect.repeat({ until: (partitions) => partitions === 4, schedule: Schedule.spaced("20 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
     })).pipe(Effect.provide(accounts))
     for (const [index, total] of [[0, 42], [1, 36]] as const) {
@@ -323,10 +323,10 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
           Stream.runForEach(({ items }) => Queue.offer(pages, items.length)),
           Effect.forkScoped
         )
-        const next = Effect.timeout(Queue.take(seen), "30 seconds")
+        const next = Effect.timeout(Queue.take(seen), "1 minute")
         const event = (box: number, n: number) => BoxEvent.cases.Filled.make({ run, boxes: [`${run}/${box}`], n })
         equal(yield* next, Option.none(), "the first document")
-        equal(yield* Effect.timeout(Queue.take(pages), "30 seconds"), 0, "the number of documents")
+        equal(yield* Effect.timeout(Queue.take(pages), "1 minute"), 0, "the number of documents")
         yield* append(BoxEvent, run, [event(1, 7)])
         equal(Option.getOrUndefined(yield* next)?.sum, 7, "the sum of the new document")
         // Neither event changes the watched document: one changes another document, the other nothing.
@@ -337,7 +337,7 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
         yield* append(BoxEvent, run, [{ _tag: "Emptied", run, boxes: [key] }])
         equal(yield* next, Option.none(), "the document after its deletion")
         let length = 0
-        while (length !== 1) length = yield* Effect.timeout(Queue.take(pages), "30 seconds")
+        while (length !== 1) length = yield* Effect.timeout(Queue.take(pages), "1 minute")
       }).pipe(Effect.provide(running))
     })
   ),
@@ -395,10 +395,10 @@ export const lifecycles: ReadonlyArray<Case<Stores>> = [
         Effect.forkScoped
       )
       const { append } = yield* EventStore
-      equal(yield* Effect.timeout(Queue.take(seen), "30 seconds"), undefined, "the first document")
+      equal(yield* Effect.timeout(Queue.take(seen), "1 minute"), undefined, "the first document")
       for (const n of upTo(3)) {
         yield* append(BoxEvent, run, [BoxEvent.cases.Filled.make({ run, boxes: [`${run}/1`], n: 1 })])
-        equal(yield* Effect.timeout(Queue.take(seen), "30 seconds"), n, "the sum after a change")
+        equal(yield* Effect.timeout(Queue.take(seen), "1 minute"), n, "the sum after a change")
       }
     }).pipe(Effect.provide(Projector.layer([projection])))
   })

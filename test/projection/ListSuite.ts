@@ -131,7 +131,7 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       const after = Option.getOrThrow(next)
       equal(yield* tagOf(store.list(samples, { ...options, after })), "CursorExpired", "the cursor of before")
       includes((yield* Effect.flip(store.list(samples, { ...options, after }))).message, "first page", "the message")
-    }).pipe(Effect.provide(Projector.layer([samples], { lease: "1 second" })), Effect.timeout("50 seconds"))
+    }).pipe(Effect.provide(Projector.layer([samples], { lease: "1 second" })), Effect.timeout("1 minute"))
   }),
 
   reindexing

@@ -143,7 +143,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
         }
       )
       yield* CommandBus.dispatch(Deposit, { id, amount: 5 }, { commandId })
-      yield* store.awaitPosition(later, receipts[0]!.position, "30 seconds")
+      yield* store.awaitPosition(later, receipts[0]!.position, "1 minute")
     }).pipe(
       Effect.provide(
         Layer.merge(
@@ -235,7 +235,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
           until: ([one]) => one?.state === "live" && one.position >= position && one.lag === lag,
           schedule: Schedule.spaced("10 millis")
         }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
     const [behind] = yield* statusWith(3n)
     equal(behind && [behind.position, behind.head, behind.last], [position, position, position + 3n], "the status")
@@ -254,7 +254,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
         const running = Effect.gen(function*() {
           const receipt = yield* CommandBus.dispatch(Deposit, { id, amount: round })
           // Every other round is cut off in the middle of whatever the workers are doing.
-          if (round % 2 === 0) yield* store.awaitPosition(projection, receipt.position, "30 seconds")
+          if (round % 2 === 0) yield* store.awaitPosition(projection, receipt.position, "1 minute")
         })
         const rivals = upTo(3).map(() =>
           Layer.fresh(Projector.layer([projection], { batchSize: 1, lease: "300 millis" }))
@@ -296,15 +296,15 @@ export const projections: ReadonlyArray<Case<Stores>> = [
       const stuck = yield* projector.status.pipe(
         Effect.map((all) => all.find((s) => s.consumer === fragile.id)),
         Effect.repeat({ until: (s) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       includes(stuck?.detail, "poison", "why it is stuck")
       isAbove(stuck?.lag ?? 0n, 0n, "the lag of the stuck projection")
       equal(yield* totals(fragile, owner), { owner, total: 3, events: 3 }, "the events before are applied, none after")
-      yield* store.awaitPosition(healthy, last.position, "30 seconds")
+      yield* store.awaitPosition(healthy, last.position, "1 minute")
       equal(yield* totals(healthy, owner), { owner, total: 10, events: 5 }, "the other projection goes on")
       healed = true
-      yield* store.awaitPosition(fragile, last.position, "30 seconds")
+      yield* store.awaitPosition(fragile, last.position, "1 minute")
       equal(yield* totals(fragile, owner), { owner, total: 10, events: 5 }, "once it can, it goes on, skipping nothing")
     }).pipe(
       Effect.provide(Layer.merge(
@@ -343,7 +343,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       const [status] = yield* (yield* Projector.Projector).status.pipe(
         Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       includes(status?.detail, "beyond the end of the log", "why it is stuck")
     }).pipe(Effect.provide(Projector.layer([projection])))
@@ -381,7 +381,7 @@ export const projections: ReadonlyArray<Case<Stores>> = [
       const stuck = yield* (yield* Projector.Projector).status.pipe(
         Effect.map(([status]) => status!),
         Effect.repeat({ until: (s) => s.state === "stuck", schedule: Schedule.spaced("10 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       includes(stuck.detail, `position ${position}`, "the position")
       includes(stuck.detail, stream, "the stream")

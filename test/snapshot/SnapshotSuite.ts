@@ -280,7 +280,7 @@ export const snapshots: ReadonlyArray<Case<Stores>> = [
     }
     const writes = Effect.map(calls, (all) => all.filter((call) => call === "write").length)
     equal(
-      yield* Effect.repeat(writes, { until: (n) => n > 0 }).pipe(Effect.timeout("10 seconds")),
+      yield* Effect.repeat(writes, { until: (n) => n > 0 }).pipe(Effect.timeout("1 minute")),
       1,
       "the writes in progress"
     )

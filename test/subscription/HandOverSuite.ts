@@ -73,7 +73,7 @@ const buildWorker = (
 const untilProgress = ({ id }: { readonly id: string }, isRight: (one: Progress) => boolean) =>
   Effect.flatMap(ProjectionStore.ProjectionStore, (store) => store[internals].driver.progress(id)).pipe(
     Effect.repeat({ until: (progress) => progress.some(isRight), schedule: Schedule.spaced("5 millis") }),
-    Effect.timeout("20 seconds")
+    Effect.timeout("1 minute")
   )
 
 /** A store whose heartbeats fail while it is separated. */
@@ -226,7 +226,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       Effect.repeat(read, {
         until: (read) => textsOf(read).some((text) => waits.test(text ?? "")),
         schedule: Schedule.spaced("20 millis")
-      }).pipe(Effect.timeout("20 seconds"))
+      }).pipe(Effect.timeout("1 minute"))
     for (const release of [older, newer]) {
       equal((yield* until(Health.of([release]), ({ reasons }) => reasons)).status, "yellow", "the health")
     }
@@ -241,7 +241,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* Effect.repeat(Health.of([older, newer]), {
       until: ({ reasons }) => !reasons.some((reason) => reason.includes("changes to the release")),
       schedule: Schedule.spaced("20 millis")
-    }).pipe(Effect.timeout("20 seconds"))
+    }).pipe(Effect.timeout("1 minute"))
   }),
 
   test("repeats no event of a retry in hand when a release that reads more takes over", function*() {
@@ -346,7 +346,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* inbox.until(3)
     old.separate(false)
     yield* Effect.addFinalizer(() => end.open)
-    yield* Effect.timeout(committed.await, "20 seconds")
+    yield* Effect.timeout(committed.await, "1 minute")
     equal([...inbox.got], ["new 1", "new 2", "new 3", "old 1"], "the handled events")
   }),
 
@@ -389,7 +389,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* received.close
     yield* Effect.andThen(wake, claimed.await)
     yield* proceed.open
-    yield* Effect.timeout(saved.await, "20 seconds")
+    yield* Effect.timeout(saved.await, "1 minute")
     // Nothing shows the end of the processor, which follows at once.
     yield* Effect.sleep("50 millis")
     yield* received.open
@@ -450,7 +450,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     const scope = yield* Scope.make()
     yield* buildWorker(subscription, { stopTimeout: "50 millis" }, scope)
     yield* begun.await
-    yield* Effect.timeout(Scope.close(scope, Exit.void), "30 seconds")
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "1 minute")
     equal([...inbox.got], ["1", "2"], "the events before it")
     hangs = false
     yield* Effect.scoped(
@@ -478,7 +478,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     const status = Effect.map(Context.get(context, Subscription.Subscriptions).status, ([one]) => one!)
     const until = (done: (one: ConsumerStatus) => boolean) =>
       Effect.repeat(status, { until: done, schedule: Schedule.spaced("20 millis") }).pipe(
-        Effect.timeout("40 seconds")
+        Effect.timeout("1 minute")
       )
     yield* until(({ state }) => state === "live")
     yield* append(`${prefix}a`, [2])
@@ -517,7 +517,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* append(`${prefix}a`, [1])
     const until = (done: () => boolean) =>
       Effect.repeat(Effect.sync(done), { until: (isDone) => isDone, schedule: Schedule.spaced("20 millis") }).pipe(
-        Effect.timeout("40 seconds")
+        Effect.timeout("1 minute")
       )
     const context = yield* buildWorker(subscription, { lease: "2 seconds" }, yield* Effect.scope).pipe(
       Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])),
@@ -534,7 +534,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     yield* Effect.repeat(status, {
       until: (one) => one.heartbeat > heartbeat + 250,
       schedule: Schedule.spaced("20 millis")
-    }).pipe(Effect.timeout("40 seconds"))
+    }).pipe(Effect.timeout("1 minute"))
     equal([inHand(), hasRecovered()], [1, false], "the log during the second attempt")
     yield* attempts[1]!.open
     yield* until(hasRecovered)
@@ -577,19 +577,19 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
       /mails\S+@2 waits until \S+@1 has given back partition 0 \(worker \S+, checkpoint \d+, event \d+ \(Sent\) in hand for \d+ s\)$/
     const shows = (one: { readonly reasons: ReadonlyArray<string> }) => one.reasons.some((text) => waits.test(text))
     yield* Effect.repeat(Health.of([newer]), { until: shows, schedule: Schedule.spaced("20 millis") }).pipe(
-      Effect.timeout("20 seconds")
+      Effect.timeout("1 minute")
     )
     yield* Effect.repeat(Context.get(context, Subscription.Subscriptions).status, {
       until: ([one]) => waits.test(one?.detail ?? ""),
       schedule: Schedule.spaced("20 millis")
-    }).pipe(Effect.timeout("20 seconds"))
+    }).pipe(Effect.timeout("1 minute"))
     yield* inbox.until(4)
     equal(lines.some((line) => waits.test(line)), true, `the log of the one that waits: ${lines.join("\n")}`)
     const gives =
       /@1 waits: it gives its partitions back.*: the handler has had event \d+ \(Sent\) of partition 0 in hand/
     equal(lines.some((line) => gives.test(line)), true, `the log of the other: ${lines.join("\n")}`)
     equal([...inbox.got], ["old 1", "new 2", "new 3", "new 4"], "the handled events")
-    yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "1 minute")
     yield* end.open
     yield* append(`${prefix}a`, [5])
     yield* inbox.until(5)
@@ -626,7 +626,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     )
     yield* begun.await
     yield* Effect.addFinalizer(() => end.open)
-    yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
+    yield* Effect.timeout(Scope.close(scope, Exit.void), "1 minute")
     equal(
       lines.some((line) => /^The handler of event \d+ \(Sent\) .* is rolled back, partition 0/.test(line)),
       true,
@@ -672,7 +672,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
         yield* Effect.repeat(Context.get(context, Subscription.Subscriptions).status, {
           until: ([one]) => one?.partitions === 3,
           schedule: Schedule.spaced("20 millis")
-        }).pipe(Effect.timeout("20 seconds"))
+        }).pipe(Effect.timeout("1 minute"))
         const isWaiting = (n: number) => partitionOf(`${prefix}${n}`, 4) === partitionOf(first, 4)
         for (const n of upTo(12)) yield* append(`${prefix}${n}`, [n])
         const [waiting, others] = [upTo(12).filter(isWaiting), upTo(12).filter((n) => !isWaiting(n))]
@@ -682,11 +682,11 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
         yield* later === 4 ? check : Effect.repeat(check, {
           until: ({ reasons }) => reasons.some((text) => inHand.test(text)),
           schedule: Schedule.spaced("20 millis")
-        }).pipe(Effect.timeout("20 seconds"))
+        }).pipe(Effect.timeout("1 minute"))
         yield* inbox.until(others.length)
         equal(inbox.got.toSorted(), others.map((n) => `new ${n}`).toSorted(), "while the handler runs")
         yield* end.open
-        yield* Effect.timeout(Fiber.join(closing), "20 seconds")
+        yield* Effect.timeout(Fiber.join(closing), "1 minute")
         yield* inbox.until(13)
         const rest = [...inbox.got].slice(others.length)
         equal(rest[0], "old 0", "the event in hand")
@@ -744,7 +744,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     const parked = Effect.map(Parking.list(subscription), ({ items }) => items.length)
     const until = (count: number) =>
       Effect.repeat(parked, { until: (keys) => keys === count, schedule: Schedule.spaced("20 millis") }).pipe(
-        Effect.timeout("40 seconds")
+        Effect.timeout("1 minute")
       )
     yield* Effect.scoped(
       Effect.flatMap(Effect.scope, (scope) => Effect.andThen(buildWorker(subscription, {}, scope), until(3)))

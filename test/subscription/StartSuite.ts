@@ -99,7 +99,7 @@ const versions: ReadonlyArray<Case<Stores>> = [
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
     yield* driver.progress(newer.id).pipe(
       Effect.repeat({ until: (progress) => progress.length > 0, schedule: Schedule.spaced("5 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     yield* mails.append(...streams)
     yield* mails.untilHandled()
@@ -132,18 +132,18 @@ const versions: ReadonlyArray<Case<Stores>> = [
     const { end } = yield* startIn(start(older))
     yield* Parking.count(older).pipe(
       Effect.repeat({ until: (count) => count.parked === 1, schedule: Schedule.spaced("5 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     yield* end
     const waits = yield* Effect.forkChild(Effect.flip(Parking.retry(older, parked, { timeout: "1 minute" })))
     yield* Parking.count(older).pipe(
       Effect.repeat({ until: (count) => count.requested === 1, schedule: Schedule.spaced("5 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     const newer = mails.subscription(1, { version: 2, from: { version: 1 } })
     yield* start(newer)
     const errors = [
-      yield* Effect.timeout(Fiber.join(waits), "30 seconds"),
+      yield* Effect.timeout(Fiber.join(waits), "1 minute"),
       yield* Effect.flip(Parking.retry(older, parked)),
       yield* Effect.flip(Parking.skip(older, parked, { reason: "by mistake" })),
       yield* Effect.flip(Parking.retryAll(older)),
@@ -186,7 +186,7 @@ const versions: ReadonlyArray<Case<Stores>> = [
     yield* mails.untilHandled(parked)
     yield* Parking.count(older).pipe(
       Effect.repeat({ until: (count) => count.parked === 1, schedule: Schedule.spaced("5 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     const newer = {
       ...mails.subscription(3, { version: 2, from: { version: 1 } }),
@@ -246,14 +246,14 @@ const versions: ReadonlyArray<Case<Stores>> = [
     const { end } = yield* startIn(startOf(older))
     yield* driver.progress(older.id).pipe(
       Effect.repeat({ until: ([, fast]) => fast?.position === last, schedule: Schedule.spaced("5 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     yield* end
     blocked.clear()
     const first = yield* startIn(startOf(newer))
     yield* Parking.count(newer).pipe(
       Effect.repeat({ until: ({ parked }) => parked === 1, schedule: Schedule.spaced("5 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     yield* bill(fast, 4)
     yield* first.end

@@ -75,7 +75,7 @@ const until = <A, E, R>(what: string, self: Effect.Effect<A, E, R>, isExpected: 
   self.pipe(
     Effect.repeat({ until: isExpected, schedule: Schedule.spaced("10 millis") }),
     Effect.timeoutOrElse({
-      duration: "30 seconds",
+      duration: "1 minute",
       orElse: () => Effect.die(new Error(`timed out waiting for ${what}`))
     })
   )
@@ -150,7 +150,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
           return Effect.fail(storeError(new StoreUnavailable({ message: "not now", cause: undefined })))
         })
     }))
-    yield* Effect.timeout(Deferred.await(failedThrice), "60 seconds").pipe(
+    yield* Effect.timeout(Deferred.await(failedThrice), "1 minute").pipe(
       Effect.provide(
         Subscription.layer([subscription], { retryDelay: { first: "10 millis", max: "10 millis" } }).pipe(
           Layer.provide(failing)
@@ -244,7 +244,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       yield* mayEnd.open
       yield* Fiber.join(closing)
       yield* caughtUp(position)
-    }).pipe(Effect.ensuring(mayEnd.open), Effect.scoped, Effect.timeout("50 seconds"))
+    }).pipe(Effect.ensuring(mayEnd.open), Effect.scoped, Effect.timeout("1 minute"))
   }),
 
   test("retries a failing event by its policy, parks its stream, and continues others", function*() {
@@ -326,7 +326,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       Effect.provide(attentive(Subscription.layer([subscription]), subscription)),
       Effect.provide(Logger.layer([Logger.map(Logger.formatJson, (line) => void lines.push(line))])),
       Effect.provideService(References.MinimumLogLevel, "Warn"),
-      Effect.timeout("50 seconds")
+      Effect.timeout("1 minute")
     )
   }),
 
@@ -346,7 +346,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
       yield* append(run, "b", [1])
       const [stuck] = yield* (yield* Subscription.Subscriptions).status.pipe(
         Effect.repeat({ until: ([s]) => s?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
-        Effect.timeout("60 seconds")
+        Effect.timeout("1 minute")
       )
       includes(stuck?.detail ?? "", "no luck", "the detail of the status")
       equal(inbox.got.map(({ event }) => event.n), [11], "the events before it")
@@ -387,7 +387,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
           schedule: Schedule.spaced("10 millis")
         })
       ),
-      Effect.timeout("60 seconds"),
+      Effect.timeout("1 minute"),
       Effect.provide(Subscription.layer([subscription]))
     )
     const parked = yield* (yield* ProjectionStore.ProjectionStore)[internals].driver.parked(typed.id, { limit: 100 })
@@ -528,7 +528,7 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     const subscribed = yield* store.subscribe(OrderEvent, { where: { tags, streamPrefix: `${run}b` } }).pipe(
       Stream.take(3),
       Stream.runCollect,
-      Effect.timeout("60 seconds"),
+      Effect.timeout("1 minute"),
       Effect.forkChild
     )
     yield* append(run, "a", [4])

@@ -27,8 +27,8 @@ const closing = (
     const begun = yield* Deferred.make<void>()
     yield* Layer.buildWithScope(layer(handlerOf(Deferred.succeed(begun, undefined), open)), scope)
     yield* EventStore.append(Sent, "s", [sent(1)])
-    yield* Effect.timeout(Deferred.await(begun), "10 seconds")
-    const [took] = yield* Effect.timed(Effect.timeout(Scope.close(scope, Exit.void), "30 seconds"))
+    yield* Effect.timeout(Deferred.await(begun), "1 minute")
+    const [took] = yield* Effect.timed(Effect.timeout(Scope.close(scope, Exit.void), "1 minute"))
     return Duration.toMillis(took)
   }).pipe(
     Effect.ensuring(open.open),
@@ -48,7 +48,7 @@ describe.concurrent("a worker stops in time with a handler", () => {
             })], options))
           )
         assert.isBelow(yield* closing(open, layer, handlerOf), 12_000)
-      }), 60_000)
+      }))
 
     it.live(`of a projection ${what}`, () =>
       Effect.gen(function*() {
@@ -61,6 +61,6 @@ describe.concurrent("a worker stops in time with a handler", () => {
             })], options))
           )
         assert.isBelow(yield* closing(open, layer, handlerOf), 12_000)
-      }), 60_000)
+      }))
   }
 })

@@ -9,7 +9,7 @@ export interface Proxy {
   readonly url: string
   /** Drops the server's next response on any connection, and closes that connection. */
   readonly loseNextAnswer: Effect.Effect<void>
-  /** Returns the number of dropped responses. */
+  /** Returns the number of dropped responses, and of connections that {@link loseNextConnection} has lost. */
   readonly lost: Effect.Effect<number>
   /** While the proxy is cut, it closes every connection, also new ones. */
   readonly cut: (isCut: boolean) => Effect.Effect<void>
@@ -73,6 +73,7 @@ const open = async (serverUrl: string): Promise<Proxy & { readonly close: () => 
       if (losesNext) {
         losesNext = false
         isLost = true
+        lost++
       }
       if (isLost) return
       if (delay > 0) {

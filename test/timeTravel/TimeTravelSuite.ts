@@ -246,7 +246,7 @@ const documents = (seed: number) =>
     yield* Effect.gen(function*() {
       for (let round = 0; round < 12; round++) {
         const { position } = yield* appendBatch(randomBatch(run, below))
-        yield* projections.awaitPosition(async, position, "20 seconds")
+        yield* projections.awaitPosition(async, position, "1 minute")
         const documents: Array<unknown> = []
         for (const owner of ownersIn(run)) {
           const document = yield* ProjectionStore.get(inline, owner)

@@ -83,7 +83,7 @@ describe("a damaged export", () => {
         }
         if (whole[at] === 10) line++
       }
-    })), 120_000)
+    })))
 
   it.live("fails when a line is lost, duplicated or exchanged with the next", () =>
     Effect.scoped(Effect.gen(function*() {

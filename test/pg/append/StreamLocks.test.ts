@@ -166,14 +166,20 @@ describe("StreamLocks", () => {
   it.live("waiting for the locks of many streams leaves connections, and harms no free stream", () =>
     Effect.gen(function*() {
       const database = yield* freshDatabase
-      const { driver, lock: lockOf } = yield* open(database.url, { lockTimeout: "4 seconds" }, 4)
+      const scope = yield* Scope.make()
+      const { driver, lock: lockOf } = yield* Effect.provideService(
+        open(database.url, { lockTimeout: "5 minutes" }, 4),
+        Scope.Scope,
+        scope
+      )
       const names = Array.from({ length: 12 }, (_, i) => `held${i}`)
       for (const name of names) yield* holdStream(database, name)
       const locks = names.map(lockOf)
       const free = lockOf("free")
-      yield* Effect.timeout(free.held, "3 seconds")
+      yield* Effect.timeout(free.held, "1 minute")
       free.release()
-      assert.strictEqual((yield* Effect.timeout(driver.append(request("other")), "3 seconds"))._tag, "Appended")
+      assert.strictEqual((yield* Effect.timeout(driver.append(request("other")), "1 minute"))._tag, "Appended")
+      yield* Effect.timeout(Scope.close(scope, Exit.void), "1 minute")
       const exits = yield* Effect.forEach(locks, ({ held }) => Effect.exit(held), { concurrency: "unbounded" })
       assert.deepStrictEqual(new Set(exits.map(reasonOf)), new Set(["StoreUnavailable"]))
     }))
@@ -190,7 +196,7 @@ describe("StreamLocks", () => {
       const database = yield* freshDatabase
       const scope = yield* Scope.make()
       const { driver, lock: lockOf } = yield* Effect.provideService(
-        open(database.url, { lockTimeout: "1 minute" }),
+        open(database.url, { lockTimeout: "5 minutes" }),
         Scope.Scope,
         scope
       )
@@ -198,7 +204,7 @@ describe("StreamLocks", () => {
       const [held, waiting]: ReadonlyArray<StreamLock> = [lockOf("s"), lockOf("held")]
       yield* held!.held
       const append = yield* forked(Effect.exit(driver.append(request("s", { lock: held }))))
-      yield* Effect.timeout(Scope.close(scope, Exit.void), "20 seconds")
+      yield* Effect.timeout(Scope.close(scope, Exit.void), "1 minute")
       assert.strictEqual(reasonOf(yield* Fiber.join(append)), "StoreUnavailable")
       assert.strictEqual(reasonOf(yield* Effect.exit(waiting!.held)), "StoreUnavailable")
       const after = lockOf("s")

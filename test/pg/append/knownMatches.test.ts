@@ -39,6 +39,5 @@ it.live(
     }).pipe(
       Effect.scoped,
       Effect.provide(PgEventStore.layerWith({ notify: false }).pipe(Layer.provideMerge(layerPostgres())))
-    ),
-  120_000
+    )
 )

@@ -79,7 +79,7 @@ const untilQuiet = (sent: () => number) =>
     return sent() - before
   }).pipe(
     Effect.repeat({ until: (count) => count <= 10 }),
-    Effect.timeout("60 seconds")
+    Effect.timeout("1 minute")
   )
 
 const wait = (append: Effect.Effect<unknown, unknown>) =>
@@ -107,13 +107,13 @@ describe("many appends that wait for one lock", () => {
               yield* untilQuiet(sent)
               const before = sent()
               for (let n = 0; n < 10; n++) {
-                yield* Effect.timeout(store.append(Other, `o${n}`, [Other.cases.Happened.make({ n })]), "20 seconds")
+                yield* Effect.timeout(store.append(Other, `o${n}`, [Other.cases.Happened.make({ n })]), "1 minute")
               }
               assert.isAtMost(sent() - before, 40)
               assert.isTrue(fibers.every((fiber) => fiber.pollUnsafe() === undefined))
               return fibers
             }))
-          const exits = yield* Effect.timeout(Effect.forEach(fibers, Fiber.join), "60 seconds")
+          const exits = yield* Effect.timeout(Effect.forEach(fibers, Fiber.join), "1 minute")
           assert.isTrue(exits.every(Exit.isSuccess))
         }).pipe(Effect.scoped),
       180_000
@@ -135,7 +135,7 @@ describe("many appends that wait for one lock", () => {
             )
             yield* untilQuiet(sent)
             const before = sent()
-            const exits = yield* Effect.timeout(Effect.forEach(fibers, Fiber.join), "60 seconds")
+            const exits = yield* Effect.timeout(Effect.forEach(fibers, Fiber.join), "1 minute")
             assert.isAtMost(sent() - before, 100, what)
             for (const exit of exits) {
               assert.include(
@@ -168,7 +168,7 @@ it.live(
           )))
         yield* Effect.forEach(areHeld, Deferred.await)
         const waiting = yield* Effect.forEach([1, 2, 3], () => wait(append))
-        for (const exit of yield* Effect.timeout(Effect.forEach(waiting, Fiber.join), "20 seconds")) {
+        for (const exit of yield* Effect.timeout(Effect.forEach(waiting, Fiber.join), "1 minute")) {
           const message = String(Option.getOrThrow(Exit.findErrorOption(exit)))
           // The first of them had no connection, and the others wait behind it.
           assert.match(
@@ -177,13 +177,12 @@ it.live(
           )
         }
         yield* Deferred.succeed(isFree, undefined)
-        yield* Effect.timeout(append, "20 seconds")
+        yield* Effect.timeout(append, "1 minute")
         yield* Effect.forEach(holders, Fiber.join)
       }).pipe(Effect.provide(
         PgEventStore.layerWith({ notify: false, lockTimeout: "100 millis", connectionTimeout: "1 second" }).pipe(
           Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 2 }))
         )
       ))
-    }).pipe(Effect.scoped),
-  60_000
+    }).pipe(Effect.scoped)
 )

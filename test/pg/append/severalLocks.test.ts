@@ -56,7 +56,7 @@ const setup = Effect.fnUntraced(function*(lockTimeout: string & `${number} ${"se
     >`select count(*)::integer as count from pg_locks where locktype = 'advisory' and not granted
         and database = (select oid from pg_database where datname = current_database())`.pipe(
       Effect.repeat({ until: ([row]) => row!.count === count, schedule: Schedule.spaced("10 millis") }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
   return { append, hold, sql, untilWaiting }
 })
@@ -88,9 +88,8 @@ it.live(
       }
       yield* Effect.sleep("1600 millis")
       yield* type.free
-      assert.match(messageOf(yield* Effect.timeout(Fiber.join(waiting), "30 seconds")), /waited 3s \(lockTimeout\)/)
-    }).pipe(Effect.scoped),
-  90_000
+      assert.match(messageOf(yield* Effect.timeout(Fiber.join(waiting), "1 minute")), /waited 3s \(lockTimeout\)/)
+    }).pipe(Effect.scoped)
 )
 
 it.live(
@@ -113,6 +112,5 @@ it.live(
       yield* ofFirst.free
       yield* ofSecond.free
       yield* append("s", "first")
-    }).pipe(Effect.scoped),
-  60_000
+    }).pipe(Effect.scoped)
 )

@@ -148,7 +148,7 @@ describe("PgMigrations", () => {
       Effect.scoped,
       Effect.provide(Logger.layer([logger])),
       Effect.provide(client),
-      Effect.timeout("8 seconds")
+      Effect.timeout("1 minute")
     )
     return { pid: row!.pid, started, holder, lines }
   })

@@ -18,7 +18,7 @@ const aStatementWaits = Effect.flatMap(
     union all select 1 from pg_locks where not granted and locktype = 'transactionid'`
 ).pipe(
   Effect.repeat({ until: (rows) => rows.length > 0, schedule: Schedule.spaced("10 millis") }),
-  Effect.timeout("30 seconds")
+  Effect.timeout("1 minute")
 )
 
 const begun = (generation: string) =>

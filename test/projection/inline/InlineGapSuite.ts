@@ -167,7 +167,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
       yield* append(`${prefix}${n}`, raised(1))
       const sum = yield* sumOf(projection).pipe(
         Effect.retry({ while: (error) => reasonOf(error) === "ProjectionIncomplete" }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       equal(sum, n, "the document")
     }
@@ -229,7 +229,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     yield* Projector.repairInline(old)
     const sum = yield* sumOf(current).pipe(
       Effect.retry({ while: (error) => reasonOf(error) === "ProjectionIncomplete" }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     equal(sum, 6, "repaired")
     yield* Effect.provide(append(`${prefix}1`, raised(1)), older)
@@ -374,7 +374,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     const store = yield* ProjectionStore.ProjectionStore
     yield* Effect.scoped(Effect.gen(function*() {
       yield* Layer.build(Layer.fresh(Projector.layer([background])))
-      yield* store.awaitPosition(background, (yield* append(`${prefix}1`, raised(5))).position, "30 seconds")
+      yield* store.awaitPosition(background, (yield* append(`${prefix}1`, raised(5))).position, "1 minute")
     }))
     const becomesInline = Effect.gen(function*() {
       const error = yield* Effect.flip(Effect.scoped(start(inline)))
@@ -387,7 +387,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     yield* becomesInline
     yield* Effect.scoped(Effect.gen(function*() {
       yield* Layer.build(Layer.fresh(Projector.layer([background])))
-      yield* store.awaitPosition(background, (yield* append(`${prefix}1`, raised(1))).position, "30 seconds")
+      yield* store.awaitPosition(background, (yield* append(`${prefix}1`, raised(1))).position, "1 minute")
       equal(yield* ProjectionStore.get(background, "all"), Option.some(6), "the document goes on in the background")
     }))
     yield* Stream.runDrain(Rebuild.rebuild(background))
@@ -408,7 +408,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
       const [status] = yield* Effect.flatMap(Projector.Projector, (projector) => projector.status).pipe(
         Effect.provide(running),
         Effect.repeat({ until: ([one]) => one?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
       includes(status?.detail ?? "", "is an inline projection in this log", "why it is stuck")
       includes(status?.detail ?? "", "Projector.retireInline", "what to do")
@@ -425,13 +425,13 @@ const gaps: ReadonlyArray<Case<Stores>> = [
       yield* Effect.flatMap(Projector.Projector, (projector) => projector.status).pipe(
         Effect.provide(running),
         Effect.repeat({ until: ([one]) => one?.state === "stuck", schedule: Schedule.spaced("10 millis") }),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
     }))
     equal(yield* Projector.retireInline(inline.id), true, "retired")
     const { position } = yield* append(`${prefix}1`, raised(1))
     yield* Layer.build(Layer.fresh(Projector.layer([background])))
-    yield* store.awaitPosition(background, position, "30 seconds")
+    yield* store.awaitPosition(background, position, "1 minute")
     equal(yield* ProjectionStore.get(background, "all"), Option.some(6), "the document")
   }),
 
@@ -486,7 +486,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
           schedule: Schedule.spaced("1 millis")
         }),
         Effect.andThen(leftOf(inline.id)),
-        Effect.timeout("30 seconds")
+        Effect.timeout("1 minute")
       )
     )
     const limits = yield* Limits
@@ -546,7 +546,7 @@ const gaps: ReadonlyArray<Case<Stores>> = [
     yield* Deferred.await(begun)
     yield* Projector.repairInline(projection)
     yield* Deferred.succeed(repaired, undefined)
-    equal(yield* Effect.timeout(Fiber.join(reading), "30 seconds"), Option.some(6), "the read")
+    equal(yield* Effect.timeout(Fiber.join(reading), "1 minute"), Option.some(6), "the read")
   })
 ]
 

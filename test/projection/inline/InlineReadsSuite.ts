@@ -174,7 +174,7 @@ const documents: ReadonlyArray<Case<Stores>> = [
     yield* Projector.repairInline(narrow)
     const found = yield* levelOf(wide).pipe(
       Effect.retry({ while: (error) => reasonOf(error) === "ProjectionIncomplete" }),
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     equal(found, 3, "the document")
     yield* requireOther(narrow, "does not read")
@@ -394,7 +394,7 @@ const retired: ReadonlyArray<Case<Stores>> = [
     yield* Effect.provide(append(`${name}-1`, drained(1)), running)
     const { position } = yield* append(`${name}-1`, filled(2))
     yield* Layer.build(Layer.fresh(Projector.layer([background])))
-    yield* store.awaitPosition(background, position, "30 seconds")
+    yield* store.awaitPosition(background, position, "1 minute")
     equal(yield* ProjectionStore.get(background, "all"), Option.some(7), "the document")
   })
 ]

@@ -65,7 +65,7 @@ export const countOf = (projection: Counters, id: string) =>
 export const until = (projection: Counters, { position }: { readonly position: Position.Position }) =>
   Effect.flatMap(
     ProjectionStore.ProjectionStore,
-    (store) => store.awaitPosition(projection, position, "30 seconds")
+    (store) => store.awaitPosition(projection, position, "1 minute")
   )
 
 export const statuses = (projection: Counters) =>
@@ -89,7 +89,7 @@ export const plant = (generation: string, changes: Readonly<Record<string, numbe
 export const quick = { interval: "20 millis" } as const
 
 export const cutOver = (projection: Counters, options: Rebuild.RebuildOptions = {}) =>
-  Stream.runCollect(Rebuild.rebuild(projection, { ...quick, ...options })).pipe(Effect.timeout("50 seconds"))
+  Stream.runCollect(Rebuild.rebuild(projection, { ...quick, ...options })).pipe(Effect.timeout("1 minute"))
 
 /** Returns the reason of a rejected rebuild, or the tag of another error. */
 export const reasonOf = (error: { readonly _tag: string }): string =>

@@ -76,12 +76,12 @@ const whole: ReadonlyArray<Case<Stores>> = [
     const stuck = yield* Rebuild.run(counts, { ...quick, build: "a", batchSize: 2 }).pipe(
       Stream.takeUntil(({ detail }) => detail?.includes("poison") === true),
       Stream.runCollect,
-      Effect.timeout("30 seconds")
+      Effect.timeout("1 minute")
     )
     equal(stuck.at(-1)?.applied, 6, "applied before it was interrupted")
     healed = true
     const resumed = Rebuild.run(counts, { ...quick, build: "a" })
-    const rest = yield* Stream.runCollect(resumed).pipe(Effect.timeout("30 seconds"))
+    const rest = yield* Stream.runCollect(resumed).pipe(Effect.timeout("1 minute"))
     equal(rest[0]?.generation, stuck[0]?.generation, "the same generation")
     equal(Math.min(rest[0]!.applied, 6), 6, "events applied before, at least")
     equal(rest.at(-1)?.phase, "caught-up", "the last phase")
@@ -99,7 +99,7 @@ const whole: ReadonlyArray<Case<Stores>> = [
     const generations = yield* Effect.all(
       [1, 2, 3].map(() => Stream.runCollect(Rebuild.run(counts, { ...quick, build: "a" }))),
       { concurrency: "unbounded" }
-    ).pipe(Effect.timeout("50 seconds"))
+    ).pipe(Effect.timeout("1 minute"))
     equal(
       generations.map((progress) => progress.at(-1)?.generation),
       [1, 2, 3].map(() => `${counts.id}~1`),

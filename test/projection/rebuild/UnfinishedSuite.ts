@@ -18,7 +18,7 @@ const interrupted = (projection: Parameters<typeof cutOver>[0], options: Rebuild
   Rebuild.run(projection, { ...quick, ...options }).pipe(
     Stream.takeUntil(({ detail }) => detail?.includes("poison") === true),
     Stream.runCollect,
-    Effect.timeout("30 seconds")
+    Effect.timeout("1 minute")
   )
 
 const stopsAt = (limit: number) => ({ onFailure: "stop", fails: (n: number) => n > limit }) as const
@@ -53,7 +53,7 @@ export const unfinished: ReadonlyArray<Case<Stores>> = [
     yield* until(counts, yield* append("a", 3)).pipe(Effect.provide(Projector.layer([counts])))
     const generationOf = (options: Rebuild.RunOptions) =>
       Stream.runCollect(Rebuild.run(counts, { ...quick, ...options })).pipe(
-        Effect.timeout("30 seconds"),
+        Effect.timeout("1 minute"),
         Effect.map((progress) => progress.at(-1)!.generation)
       )
     equal(yield* generationOf({ build: "a" }), `${counts.id}~1`, "the first run")
@@ -99,7 +99,7 @@ export const unfinished: ReadonlyArray<Case<Stores>> = [
     )
     yield* Effect.repeat(Rebuild.list(counts), {
       until: (all) => all.some(({ partitions, status }) => status === "building" && partitions > 0)
-    }).pipe(Effect.timeout("30 seconds"))
+    }).pipe(Effect.timeout("1 minute"))
     const rejected = yield* Effect.forEach(
       [{}, { build: "b" }],
       (options) => Effect.flip(Stream.runDrain(Rebuild.rebuild(counts, { ...quick, ...options })))
@@ -109,7 +109,7 @@ export const unfinished: ReadonlyArray<Case<Stores>> = [
     yield* Stream.runDrain(Rebuild.run(counts, { ...quick, resume: true }))
     equal(yield* statuses(counts), [`${counts.id} active`, `${counts.id}~1 building`], "shared")
     yield* Rebuild.discard(counts, `${counts.id}~1`)
-    const ended = yield* Effect.timeout(Fiber.join(running), "30 seconds")
+    const ended = yield* Effect.timeout(Fiber.join(running), "1 minute")
     equal(reasonOf(ended), "NoGeneration", "the run of a discarded generation")
     includes(ended.message, "was discarded while this run was building it", "why")
   }),
