@@ -18,6 +18,7 @@ import * as CommandExecution from "../command/CommandExecution.ts"
 import type * as CommandLoop from "../command/CommandLoop.ts"
 import { type ConcurrencyConflict, type EventStoreError, type InvalidCommand, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
+import type { Position } from "../core/Position.ts"
 import * as StreamId from "../core/StreamId.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import type * as Event from "../event/Event.ts"
@@ -55,6 +56,8 @@ export type Decided =
  * @category models
  */
 export interface Outcome {
+  /** Where the events are that were appended now or before; `undefined` if there are none. */
+  readonly position: Position | undefined
   /** Why the instance has ignored the input; `undefined` if it has taken it, now or before. */
   readonly ignored: ProcessState.Ignored | undefined
   /** What of the instance this release does not understand, so that nothing was appended; `undefined` if it understands all. */
@@ -89,8 +92,8 @@ export interface InstanceAppends {
   ) => Effect.Effect<Outcome, AppendError>
   /** Returns the current state of an instance. */
   readonly load: (id: string) => Effect.Effect<Loaded, EventStoreError>
-  /** Appends an event of the runtime under a command id, whatever state the instance has. */
-  readonly write: (id: string, commandId: string, event: ProcessEvent) => Effect.Effect<void, AppendError>
+  /** Appends an event of the runtime under a command id, whatever state the instance has. Returns its position. */
+  readonly write: (id: string, commandId: string, event: ProcessEvent) => Effect.Effect<Position, AppendError>
   /** Returns whether something was appended under a command id. */
   readonly hasReceipt: (commandId: string) => Effect.Effect<boolean, EventStoreError>
 }
@@ -201,7 +204,7 @@ const append = (
           if (process?.kind === "deadline") onDeadline(process.dueAt)
         }
         // An earlier receipt under the command id says that the input was taken then.
-        if (receipt.events.length > 0) return Effect.succeed(taken)
+        if (receipt.events.length > 0) return Effect.succeed({ ...taken, position: receipt.position })
         return Effect.as(outcome.ignored === undefined ? Effect.void : count(name, outcome.ignored), outcome)
       }),
       Effect.catchTag("EventStoreError", (error) => {
@@ -231,7 +234,7 @@ const write = (
   id: string,
   commandId: string,
   event: ProcessEvent
-): Effect.Effect<void, AppendError> => {
+): Effect.Effect<Position, AppendError> => {
   const { events, streamOf } = decider.aggregate
   const stream = streamOf(id)
   const written = run(
@@ -244,11 +247,11 @@ const write = (
   )
   return written.pipe(
     Effect.updateService(CommandContext, (context) => ({ ...context, commandId })),
-    Effect.asVoid
+    Effect.map(({ position }) => position)
   )
 }
 
-const taken: Outcome = { ignored: undefined, undeclared: undefined, isBehind: false }
+const taken: Outcome = { position: undefined, ignored: undefined, undeclared: undefined, isBehind: false }
 
 /** Returns the own event of the stream that only newer code has, if an error names one. */
 const undeclaredIn = (stream: string, { reason }: EventStoreError): string | undefined =>

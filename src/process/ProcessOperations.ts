@@ -10,9 +10,16 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as AggregateLoader from "../aggregate/AggregateLoader.ts"
 import type * as Command from "../command/Command.ts"
-import { type EventStoreError, invalidRequest, type ProjectionBehind } from "../core/errors.ts"
+import {
+  type EventStoreError,
+  invalidRequest,
+  type ProjectionBehind,
+  storeError,
+  StoreUnavailable
+} from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
 import { internals } from "../core/internals.ts"
+import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -127,8 +134,9 @@ export const retry = (
 
 /**
  * Ends an instance for a reason, which its stream and the read model keep. Commands that it has not dispatched yet are not dispatched any more, its deadlines
- * are dropped, and later inputs are ignored and counted. Returns false if no instance of this id is running. Fails with `InvalidRequest` if this program does
- * not run the process manager.
+ * are dropped, and later inputs are ignored and counted. Returns false if no instance of this id is running. It waits for a command of the instance that is
+ * being dispatched, so none takes effect after it has returned. If that takes longer than 10 seconds, it fails with `StoreUnavailable`, and the instance has
+ * ended all the same. Fails with `InvalidRequest` if this program does not run the process manager.
  *
  * @since 0.1.0
  * @category combinators
@@ -147,7 +155,7 @@ export const abandon = Effect.fnUntraced(function*(
   }
   const abandoned = { kind: "abandoned", reason } as const
   const commandId = (yield* IdGenerator)()
-  const { ignored, undeclared } = yield* instances.append(
+  const { ignored, undeclared, ...appended } = yield* instances.append(
     id,
     commandId,
     ({ status }) =>
@@ -155,6 +163,7 @@ export const abandon = Effect.fnUntraced(function*(
         ignored: status
       }
   )
+  let { position } = appended
   // An operator may end an instance that this release cannot load: the read model has its status.
   if (undeclared !== undefined) {
     const found = yield* Effect.catchTag(
@@ -163,12 +172,40 @@ export const abandon = Effect.fnUntraced(function*(
       Effect.die
     )
     if (!Option.exists(found, ({ status }) => status === "running")) return false
-    yield* instances.write(id, commandId, abandoned)
+    position = yield* instances.write(id, commandId, abandoned)
   }
   // What is parked passes now without an effect.
   yield* Effect.catchTag(retry(process, id), "NotParked", () => Effect.void)
+  if (position !== undefined) yield* awaitDispatched(process, id, position)
   return ignored === undefined
 })
+
+/** How long `abandon` waits for a command that is being dispatched. */
+const maxDispatch = Duration.seconds(10)
+
+/** Waits until no command is being dispatched that an instance has sent before a position. */
+const awaitDispatched = (process: ProcessContract.Any, id: string, position: Position) =>
+  Effect.catchTag(
+    ProjectionStore.awaitPosition(
+      { id: ProcessConsumers.of(process).outputs.id, lifecycle: "async" },
+      position,
+      maxDispatch
+    ),
+    "ProjectionBehind",
+    () =>
+      storeError(
+        new StoreUnavailable({
+          message:
+            `${
+              process.isPersonal ? "The instance" : `The instance "${id}"`
+            } of the process manager "${process.name}" is abandoned, but a command that it had `
+            + `sent may still be dispatched: its commands were not taken within ${
+              Duration.format(maxDispatch)
+            }. See ProcessManager.health`,
+          cause: undefined
+        })
+      )
+  )
 
 /**
  * Options of the health check of a process manager.

@@ -150,14 +150,14 @@ export const defer = (
   reason: string
 ): Effect.Effect<void, AppendError> =>
   by(definition, 0)(
-    instances.write(id, `${definition.name}:deferred:${eventId}:${part}`, {
+    Effect.asVoid(instances.write(id, `${definition.name}:deferred:${eventId}:${part}`, {
       kind: "deferred",
       what,
       eventId,
       position,
       part,
       reason
-    })
+    }))
   )
 
 /**

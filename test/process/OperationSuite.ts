@@ -5,13 +5,17 @@
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
+import { internals } from "../../src/core/internals.ts"
 import * as Event from "../../src/event/Event.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Causation from "../../src/history/Causation.ts"
 import * as ProcessManager from "../../src/process/ProcessManager.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
@@ -110,6 +114,35 @@ const operations: ReadonlyArray<Case<Stores>> = [
       equal(found.history.at(-1)?.type, `${process.name}.abandoned`, "the last event")
       equal(yield* doneTo(id), [], "the commands")
     }).pipe(Effect.provide(run([process], { handling: { onDo } })))
+  }),
+
+  test("abandons an instance once the command that is being dispatched has taken effect", function*() {
+    const id = unique("i")
+    const process = probe(uniqueName())
+    const [begins, goesOn] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+    const { driver } = (yield* EventStore.EventStore)[internals]
+    const held = yield* EventStore.make({
+      ...driver,
+      append: (request) =>
+        request.events[0]?.type === "Done"
+          ? Deferred.succeed(begins, undefined).pipe(
+            Effect.andThen(Deferred.await(goesOn)),
+            Effect.andThen(driver.append(request))
+          )
+          : driver.append(request)
+    })
+    yield* Effect.gen(function*() {
+      yield* signal(process, [begun(id), went(id, 1)])
+      yield* Deferred.await(begins)
+      const abandoned = yield* Effect.forkChild(ProcessManager.abandon(process, id, "the customer called"))
+      yield* untilLast(instance(process, id), "abandoned")
+      // Without a wait it would return by now.
+      yield* Effect.sleep("300 millis")
+      equal(abandoned.pollUnsafe(), undefined, "the outcome while the command is being dispatched")
+      yield* Deferred.succeed(goesOn, undefined)
+      equal(yield* Fiber.join(abandoned), true, "the outcome")
+      equal(yield* doneTo(id), ["went 1"], "the commands")
+    }).pipe(Effect.provide(run([process])), Effect.provideService(EventStore.EventStore, held))
   })
 ]
 
