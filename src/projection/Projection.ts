@@ -10,6 +10,7 @@ import type { HandlingConsumer } from "../consumer/batch/EventHandling.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
 import * as EventHandlers from "../consumer/EventHandlers.ts"
+import * as HandlerTimeout from "../consumer/HandlerTimeout.ts"
 import { policyOf, type RetryPolicy } from "../consumer/Retries.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -30,6 +31,7 @@ export interface Handler<
 > extends HandlingConsumer<Name, Events>, RetryPolicy {
   readonly _tag: "HandlerProjection"
   readonly lifecycle: L
+  readonly handlerTimeout: Duration.Duration
   readonly handle: (record: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
 
@@ -119,6 +121,11 @@ export const handler = <
      * `onFailure` applies, although `retry` has not ended.
      */
     readonly retryTimeout?: Duration.Input | undefined
+    /**
+     * How long a handler may take for an event; 1 minute by default. Then it is interrupted, its transaction is rolled back, and the event has failed.
+     * A handler that does not end within 3 seconds after that goes on by itself, and its further statements fail.
+     */
+    readonly handlerTimeout?: Duration.Input | undefined
   }
 ): Handler<Name, Events, L, EventHandlers.ServicesOf<H>> => {
   const { handle, handles } = EventHandlers.erase<H>(options.events, options.handle)
@@ -138,6 +145,7 @@ export const handler = <
     _tag: "HandlerProjection",
     lifecycle: options.lifecycle ?? ("async" as L),
     ...policyOf("Projection.handler", name, options),
+    handlerTimeout: HandlerTimeout.of("Projection.handler", name, options.handlerTimeout),
     parks: options.parks ?? [],
     handle
   }

@@ -17,11 +17,13 @@ import {
   StillParked,
   StoreUnavailable,
   StreamId,
-  Subscription
+  Subscription,
+  Version
 } from "evsrc"
 import * as InstanceQueue from "../../src/aggregate/InstanceQueue.ts"
 import type { InHand } from "../../src/consumer/CheckpointDriver.ts"
 import * as ConsumerReads from "../../src/consumer/ConsumerReads.ts"
+import * as HandlerTimeout from "../../src/consumer/HandlerTimeout.ts"
 import * as HandOver from "../../src/consumer/HandOver.ts"
 import * as EventInHand from "../../src/consumer/worker/EventInHand.ts"
 import * as WorkerState from "../../src/consumer/worker/WorkerState.ts"
@@ -309,6 +311,17 @@ describe("docs/stalls.md", () => {
         `users@1 waits: ${EventInHand.describe(0, { event: ticked, since: 0 }, 14_000)}`,
         `users@1 waits: ${EventInHand.describeWait([0, 1, 2, 3, 4, 5], 0, 14_000)}`,
         EventInHand.abandoned(0, ticked),
+        HandlerTimeout.limitOf({ id: "users@1", kind: "projection", events: Tick }, Duration.minutes(1), {
+          ...ticked,
+          stream: StreamId.StreamId.make("s"),
+          version: Version.make(1),
+          id: "00000000-0000-4000-8000-000000000007",
+          schemaVersion: 1,
+          data: { n: 1 },
+          metadata: {},
+          tags: [],
+          recordedAt: DateTime.makeUnsafe(0)
+        }).error().message,
         HandOver.ofVersion("mail@2", "mail@1", [owned]).detail,
         HandOver.ofReset("mail@1", [owned]).detail,
         HandOver.of("mail@1", [worker("worker-2", 8)], [owned])?.detail ?? "",

@@ -516,6 +516,7 @@ const hunts: ForEveryOption<Entry> = {
       })
     ],
     earlierEvents: "data",
+    handlerTimeout: "data",
     lifecycle: "data",
     ignoreTypes: "data",
     onFailure: "data",

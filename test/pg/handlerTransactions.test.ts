@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Exit, Fiber, Latch, Layer, Logger, Redacted, Schedule, Schema, Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
-import { EventStore, Health, Projection, ProjectionStore, Projector } from "evsrc"
+import { EventStore, Health, Parking, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
 import { inspect } from "node:util"
 import { freshDatabase } from "../support/Database.ts"
@@ -90,6 +90,38 @@ describe.concurrent("handlers in transactions", () => {
       )
     )
   }
+
+  it.live(
+    "park their key after the handlerTimeout also if the server has ended the session meanwhile",
+    Effect.fnUntraced(
+      function*() {
+        const { url } = yield* freshDatabase
+        const handled: Array<number> = []
+        const idle = Effect.flatMap(
+          SqlClient,
+          (sql) => Effect.andThen(sql`set local idle_in_transaction_session_timeout = 100`, Effect.never)
+        )
+        const rows = Projection.handler("rows", {
+          events: Sent,
+          retry: Schedule.recurs(1),
+          handlerTimeout: "2 seconds",
+          handle: { Sent: ({ n }) => n === 1 ? idle : Effect.sync(() => handled.push(n)) }
+        })
+        yield* Effect.gen(function*() {
+          yield* EventStore.append(Sent, "s-1", [sent(1)])
+          const { position } = yield* EventStore.append(Sent, "s-2", [sent(2)])
+          yield* Layer.build(Projector.layer([rows]))
+          yield* ProjectionStore.awaitPosition(rows, position, "60 seconds")
+          assert.include(handled, 2)
+          const [parked] = (yield* Parking.list(rows)).items
+          assert.strictEqual(parked?.stream, "s-1")
+          assert.include(parked?.error, "its handler has not ended within 2s (handlerTimeout)")
+        }).pipe(withPool(url, 4))
+      },
+      Effect.scoped
+    ),
+    120_000
+  )
 
   it.live(
     "and appends with inline projections leave two connections to claims and health",

@@ -20,6 +20,7 @@ import { internals } from "../../src/core/internals.ts"
 import type { Receipt } from "../../src/core/Receipt.ts"
 import * as Event from "../../src/event/Event.ts"
 import { EventStore } from "../../src/eventStore/EventStore.ts"
+import * as Parking from "../../src/operations/Parking.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
@@ -72,6 +73,7 @@ interface Options<E, R> {
   readonly partitions?: number
   readonly retry?: Schedule.Schedule<unknown, unknown>
   readonly retryTimeout?: Duration.Input
+  readonly handlerTimeout?: Duration.Input
 }
 
 const sales = <E = never, R = never>(table: string, run: string, options: Options<E, R> = {}) => {
@@ -208,6 +210,57 @@ export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
       )
       equal([again?.version, again?.attempts], [2, tries], "the attempts of both")
     }).pipe(Effect.provide(attentive(Projector.layer([projection]), projection)))
+  }),
+
+  ...(["interruptible", "uninterruptible"] as const).map((kind) =>
+    test(`an ${kind} handler that never ends fails after its timeout, and parks its key only`, function*() {
+      const table = yield* makeTable
+      const run = unique("run")
+      const end = yield* Deferred.make<void>()
+      let [hangs, tries] = [true, 0]
+      const waiting = Effect.suspend(() => {
+        tries++
+        return kind === "interruptible" ? Deferred.await(end) : Effect.uninterruptible(Deferred.await(end))
+      })
+      const projection = sales(table, run, {
+        handlerTimeout: "200 millis",
+        retry: Schedule.recurs(1),
+        first: (n) => n === 2 && hangs ? waiting : Effect.void
+      })
+      yield* sell(run, "a", [1, 2, 3])
+      const receipt = yield* sell(run, "b", [4, 5])
+      yield* Effect.gen(function*() {
+        yield* reached(projection, receipt)
+        equal(yield* rowsOf(table), [1, 4, 5], "all but the stream from the event on")
+        const [stream] = yield* parked(projection)
+        equal([stream?.version, stream?.attempts, tries], [2, 2, 2], "the parked event and its attempts")
+        includes(stream?.error ?? "", "its handler has not ended within 200ms (handlerTimeout)", "its error")
+        // What the abandoned handlers write is not in a transaction of another event.
+        yield* Deferred.succeed(end, undefined)
+        hangs = false
+        equal((yield* Parking.retryAll(projection)).retried, 1, "the number of retried keys")
+        equal(yield* rowsOf(table), [1, 2, 3, 4, 5], "each once")
+      }).pipe(
+        Effect.ensuring(Deferred.succeed(end, undefined)),
+        Effect.provide(attentive(Projector.layer([projection]), projection))
+      )
+    })
+  ),
+
+  test("an inline handler that never ends fails its append after its timeout", function*() {
+    const run = unique("run")
+    const projection = Projection.handler(unique("sales"), {
+      events: SaleEvent,
+      where: { tags: [Event.tag("run", run)] },
+      lifecycle: "inline",
+      handlerTimeout: "100 millis",
+      handle: { Sold: () => Effect.never, Returned: () => Effect.void, Counted: Projection.ignore }
+    })
+    yield* Effect.gen(function*() {
+      const error = yield* Effect.flip(sell(run, "a", [1]))
+      includes(error.message, "its handler has not ended within 100ms (handlerTimeout)", "the error")
+      equal((yield* sell(run, "a", [-1])).version, 1, "the version of the next append")
+    }).pipe(Effect.provide(Projector.layerInline([projection])))
   }),
 
   ...[0, 2].map((retries) =>

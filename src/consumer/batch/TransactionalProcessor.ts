@@ -7,17 +7,23 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { EventStoreError } from "../../core/errors.ts"
+import { EventStoreError } from "../../core/errors.ts"
 import type { Position } from "../../core/Position.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { ConsumerDriver } from "../CheckpointDriver.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
+import * as HandlerTimeout from "../HandlerTimeout.ts"
 import type * as Retries from "../Retries.ts"
 import * as EventInHand from "../worker/EventInHand.ts"
 import type { BatchPlan, BatchProcessor, CommitResult, LeasedPartition, Outcome } from "./BatchProcessor.ts"
 import * as BatchRetries from "./BatchRetries.ts"
 import { type Handler, handleSingle, type HandlingConsumer } from "./EventHandling.ts"
 import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./Failure.ts"
+
+/** When a handler has taken too long, and when it is retried. */
+interface Policy extends Retries.RetryPolicy {
+  readonly handlerTimeout: Duration.Duration
+}
 
 /**
  * Returns a processor that handles each event within the transaction that moves the checkpoint. What the handler writes in that transaction is
@@ -29,7 +35,7 @@ import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./F
 export const make = (
   consumer: HandlingConsumer,
   handle: Handler,
-  policy: Retries.RetryPolicy,
+  policy: Policy,
   store: ConsumerDriver
 ): BatchProcessor => {
   const retriesOf = BatchRetries.make(policy)
@@ -40,7 +46,8 @@ export const make = (
     apply: (leased, events, commit) => {
       const isLocked = isLockedIn(consumer, leased)
       const handleIt = handleSingle(consumer, handle, events, leased.upToDate)
-      const attempt = attemptOf(store, leased, handleIt, isLocked, commit)
+      const limitOf = (event: EncodedEvent) => HandlerTimeout.limitOf(consumer, policy.handlerTimeout, event)
+      const attempt = attemptOf(store, leased, { handle: handleIt, limitOf }, isLocked, commit)
       return applyAll(consumer, leased, events, isLocked, retriesOf(leased), attempt)
     }
   }
@@ -50,7 +57,10 @@ export const make = (
 const attemptOf = <A extends CommitResult>(
   store: ConsumerDriver,
   { inHand, maxDuration, partition }: LeasedPartition,
-  handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
+  { handle, limitOf }: {
+    readonly handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>
+    readonly limitOf: (event: EncodedEvent) => EventInHand.HandlerLimit<EventStoreError>
+  },
   isLocked: (failure: Failure) => boolean,
   commit: (plan: BatchPlan) => Effect.Effect<A, EventStoreError>
 ) =>
@@ -61,23 +71,42 @@ const attemptOf = <A extends CommitResult>(
       event,
       EventInHand.endInTime(
         handle(event),
-        Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction"))
+        Effect.logWarning(EventInHand.abandoned(partition, event, "inTransaction")),
+        limitOf(event)
       )
     )
-  return EventInHand.awaitTransaction(inHand, (hasBegun) =>
+  let failed: EventFailed | undefined
+  const inTransaction = EventInHand.awaitTransaction(inHand, (hasBegun) =>
     store.transaction(
       Effect.gen(function*() {
         yield* hasBegun
         const batch = triedOf(rest)
-        const handled = yield* handleInTime(handleInHand, batch, maxDuration)
+        const handled = yield* Effect.tapError(handleInTime(handleInHand, batch, maxDuration), (error) =>
+          Effect.sync(() => {
+            failed = error
+          }))
         const plan = planOf(batch, rest, handled)
-        if (!rest.goesOn && plan.failures.some(isLocked)) return yield* Effect.fail(new KeysLocked(handled > 0))
+        if (!rest.goesOn && plan.failures.some(isLocked)) {
+          return yield* Effect.fail(new KeysLocked(handled > 0))
+        }
         const result = yield* commit({ ...plan, changes: [], reads: undefined })
         return result.advanced === "advanced" ? result : yield* Effect.fail(new NotAdvanced(result))
       }),
       { runsHandlers: true }
     ))
+  return Effect.mapError(
+    inTransaction,
+    (error) =>
+      failed !== undefined && error instanceof EventStoreError && isOfHandler(failed.error, error) ? failed : error
+  )
 }
+
+/**
+ * Whether a handler is the reason why a transaction could not be rolled back. The server ends the session of a handler that sends nothing for too
+ * long, and has rolled it back then.
+ */
+const isOfHandler = (failure: EventStoreError, ofTransaction: EventStoreError): boolean =>
+  HandlerTimeout.is(failure) || !(isOfTheStore(failure) || isOfTheStore(ofTransaction))
 
 /**
  * Tries a batch until a part of it from its beginning is committed. A failure rolls back the events before it. They are handled once more and

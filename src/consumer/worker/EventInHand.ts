@@ -160,20 +160,33 @@ export const describeLongest = (
 }
 
 /**
- * Returns the log message of a worker that stops waiting for the handler of an event.
+ * Returns the log message of a worker that stops, and does not wait for the handler of an event any longer.
  *
  * @since 0.1.0
  * @category accessors
  */
 export const abandoned = (
   partition: number,
-  { position, type }: Pick<EncodedEvent, "position" | "type">,
+  event: Pick<EncodedEvent, "position" | "type">,
   where: "outside" | "inTransaction" = "outside"
 ): string =>
-  `The handler of event ${position} (${type}) has not ended within ${Duration.format(interruptionTimeout)} after its `
-  + `interruption; ${
+  `${notEnded(event)}; ${
     where === "inTransaction" ? "its transaction is rolled back, " : ""
   }partition ${partition} is given back, and its next owner handles the event again`
+
+/**
+ * Returns the log message for a handler that was interrupted because it took too long, and goes on.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const goesOn = (event: Pick<EncodedEvent, "position" | "type">): string =>
+  `${notEnded(event)}; its transaction is rolled back, and its further statements fail`
+
+const notEnded = ({ position, type }: Pick<EncodedEvent, "position" | "type">): string =>
+  `The handler of event ${position} (${type}) has not ended within ${
+    Duration.format(interruptionTimeout)
+  } after its interruption`
 
 /**
  * How the handler of an event ended, and whether its worker was interrupted meanwhile. Without an exit it did not end in time.
@@ -239,21 +252,44 @@ export const finish = Effect.fnUntraced(function*<A, E>(
 })
 
 /**
- * Runs a handler within a transaction, of which nothing remains after an interruption. The handler is interrupted at once; if it does not end, the
- * effect ends without it. The handler then goes on by itself, and its event is handled again meanwhile.
+ * When a handler has taken too long, and the error with which it then fails.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface HandlerLimit<out E> {
+  readonly timeout: Duration.Duration
+  readonly error: () => E
+  readonly onAbandoned: Effect.Effect<void>
+}
+
+/**
+ * Runs a handler within a transaction, of which nothing remains after an interruption. The handler is interrupted at once, and also when it has taken
+ * too long; if it does not end, the effect ends without it. The handler then goes on by itself, and its event is handled again meanwhile.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const endInTime = <A, E>(handle: Effect.Effect<A, E>, onAbandoned: Effect.Effect<void>): Effect.Effect<A, E> =>
+export const endInTime = <A, E>(
+  handle: Effect.Effect<A, E>,
+  onAbandoned: Effect.Effect<void>,
+  limit: HandlerLimit<E>
+): Effect.Effect<A, E> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       // The end of a child would be awaited.
       const fiber = yield* Effect.forkDetach(handle, { startImmediately: true })
-      const awaited = yield* Effect.exit(restore(Fiber.await(fiber)))
-      if (Exit.isSuccess(awaited)) return yield* awaited.value
+      const awaited = yield* Effect.exit(restore(Effect.timeoutOption(Fiber.await(fiber), limit.timeout)))
+      if (Exit.isSuccess(awaited) && Option.isSome(awaited.value)) return yield* awaited.value.value
       fiber.interruptUnsafe()
-      if (Option.isNone(yield* endOf(fiber, interruptionTimeout))) yield* onAbandoned
-      return yield* Effect.failCause(awaited.cause)
+      const ended = yield* endOf(fiber, interruptionTimeout)
+      if (Exit.isFailure(awaited)) {
+        if (Option.isNone(ended)) yield* onAbandoned
+        return yield* Effect.failCause(awaited.cause)
+      }
+      if (Option.isNone(ended)) yield* limit.onAbandoned
+      // It may have been in its last, uninterruptible step.
+      else if (Exit.isSuccess(ended.value)) return ended.value.value
+      return yield* Effect.fail(limit.error())
     })
   )

@@ -1,13 +1,17 @@
 /**
- * Registers inline projections whose handlers write tables, and closes their gaps. evsrc cannot make such tables again.
+ * Runs the handlers of inline projections that write tables, registers these projections, and closes their gaps. evsrc cannot make such tables again.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as EventHandling from "../../consumer/batch/EventHandling.ts"
 import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
+import * as HandlerTimeout from "../../consumer/HandlerTimeout.ts"
+import * as EventInHand from "../../consumer/worker/EventInHand.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type * as Projection from "../Projection.ts"
 import * as InlineCompleteness from "./InlineCompleteness.ts"
 import * as InlineReads from "./InlineReads.ts"
@@ -170,3 +174,17 @@ const logGap = (projection: string, from: Position.Position) =>
     `The tables of inline projection "${projection}" lack the event at position ${from}, and perhaps later ones, which a program `
       + "without the projection appended. Correct the tables, then call Projector.closeInlineGap"
   )
+
+/**
+ * Returns the handler of an event, which is interrupted after its timeout. The append then fails.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const inTime = (projection: Projection.AnyHandler, handler: EventHandling.Handler) => {
+  const handle = EventHandling.handleOne(projection, handler)
+  return (event: EncodedEvent): Effect.Effect<void, EventStoreError> => {
+    const limit = HandlerTimeout.limitOf(projection, projection.handlerTimeout, event)
+    return EventInHand.endInTime(handle(event), limit.onAbandoned, limit)
+  }
+}

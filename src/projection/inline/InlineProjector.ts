@@ -8,7 +8,6 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import * as EventHandling from "../../consumer/batch/EventHandling.ts"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
 import * as GenerationId from "../../consumer/GenerationId.ts"
@@ -133,7 +132,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
         touchedBy: (stream, events) => TouchedDocuments.of(projection, stream, events),
         follows: EventFilter.matcher({ types: projection.reads, ...projection.where }),
         ...projection._tag === "HandlerProjection"
-          ? { projection: undefined, handle: EventHandling.handleOne(projection, bind(projection)) }
+          ? { projection: undefined, handle: InlineHandlers.inTime(projection, bind(projection)) }
           : { projection, handle: undefined }
       }))
       yield* register({ log, documents }, all, options)
@@ -183,7 +182,7 @@ type Inline =
   }
   & (
     | { readonly projection: Projection.Any; readonly handle: undefined }
-    | { readonly projection: undefined; readonly handle: ReturnType<typeof EventHandling.handleOne> }
+    | { readonly projection: undefined; readonly handle: ReturnType<typeof InlineHandlers.inTime> }
   )
 
 /** A projection that an append runs, with the documents that the append has locked for it. */

@@ -32,7 +32,7 @@ describe("a transactional processor", () => {
         const processor = TransactionalProcessor.make(
           { ...ticks, parks: [] },
           () => Effect.sync(() => handled++),
-          { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) },
+          { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1), handlerTimeout: Duration.minutes(1) },
           {
             ...driver,
             transaction: (effect) => Effect.tapError(driver.transaction(effect), () => Effect.sync(() => rollbacks++))
@@ -66,7 +66,7 @@ describe("a transactional processor", () => {
           calls.push(position)
           if (position === events[3]?.position) return yield* Effect.fail("wrong")
         }),
-        { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) },
+        { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1), handlerTimeout: Duration.minutes(1) },
         driver
       )
       const positions = events.map(({ position }) => position)
@@ -112,7 +112,11 @@ describe("a processor that stops at an event of newer code while a key waits for
         const consumer = { ...ticks, partitionBy: "stream" as const, parks: [] }
         const handle: Handler = ({ stream }) =>
           stream === "s-1" ? Effect.fail(locked) : stream === "s-3" ? Effect.fail(newer) : Effect.void
-        const policy = { retry: Schedule.recurs(0), retryTimeout: Duration.seconds(1) }
+        const policy = {
+          retry: Schedule.recurs(0),
+          retryTimeout: Duration.seconds(1),
+          handlerTimeout: Duration.minutes(1)
+        }
         const processor = kind === "effects"
           ? EffectsProcessor.make(consumer, handle, policy)
           : TransactionalProcessor.make(consumer, handle, policy, driver)
