@@ -1193,6 +1193,35 @@ begin
   return coalesce(high_water_mark, 0);
 end $$;
 
+-- Returns the high-water mark, like high_water_mark, of a caller that knows an earlier one: the position p_final and the id of the event there.
+-- If all positions after it are visible up to the last one assigned, no append in flight has one of them, and the list of all locks of the
+-- server is not read. This is so if p_final is final still:
+--   The log has the event, so it was not set back to before it. A log that was set back further than that has lost the appends that were
+--   in flight before the event, except prepared transactions, so there must be none.
+-- It must be the caller's transaction, too, that has written nothing: its own events are visible to it, and may be rolled back.
+create function evsrc.high_water_mark_after(p_final bigint, p_final_id uuid) returns bigint language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  last_position bigint;
+  visible bigint;
+begin
+  if p_final_id is not null and pg_current_xact_id_if_assigned() is null then
+    perform evsrc.require_read_committed();
+    last_position := evsrc.last_assigned_position();
+    if last_position - p_final between 0 and 100 and not exists (select from pg_prepared_xact()) then
+      -- A later statement than that which reads the sequence.
+      select count(*) into visible from evsrc.log event
+        where event."position" >= p_final and event."position" <= last_position
+          and (event."position" > p_final or event.id = p_final_id);
+      if visible = last_position - p_final + 1 then
+        return last_position;
+      end if;
+    end if;
+  end if;
+  return evsrc.high_water_mark();
+end $$;
+
 -- Returns the lowest in-flight low-water mark of this session's transaction: it has appended nothing at or below that position. Null if it has
 -- appended nothing.
 create function evsrc.own_low_water_mark() returns bigint language sql volatile
@@ -1359,11 +1388,12 @@ end $$;
 --   p_after_since, p_after_events    null, or the number of events that the log must have after p_after_since and up to p_after
 --   p_since                          null, or the position after which to count the events up to the high-water mark; at most 10,000
 --                                    positions
+--   p_final, p_final_id              null, or an earlier high-water mark of this log (see high_water_mark_after)
 -- An event is lost without those at later positions only if it was committed after them. The number of the events before p_after tells.
 create function evsrc.read_all(
   p_after bigint, p_limit integer, p_types text[], p_tags text[], p_stream_prefix text, p_partition integer, p_partitions integer,
   p_partition_tag text default null, p_after_id uuid default null, p_after_since bigint default null, p_after_events bigint default null,
-  p_since bigint default null, p_scan integer default 20000
+  p_since bigint default null, p_scan integer default 20000, p_final bigint default null, p_final_id uuid default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- One generic plan, which follows the index of positions, or that of tags and looks each event up. Other joins read the whole log.
 set plan_cache_mode = force_generic_plan
@@ -1373,7 +1403,7 @@ set enable_hashjoin = off
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  high_water_mark bigint := evsrc.high_water_mark();
+  high_water_mark bigint := evsrc.high_water_mark_after(p_final, p_final_id);
   high_water_mark_id uuid;
   events_since bigint;
   last_position bigint;
@@ -1888,9 +1918,11 @@ $$;
 -- Below an event above that mark another event may still appear. A condition on what was read therefore names the mark, and the
 -- positions already seen above it. A page that examines only a part of the log (see scan_end) ends at or below the mark.
 --   p_basis_positions, p_basis_ids  null, or events that the log must have; otherwise the page has no high-water mark
+--   p_final, p_final_id             null, or an earlier high-water mark of this log (see high_water_mark_after)
 create function evsrc.read_query(
   p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[], p_after bigint, p_limit integer,
-  p_scan integer default 20000, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null
+  p_scan integer default 20000, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null, p_final bigint default null,
+  p_final_id uuid default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- As in append: one generic plan of index lookups.
 set plan_cache_mode = force_generic_plan
@@ -1900,7 +1932,7 @@ set enable_hashjoin = off
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  high_water_mark bigint := evsrc.high_water_mark();
+  high_water_mark bigint := evsrc.high_water_mark_after(p_final, p_final_id);
   high_water_mark_id uuid;
   empty_page evsrc.event_page_row;
   items evsrc.query_item[] := evsrc.query_items(p_item_count, p_type_items, p_types, p_tag_items, p_tags);

@@ -67,8 +67,6 @@ export type PgLogReader = Pick<
 export const make = (query: PgStatement, schema: string): PgLogReader => {
   const columns = columnsOf("event")
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3, $4)`
-  const queryPage =
-    `${selectPage} ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8, $9::bigint[], $10::uuid[]) page`
   // A scalar subquery per position: one index lookup each.
   const eventIds =
     `select (select event.id from ${schema}.log event where event.position = wanted.position limit 1) as id
@@ -81,25 +79,13 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
   const byId = `select ${columns} from ${schema}.log event where id = $1::uuid limit 1`
 
   const storedEventPage = storedPages(query)
+  const mark = lastMark()
 
   return {
-    readAll: readAll(query, schema),
+    readAll: readAll(query, schema, mark),
     readStored: ({ after, extent, limit, links = false }) =>
       storedEventPage(storedPage, [after, limit, links, extent === "visible"]),
-    readByQuery: ({ after, basis = [], limit, query: items }) =>
-      Effect.gen(function*() {
-        const { scannedPositions } = yield* Limits
-        const known = basis.filter(({ eventId }) => eventId !== undefined)
-        const rows = yield* query<PageRow>(queryPage, [
-          ...queryParameters(items),
-          after,
-          limit,
-          scannedPositions,
-          known.length === 0 ? null : known.map(({ position }) => position),
-          known.length === 0 ? null : known.map(({ eventId }) => eventId)
-        ])
-        return rows[0]!.head === null ? yield* divergedFrom(known) : pageOf(rows, { after, limit })
-      }),
+    readByQuery: readByQuery(query, schema, mark),
     readCorrelation: readCorrelation(query, schema),
     event: (id) =>
       uuid.test(id)
@@ -201,9 +187,48 @@ const pageOf = (
   }
 }
 
-const readAll = (query: PgStatement, schema: string): EventStoreDriver["readAll"] => {
+/** The high-water mark of the last page. With it the server need not read the list of all its locks, if no append is in flight since. */
+interface LastMark {
+  /** Returns the parameters of a statement. */
+  readonly last: () => readonly [bigint | null, string | null]
+  readonly read: (page: Pick<PageRow, "head" | "head_id">) => void
+}
+
+const lastMark = (): LastMark => {
+  let last: readonly [bigint | null, string | null] = [null, null]
+  return {
+    last: () => last,
+    // After the log was set back, the mark of the page is lower.
+    read: ({ head, head_id }) => {
+      if (head !== null && head_id !== null) last = [head, head_id]
+    }
+  }
+}
+
+const readByQuery = (query: PgStatement, schema: string, mark: LastMark): EventStoreDriver["readByQuery"] => {
+  const queryPage =
+    `${selectPage} ${schema}.read_query($1::integer, $2::integer[], $3::text[], $4::integer[], $5::text[], $6, $7, $8, $9::bigint[], $10::uuid[], $11, $12::uuid) page`
+  return ({ after, basis = [], limit, query: items }) =>
+    Effect.gen(function*() {
+      const { scannedPositions } = yield* Limits
+      const known = basis.filter(({ eventId }) => eventId !== undefined)
+      const rows = yield* query<PageRow>(queryPage, [
+        ...queryParameters(items),
+        after,
+        limit,
+        scannedPositions,
+        known.length === 0 ? null : known.map(({ position }) => position),
+        known.length === 0 ? null : known.map(({ eventId }) => eventId),
+        ...mark.last()
+      ])
+      mark.read(rows[0]!)
+      return rows[0]!.head === null ? yield* divergedFrom(known) : pageOf(rows, { after, limit })
+    })
+}
+
+const readAll = (query: PgStatement, schema: string, mark: LastMark): EventStoreDriver["readAll"] => {
   const statement =
-    `${selectPage} ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12, $13) page`
+    `${selectPage} ${schema}.read_all($1, $2, $3, $4, $5, $6, $7, $8, $9::uuid, $10, $11, $12, $13, $14, $15::uuid) page`
   return Effect.fnUntraced(function*(page): Effect.fn.Return<PageOfEvents, EventStoreError> {
     const { after, afterCount, afterEventId, countSince, limit, ...filter } = page
     const { scannedPositions } = yield* Limits
@@ -215,9 +240,11 @@ const readAll = (query: PgStatement, schema: string): EventStoreDriver["readAll"
       afterCount?.since ?? null,
       afterCount?.events ?? null,
       countSince ?? null,
-      scannedPositions
+      scannedPositions,
+      ...mark.last()
     ])
     const { head, since_events } = rows[0]!
+    mark.read(rows[0]!)
     if (head !== null) return pageOf(rows, page)
     const missing = since_events === null ? {} : { missing: afterCount!.events - Number(since_events) }
     return yield* storeError(new LogDiverged({ eventId: afterEventId ?? "", position: after, ...missing }))

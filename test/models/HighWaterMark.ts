@@ -1,7 +1,7 @@
 /**
  * The high-water mark: how an append draws and commits positions, and how far a reader may read.
  *
- * Models `append_one`, `append`, `high_water_mark` and `read_all` of migrations/0001_event_store.sql, and the checkpoint of
+ * Models `append_one`, `append`, `high_water_mark`, `high_water_mark_after` and `read_all` of migrations/0001_event_store.sql, and the checkpoint of
  * src/consumer/PartitionProcessor.ts. These are one step each, because PostgreSQL does each of them under one lock of its own:
  *
  * - An append reads the sequence's last value, takes the shared lock on it, and draws each position. Its rows are in nobody's snapshot.
@@ -10,6 +10,8 @@
  *   `ResourceOwnerRelease`). A rollback may come before the flush at any time, for any reason.
  * - `high_water_mark` is volatile, so each of its statements has a snapshot of its own: the last value, then `pg_locks`, which reads all
  *   advisory locks at once, then the last event at or below both. `read_all` reads the events in a fourth statement.
+ * - `high_water_mark_after` first counts the events from an earlier mark to the last value, and does without the rest if none is missing. The
+ *   reader may take either way, although the code looks at the locks only if an event is missing.
  * - A crash ends all sessions. The sequence continues anywhere from what the last flush made durable to the last value drawn.
  */
 import type { Can, Model, Protocols } from "./Explorer.ts"
@@ -32,6 +34,8 @@ export interface Protocol {
   readonly statements: "one each" | "one for all"
   readonly order: "last value, then locks" | "locks, then last value"
   readonly mark: "event" | "bound"
+  /** Which events make a reader do without the locks. */
+  readonly shortcut: "all after an earlier mark" | "the last"
   /** How many positions a session takes from the sequence at a time. */
   readonly cache: number
   /** Whether the migration has used up the sequence's first value. Without it the last value is null before the first draw. */
@@ -45,6 +49,7 @@ const protocol: Protocol = {
   statements: "one each",
   order: "last value, then locks",
   mark: "event",
+  shortcut: "all after an earlier mark",
   cache: 1,
   isFirstValueUsed: true
 }
@@ -67,6 +72,8 @@ interface Reader {
   last: number | null | "unknown"
   lowest: number | null | "unknown"
   mark: number
+  /** The last mark, which is final. */
+  final: number
   checkpoint: number
   seen: Array<number>
 }
@@ -110,7 +117,7 @@ const initial = ({ crashes, readers, writers }: Configuration, { isFirstValueUse
     locks: [],
     cached: []
   })),
-  readers: Array.from({ length: readers }, () => idle({ checkpoint: 0, seen: [] })),
+  readers: Array.from({ length: readers }, () => idle({ final: 0, checkpoint: 0, seen: [] })),
   crashes
 })
 
@@ -244,14 +251,24 @@ const readerSteps = (
       reader.lowest = least
     })
 
+  const visible = reader.snapshot ?? log
+  if (typeof last === "number" && last >= reader.final && reader.final > 0) {
+    const needed = rules.shortcut === "the last"
+      ? [last]
+      : Array.from({ length: last - reader.final }, (_, index) => reader.final + 1 + index)
+    if (needed.every((position) => visible.includes(position))) {
+      to(
+        `finds all events up to ${last}`,
+        (reader) => void Object.assign(reader, { at: "has mark", mark: last, last: "unknown", lowest: "unknown" })
+      )
+    }
+  }
   if (at === "has mark") {
-    const events = (reader.snapshot ?? log).filter((position) =>
-      position > reader.checkpoint && position <= reader.mark
-    )
+    const events = visible.filter((position) => position > reader.checkpoint && position <= reader.mark)
       .slice(0, limit)
     to(events.length === 0 ? "reads no event" : `reads ${events.join(" and ")}`, (reader) => {
       const checkpoint = events.length === limit ? events.at(-1)! : Math.max(reader.checkpoint, reader.mark)
-      Object.assign(reader, idle({ checkpoint, seen: [...reader.seen, ...events] }))
+      Object.assign(reader, idle({ final: reader.mark, checkpoint, seen: [...reader.seen, ...events] }))
     })
   } else if (last === "unknown" && (rules.order === "last value, then locks" || lowest !== "unknown")) readLast()
   else if (lowest === "unknown") readLocks()
@@ -260,7 +277,7 @@ const readerSteps = (
     const bound = bounds.length === 0 ? 0 : Math.min(...bounds)
     const mark = rules.mark === "bound"
       ? bound
-      : (reader.snapshot ?? log).findLast((position) => position <= bound) ?? 0
+      : visible.findLast((position) => position <= bound) ?? 0
     to(
       `computes the mark ${mark}`,
       (reader) => void Object.assign(reader, { at: "has mark", mark, last: "unknown", lowest: "unknown" })
@@ -268,12 +285,13 @@ const readerSteps = (
   }
 }
 
-const idle = ({ checkpoint, seen }: Pick<Reader, "checkpoint" | "seen">): Reader => ({
+const idle = ({ checkpoint, final, seen }: Pick<Reader, "checkpoint" | "final" | "seen">): Reader => ({
   at: "idle",
   snapshot: null,
   last: "unknown",
   lowest: "unknown",
   mark: 0,
+  final,
   checkpoint,
   seen
 })
@@ -327,6 +345,10 @@ export const highWaterMark: Protocols<Configuration, Protocol, State> = {
       configuration: two
     },
     "the mark is a bound and not an event": { change: { mark: "bound" }, configuration: { ...two, crashes: 1 } },
+    "a reader takes the last value for the mark if its event is visible": {
+      change: { shortcut: "the last" },
+      configuration: { ...two, writers: [[[1], [1]], [[1]]] }
+    },
     "a session takes two positions at a time from the sequence": {
       change: { cache: 2 },
       configuration: { ...two, writers: [[[1], [1]], [[1]]] }

@@ -1,4 +1,4 @@
-/** Readers that a lock holds back: they wait and skip nothing, health names the holder, and the guide's statements prevent it. */
+/** Readers that a lock holds back: they skip nothing, and wait if an event is missing; health names the holder, and the guide's statements prevent it. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import {
@@ -104,11 +104,10 @@ const otherProcess = (url: string) =>
 
 describe.concurrent("a role that may only connect", () => {
   it.live(
-    "stops other readers while a consumer takes what its own process appends; health names it",
+    "is named by health while a consumer takes what its own process appends; other readers skip nothing",
     () =>
       inDatabase((sql, url, name) =>
         Effect.gen(function*() {
-          const store = yield* EventStore.EventStore
           const foreign = yield* loginAs(sql, `${name}_foreign`, url, "curious")
           yield* Effect.gen(function*() {
             const first = yield* tick("a", 1)
@@ -116,7 +115,8 @@ describe.concurrent("a role that may only connect", () => {
             yield* run(foreign, `select pg_advisory_lock_shared(${oid}::integer, 1)`)
             const last = yield* tick("a", 2)
             const seen: Array<number> = []
-            yield* store.subscribe(Tick, { after: first.position }).pipe(
+            const other = Context.get(yield* otherProcess(url), EventStore.EventStore)
+            yield* other.subscribe(Tick, { after: first.position }).pipe(
               Stream.runForEach(({ event }) => Effect.sync(() => void seen.push(event.n))),
               Effect.forkScoped
             )
@@ -124,9 +124,8 @@ describe.concurrent("a role that may only connect", () => {
             const health = yield* until(Health.of([Ticks], limits), ({ log }) => log.status !== "green")
             assert.strictEqual(health.log.lag.events, 1)
             assert.include(health.reasons.join("; "), `role "${name}_foreign", application "curious"`)
-            assert.deepStrictEqual(seen, [])
             yield* run(foreign, `select pg_advisory_unlock_shared(${oid}::integer, 1)`)
-            yield* until(Effect.sync(() => seen.length), (length) => length === 1)
+            yield* until(Effect.sync(() => seen), ([n]) => n === 2)
           }).pipe(Effect.provide(Projector.layer([Ticks])))
         })
       )
@@ -134,7 +133,7 @@ describe.concurrent("a role that may only connect", () => {
 
   for (const [what, { held, lock, unlock }] of Object.entries(locks)) {
     it.live(
-      `stops all readers by a lock that is ${what}; they wait, and health names it`,
+      `is named by health when it holds a lock that is ${what}; readers skip nothing`,
       () =>
         inDatabase((sql, url, name) =>
           Effect.gen(function*() {
@@ -157,9 +156,14 @@ describe.concurrent("a role that may only connect", () => {
               const pid = yield* session(foreign)
               const others = yield* otherProcess(url)
               for (const n of [3, 4, 5]) yield* Effect.provideContext(tick(`b-${n}`, n), others)
+              const begun: Array<number> = []
+              const beginning = yield* Context.get(others, EventStore.EventStore).subscribe(Tick).pipe(
+                Stream.runForEach(({ event }) => Effect.sync(() => void begun.push(event.n))),
+                Effect.forkChild
+              )
               yield* until(Health.of([Ticks], limits), ({ log }) => log.status !== "green")
               const red = yield* until(Health.of([Ticks], limits), ({ status }) => status === "red")
-              assert.deepStrictEqual([red.log.lag.events, ofConsumer(red).lag.events], [held, 3])
+              assert.strictEqual(red.log.lag.events, held)
               const holder = `the session ${pid} (role "${name}_foreign", application "curious"`
               assert.include(red.reasons.join("; "), holder)
               assert.match(
@@ -167,22 +171,19 @@ describe.concurrent("a role that may only connect", () => {
                 /^log: no reader gets past position \d, while \d events wait, the oldest for \d+ s: the session /
               )
               assert.include(red.reasons[0]!, `end it with SELECT pg_terminate_backend(${pid})`)
-              assert.deepStrictEqual(seen, [2])
-              assert.deepStrictEqual(
-                Option.getOrUndefined(yield* ProjectionStore.get(Ticks, "all")),
-                {
-                  count: 2
-                }
-              )
+              // A reader that knows a mark, and misses no event after it, does not look at the locks.
+              assert.deepStrictEqual(seen, [2, 3, 4, 5].slice(0, seen.length))
+              assert.deepStrictEqual(begun, [1, 2, 3, 4, 5].slice(0, begun.length))
 
               yield* run(foreign, unlock)
               const last = yield* tick("a", 6)
               yield* documents.awaitPosition(Ticks, last.position, "1 minute")
-              yield* until(Effect.sync(() => seen.length), (length) => length >= 5)
+              yield* until(Effect.sync(() => Math.min(seen.length, begun.length - 1)), (length) => length >= 5)
+              assert.deepStrictEqual(begun, [1, 2, 3, 4, 5, 6])
               assert.deepStrictEqual(seen, [2, 3, 4, 5, 6])
               const green = yield* until(Health.of([Ticks], limits), ({ status }) => status === "green")
               assert.deepStrictEqual([green.log.lag.events, green.log.inFlight], [0, []])
-              yield* Fiber.interrupt(subscription)
+              yield* Fiber.interruptAll([subscription, beginning])
             }).pipe(Effect.provide(Projector.layer([Ticks])))
           })
         )
@@ -510,7 +511,14 @@ describe.concurrent("health", () => {
           red.reasons[0]!,
           /: the prepared transaction "order 7" holds the in-flight low-water mark of an append, its transaction began \d+ s ago; end it with COMMIT PREPARED or ROLLBACK PREPARED$/
         )
+        // After a crash the transaction may be below a position that was final before.
+        const marks = sql<
+          { readonly known: boolean }
+        >`select evsrc.high_water_mark_after(position, id) = position as known
+          from evsrc.events order by position desc limit 1`
+        assert.deepStrictEqual(yield* marks, [{ known: false }])
         yield* sql`rollback prepared 'order 7'`
+        assert.deepStrictEqual(yield* marks, [{ known: true }])
         assert.strictEqual((yield* Health.of([], limits)).status, "green")
       }).pipe(Effect.scoped, Effect.provide(PgStores.layer.pipe(Layer.provideMerge(client))))
     }).pipe(Effect.scoped, Effect.provide(Reactivity.layer)))

@@ -105,6 +105,8 @@ describe("high_water_mark", () => {
       const stepBack = Effect.gen(function*() {
         yield* writer`begin`
         yield* writer`select pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, 4)`
+        // It has drawn one itself by now, so that readers must look for it.
+        yield* writer`select nextval('evsrc.positions')`
         yield* Effect.forkChild(Effect.andThen(Effect.sleep("200 millis"), writer`commit`))
         assert.strictEqual(yield* store.head, 4n)
       })
@@ -122,6 +124,53 @@ describe("high_water_mark", () => {
       const text = yield* Stream.mkString(LogTransfer.export({ pageSize: 3 }))
       assert.deepStrictEqual(yield* LogTransfer.verify(Stream.make(text)), { events: 10, archived: 0, head: 10n })
     }).pipe(Effect.scoped, Effect.provide(PgEventStore.layer.pipe(Layer.provideMerge(layerPostgres())))))
+
+  it.live("is found without the locks if no event after an earlier mark is missing", () =>
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const sql = yield* PgClient.PgClient
+      const writer = yield* connection
+      const inFlight = (n: number) =>
+        writer`select 1 from evsrc.append_one(true, 't', null, null, gen_random_uuid(), 'Ticked', 1, ${`{"n":${n}}`}, '{}')`
+      const markAfter = (position: bigint, id: string | null, by: PgClient.PgClient = sql) =>
+        Effect.map(
+          by<{ readonly mark: bigint }>`select evsrc.high_water_mark_after(${position}, ${id}::uuid) as mark`,
+          ([row]) => Number(row!.mark)
+        )
+      const events = yield* Effect.forEach([1, 2, 3], (n) =>
+        Effect.map(store.append(Tick, "s", [tick(n)]), ({ events }) => events[0]!))
+      const [first, second, third] = events.map(({ position }) =>
+        Number(position)
+      )
+      const { id, position } = events[0]!
+      assert.strictEqual(yield* markAfter(position, id), third)
+
+      // A lock below all events, of which none is missing, so that it shows whether the locks are read.
+      yield* writer`begin`
+      yield* writer`select pg_advisory_xact_lock_shared('evsrc.positions'::regclass::oid::integer, ${first})`
+      assert.strictEqual(yield* markAfter(position, id), third, "without the locks")
+      assert.strictEqual(yield* markAfter(position, null), first, "without an earlier mark")
+      assert.strictEqual(yield* markAfter(position, events[1]!.id), first, "another event: the log was set back")
+      assert.strictEqual(yield* markAfter(BigInt(second!) + 100n, id), first, "an event that the log does not have")
+      yield* writer`commit`
+
+      yield* writer`begin`
+      yield* inFlight(4)
+      const fifth = yield* store.append(Tick, "u", [tick(5)])
+      assert.strictEqual(yield* markAfter(position, id), third, "behind an append in flight")
+      assert.strictEqual(yield* markAfter(position, id, writer), third, "also in its own transaction")
+      yield* writer`rollback`
+      const last = Number(yield* store.head)
+      assert.strictEqual(yield* markAfter(position, id), last, "after a position that was rolled back")
+      const error = yield* Effect.flip(sql.withTransaction(Effect.andThen(
+        sql`set transaction isolation level repeatable read`,
+        markAfter(fifth.position, fifth.events[0]!.id)
+      )))
+      assert.include(String(error.reason.cause), "READ COMMITTED")
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(PgEventStore.layerWith({ notify: false }).pipe(Layer.provideMerge(layerPostgres())))
+    ))
 
   it.live("that a transaction holds back fails an export, which names the session", () =>
     Effect.gen(function*() {
