@@ -163,7 +163,12 @@ const append = (
 ): Effect.Effect<Outcome, AppendError> =>
   Effect.suspend(() => {
     const stream = decider.aggregate.streamOf(id)
-    const wrong = id.length === 0 ? "it is empty" : StreamId.validate(stream)
+    // A field that `correlate` reads may be missing, or erased.
+    const wrong = typeof id !== "string"
+      ? "it is not a string"
+      : id.length === 0
+      ? "it is empty"
+      : StreamId.validate(stream)
     if (wrong !== undefined) {
       const shown = isPersonal ? "an id" : `the id "${id}"`
       return invalidRequest(`${shown} of an instance of the process manager "${name}" is invalid: ${wrong}`)

@@ -36,15 +36,23 @@ const instancesOf = ({ correlate, name }: Definition, consumer: Consumer.Consume
     if (before !== undefined) return before
     const found = Result.flatMap(
       ConsumerDefinition.decode(consumer, event),
-      (parts) => Result.try(() => parts.flatMap((recorded) => correlate(recorded)?.id ?? []))
+      (parts) =>
+        Result.try(() =>
+          parts.flatMap((recorded): ReadonlyArray<unknown> => {
+            const instance = correlate(recorded)
+            return instance === undefined ? [] : [instance.id]
+          })
+        )
     )
-    if (Result.isFailure(found) || !found.success.every((id) => isInstance(prefix, id))) return undefined
-    const keys = Array.from(new Set(found.success))
+    if (Result.isFailure(found)) return undefined
+    const ids = found.success.filter((id) => isInstance(prefix, id))
+    if (ids.length < found.success.length) return undefined
+    const keys = Array.from(new Set(ids))
     known.set(event, keys)
     return keys
   }
 }
 
-/** An id may come from a field that was erased since. */
-const isInstance = (prefix: string, id: unknown): boolean =>
+/** An id may come from a field that is missing, or was erased since. */
+const isInstance = (prefix: string, id: unknown): id is string =>
   typeof id === "string" && id.length > 0 && StreamId.validate(prefix + id) === undefined

@@ -77,12 +77,16 @@ export interface Inspection<out State> {
   readonly state: ProcessState<State>
   /** All its events, in order: inputs, own events, commands and deadlines. */
   readonly history: ReadonlyArray<RecordedEvent<Event.Tagged>>
-  /** The command, or the deadline whose reaction failed, at which it is parked; none if it is not. A parked input is a key of `consumers(process).inputs`. */
+  /** The command, the reaction to a deadline, or else the input, at which it is parked; none if it is not. */
   readonly parked: Option.Option<Parking.Parked>
 }
 
+/** The consumer of the inputs, if a worker runs it and its keys are the instances. */
+const keyedInputs = (process: ProcessContract.Any): ProcessConsumers.ProcessConsumers["inputs"] | undefined =>
+  process.partitionBy === "instance" && process.handles.length > 0 ? ProcessConsumers.of(process).inputs : undefined
+
 /**
- * Returns an instance with its state, its history and the event at which it is parked; none if there is no such instance.
+ * Returns an instance with its state, its history and what it is parked at; none if there is no such instance.
  *
  * @since 0.1.0
  * @category accessors
@@ -102,8 +106,13 @@ export const inspect = Effect.fnUntraced(function*<State>(
   const { state } = yield* AggregateLoader.loadReadOnly(decider, id, {})
   const history = yield* Stream.runCollect(EventStore.readStream(decider.aggregate.events, stream))
   const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-  const generation = yield* driver.activeGeneration(ProcessConsumers.of(process).outputs.id)
-  const [parked] = yield* parkedUnder(driver, generation, stream)
+  const parkedOf = ({ id: consumer }: ProcessConsumers.ProcessConsumers["outputs"], key: string) =>
+    Effect.flatMap(driver.activeGeneration(consumer), (generation) => parkedUnder(driver, generation, key))
+  const inputs = keyedInputs(process)
+  const [parked] = [
+    ...yield* parkedOf(ProcessConsumers.of(process).outputs, stream),
+    ...inputs === undefined ? [] : yield* parkedOf(inputs, id)
+  ]
   return Option.some({ instance: found.value, state, history, parked: Option.fromUndefinedOr(parked) })
 })
 
@@ -118,9 +127,12 @@ export const eventName = (process: ProcessContract.Any, event: Event.Tagged): st
   return one !== undefined && "name" in one ? `${event._tag}.${one.name}` : event._tag
 }
 
+const retryOutput = (process: ProcessContract.Any, id: string, options?: Parking.RetryOptions) =>
+  Parking.retry(ProcessConsumers.of(process).outputs, process.decider.aggregate.streamOf(id), options)
+
 /**
- * Retries the command, or the reaction to a deadline, at which an instance is parked. The command keeps its id, so it takes effect once. Fails with `NotParked`
- * if the instance is not parked there. For a parked input, use `Parking.retry` with `consumers(process).inputs` and the id of the instance as the key.
+ * Retries the command, or the reaction to a deadline, at which an instance is parked; without one, the input at which it is. A command keeps its id, so it
+ * takes effect once. Fails with `NotParked` if the instance is not parked.
  *
  * @since 0.1.0
  * @category combinators
@@ -129,8 +141,11 @@ export const retry = (
   process: ProcessContract.Any,
   id: string,
   options?: Parking.RetryOptions
-): Effect.Effect<Parking.Outcome, NotParked | StillParked | EventStoreError, ProjectionStore.ProjectionStore> =>
-  Parking.retry(ProcessConsumers.of(process).outputs, process.decider.aggregate.streamOf(id), options)
+): Effect.Effect<Parking.Outcome, NotParked | StillParked | EventStoreError, ProjectionStore.ProjectionStore> => {
+  const inputs = keyedInputs(process)
+  const output = retryOutput(process, id, options)
+  return inputs === undefined ? output : Effect.catchTag(output, "NotParked", () => Parking.retry(inputs, id, options))
+}
 
 /**
  * Ends an instance for a reason, which its stream and the read model keep. Commands that it has not dispatched yet are not dispatched any more, its deadlines
@@ -174,8 +189,11 @@ export const abandon = Effect.fnUntraced(function*(
     if (!Option.exists(found, ({ status }) => status === "running")) return false
     position = yield* instances.write(id, commandId, abandoned)
   }
-  // What is parked passes now without an effect.
-  yield* Effect.catchTag(retry(process, id), "NotParked", () => Effect.void)
+  if (ignored === "unstarted") return false
+  // What it is parked at passes now without an effect.
+  yield* Effect.catchTag(retryOutput(process, id), "NotParked", () => Effect.void)
+  const inputs = keyedInputs(process)
+  if (inputs !== undefined) yield* Effect.catchTag(Parking.retry(inputs, id), "NotParked", () => Effect.void)
   if (position !== undefined) yield* awaitDispatched(process, id, position)
   return ignored === undefined
 })
@@ -231,13 +249,33 @@ export interface ProcessHealth extends Health.Health {
   readonly deferred: ReadonlyArray<ProcessInstances.Instance>
 }
 
+/** The instance that is parked for longest at a command or the reaction to a deadline, and the one that is at an input. */
+const stuckIn = Effect.fnUntraced(function*(process: ProcessContract.Any, parkedBefore: DateTime.Utc) {
+  const first = { parkedBefore, limit: 1 }
+  const outputs = yield* Parking.list(ProcessConsumers.of(process).outputs, first)
+  const inputs = keyedInputs(process)
+  return [
+    ...outputs.items.map(({ parkedAt, stream }) => ({
+      at: parkedAt,
+      id: stream.slice(ProcessInstances.streamPrefix(process.name).length),
+      input: undefined
+    })),
+    // Health.of says where a consumer waits because the key is unknown.
+    ...inputs === undefined ?
+      [] :
+      (yield* Parking.list(inputs, first)).items.flatMap((input) =>
+        input.key === "" ? [] : [{ at: input.parkedAt, id: input.key, input }]
+      )
+  ]
+})
+
 /** The maximum number of instances that a check counts. */
 const maxDeferred = 100
 
 /**
  * Returns the health of a process manager: that of its consumers, and whether deadlines are overdue, or instances parked or deferred. It is red while a
- * deadline is overdue, or a command or the reaction to a deadline is parked, for longer than `overdueTimeout`. It is yellow while instances wait for a newer
- * release, and red when one has waited for longer.
+ * deadline is overdue, or a command, the reaction to a deadline or an input is parked, for longer than `overdueTimeout`. It is yellow while instances wait for
+ * a newer release, and red when one has waited for longer.
  *
  * @since 0.1.0
  * @category constructors
@@ -252,17 +290,16 @@ export const health = Effect.fnUntraced(function*(
 > {
   const { inputs, outputs } = ProcessConsumers.of(process)
   const instances = ProcessInstances.of(process)
-  const found = yield* Health.of([inputs, outputs, instances], options)
+  // Without inputs, as for schedules, no worker runs their consumer.
+  const found = yield* Health.of([...process.handles.length === 0 ? [] : [inputs], outputs, instances], options)
   const timeout = Duration.fromInputUnsafe(options.overdueTimeout ?? "30 seconds")
   const { items: [overdue] } = yield* ProjectionStore.list(instances, {
     where: { nextDueAt: { lt: DateTime.subtractDuration(found.at, timeout) } },
     orderBy: { field: "nextDueAt" },
     limit: 1
   })
-  const { items: [stuck] } = yield* Parking.list(outputs, {
-    parkedBefore: DateTime.subtractDuration(found.at, timeout),
-    limit: 1
-  })
+  const parkedBefore = DateTime.subtractDuration(found.at, timeout)
+  const stuck = yield* stuckIn(process, parkedBefore)
   const { items: deferred } = yield* ProjectionStore.list(instances, {
     where: { deferredSince: { lte: found.at } },
     orderBy: { field: "deferredSince" },
@@ -277,12 +314,12 @@ export const health = Effect.fnUntraced(function*(
       }; run a program with ProcessManager.layer, or see in its log why it cannot take the inputs or fire the deadline`
     )
   }
-  if (stuck !== undefined) {
-    const id = stuck.stream.slice(ProcessInstances.streamPrefix(process.name).length)
+  for (const { at, id, input } of stuck) {
     reasons.push(
-      `the instance "${id}" of the process manager "${process.name}" has been parked for ${
-        since(stuck.parkedAt)
-      }; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon`
+      `the instance "${id}" of the process manager "${process.name}" has been parked for ${since(at)}` +
+        (input === undefined
+          ? "; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon"
+          : ` at the input "${input.type}" at position ${input.position}; correct what failed, then use ProcessManager.retry, or Parking.skip of the inputs`)
     )
   }
   const [first] = deferred
@@ -300,7 +337,7 @@ export const health = Effect.fnUntraced(function*(
   }
   const isLate = waitingSince !== undefined
     && DateTime.isLessThan(waitingSince, DateTime.subtractDuration(found.at, timeout))
-  const isRed = overdue !== undefined || stuck !== undefined || isLate
+  const isRed = overdue !== undefined || stuck.length > 0 || isLate
   return {
     ...found,
     status: isRed ? "red" : deferred.length > 0 && found.status === "green" ? "yellow" : found.status,

@@ -232,7 +232,12 @@ describe("docs/stalls.md", () => {
         ...texts(
           "src/process/ProcessOperations.ts",
           /; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon/
-        ).map((text) => `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s${text}`)
+        ).map((text) => `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s${text}`),
+        ...texts("src/process/ProcessOperations.ts", /; correct what failed, then use ProcessManager.retry.*/).map((
+          text
+        ) =>
+          `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s at the input "OrderPaid" at position 7${text}`
+        )
       ])
     }).pipe(Effect.scoped, Effect.provide(Layer.fresh(memory))))
 

@@ -117,6 +117,23 @@ const unknown: ReadonlyArray<Case<Stores>> = [
       yield* untilState(process, id, (state) => state.length === 1)
       yield* untilState(process, other, (state) => state.length === 1)
     }).pipe(Effect.provide(run([process])))
+  }),
+
+  test("inputs wait at one for which correlate returns no string", function*() {
+    const [id, other] = [unique("i"), unique("i")]
+    let isWrong = true
+    const missing = JSON.parse("null")
+    const process = probe(uniqueName(), { options: { idOf: (one) => isWrong && one === id ? missing : one } })
+    yield* Effect.gen(function*() {
+      yield* signal(process, [begun(id)], "orders")
+      yield* signal(process, [begun(other)], "others")
+      const parked = yield* untilParked(process, "inputs")
+      equal(parked.key, "", "the key")
+      includes(parked.error, "is invalid: it is not a string", "the error")
+      isWrong = false
+      yield* Parking.retry(inputsOf(process), "")
+      yield* untilState(process, other, (state) => state.length === 1)
+    }).pipe(Effect.provide(run([process])))
   })
 ]
 

@@ -19,6 +19,7 @@ import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as Causation from "../../src/history/Causation.ts"
 import * as ProcessManager from "../../src/process/ProcessManager.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
+import { parkedKeys } from "../support/parked.ts"
 import {
   begun,
   Do,
@@ -143,6 +144,51 @@ const operations: ReadonlyArray<Case<Stores>> = [
       equal(yield* Fiber.join(abandoned), true, "the outcome")
       equal(yield* doneTo(id), ["went 1"], "the commands")
     }).pipe(Effect.provide(run([process])), Effect.provideService(EventStore.EventStore, held))
+  })
+]
+
+const parkedInputs: ReadonlyArray<Case<Stores>> = [
+  test("retries a parked input, and health is red until then", function*() {
+    const id = unique("i")
+    let isWrong = true
+    const process = probe(uniqueName(), {
+      Went: (_, { n }) => {
+        if (isWrong) throw new Error("not yet")
+        return [took(`went ${n}`)]
+      }
+    })
+    const check = ProcessManager.health(process, { overdueTimeout: "100 millis" })
+    yield* Effect.gen(function*() {
+      yield* signal(process, [begun(id), went(id, 1), went(id, 2)])
+      yield* untilParked(process, "inputs")
+      const { parked } = Option.getOrThrow(yield* ProcessManager.inspect(process, id))
+      equal(Option.map(parked, ({ type }) => type), Option.some("Went"), "what it is parked at")
+      const red = yield* until("red", check, ({ status }) => status === "red")
+      includes(red.reasons.join("\n"), `the instance "${id}"`, "the reasons")
+      includes(red.reasons.join("\n"), "at the input \"Went\"", "the reasons")
+      isWrong = false
+      equal((yield* ProcessManager.retry(process, id)).outcome, "retried", "the outcome")
+      yield* untilState(process, id, (state) => state.includes("went 2"))
+      yield* until("green", check, ({ status }) => status === "green")
+      const again = yield* Effect.flip(ProcessManager.retry(process, id))
+      equal(again._tag, "NotParked", "a retry of an instance that is not parked")
+    }).pipe(Effect.provide(run([process])))
+  }),
+
+  test("abandons an instance with a parked input, which is ignored then", function*() {
+    const id = unique("i")
+    const process = probe(uniqueName(), {
+      Went: () => {
+        throw new Error("never")
+      }
+    })
+    yield* Effect.gen(function*() {
+      yield* signal(process, [begun(id), went(id, 1), went(id, 2)])
+      yield* untilParked(process, "inputs")
+      equal(yield* ProcessManager.abandon(process, id, "wrong"), true, "the outcome")
+      const { inputs } = ProcessManager.consumers(process)
+      yield* until("no parked key", parkedKeys(inputs), (keys) => keys.length === 0)
+    }).pipe(Effect.provide(run([process])))
   })
 ]
 
@@ -307,4 +353,4 @@ const history: ReadonlyArray<Case<Stores>> = [
   })
 ]
 
-export const operationCases: ReadonlyArray<Case<Stores>> = [...operations, ...health, ...history]
+export const operationCases: ReadonlyArray<Case<Stores>> = [...operations, ...parkedInputs, ...health, ...history]

@@ -6,6 +6,7 @@
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import * as ProcessManager from "../../src/process/ProcessManager.ts"
@@ -58,6 +59,13 @@ export const schedules: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       const id = yield* CommandBus.schedule(CancelOrder, { orderId, reason: "again" }, { cron: "* * * * * *" })
       equal(yield* ordersOf(orderId, 2), ["OrderCancelled", "OrderCancelled"], "the order")
+      const healthy = Effect.map(ProcessManager.health(schedules.process), ({ reasons }) => reasons)
+      yield* Effect.repeat(healthy, {
+        until: (reasons) => reasons.length === 0,
+        schedule: Schedule.spaced("10 millis"),
+        times: 1_000
+      })
+      equal(yield* healthy, [], "the reasons of its health")
       equal(yield* Schedules.cancel(schedules, id), true, "the cancellation")
     }).pipe(Effect.provide(layer))
   }),
