@@ -14,14 +14,11 @@ import * as Option from "effect/Option"
 import { CommandContext } from "../command/CommandContext.ts"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type { TimerDriver } from "../consumer/TimerDriver.ts"
-import type { ProjectionBehind } from "../core/errors.ts"
-import * as LockWait from "../core/lockWait.ts"
 import { monotonicMillis } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
-import type { ListOptions } from "../projection/ProjectionReader.ts"
 import type * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as DueInputs from "./DueInputs.ts"
 import { actorOf, type AppendError } from "./InstanceAppends.ts"
@@ -29,6 +26,7 @@ import type * as ProcessContract from "./ProcessContract.ts"
 import type { Instance, Instances } from "./ProcessInstances.ts"
 import * as ProcessReactions from "./ProcessReactions.ts"
 import * as ProcessState from "./ProcessState.ts"
+import * as TimerWork from "./TimerWork.ts"
 
 /**
  * What a timer works with.
@@ -99,15 +97,8 @@ export const makeAlarm = (): Alarm => {
   return alarm
 }
 
-type TimerError = AppendError | ProjectionBehind
-
-/** The pauses after a failure. */
-const minPause = Duration.millis(200)
+/** The longest pause after a pass that has failed. */
 const maxPause = Duration.seconds(10)
-const maxFailurePause = Duration.seconds(60)
-
-/** The number of instances that are read, and claimed, at a time. */
-const pageSize = 200
 
 /**
  * Fires deadlines until it is interrupted.
@@ -119,14 +110,21 @@ export const run = (timer: Timer): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { alarm, definition } = timer
     const outages = OutageLog.make(`the timer of the process manager "${definition.name}"`)
-    const firing = attemptsOf("fire", (key) => `The deadlines of the instance "${key}" cannot be fired`, outages)
-    const resuming = attemptsOf(
+    const running = yield* TimerWork.makeRunning
+    const firing = TimerWork.attemptsOf(
+      "fire",
+      (key) => `The deadlines of the instance "${key}" cannot be fired`,
+      running,
+      outages
+    )
+    const resuming = TimerWork.attemptsOf(
       "resume",
       (key) => `The deferred steps of the instance "${key}" cannot be carried out`,
+      running,
       outages
     )
     const look: Look = { at: undefined }
-    let pause = minPause
+    let pause = TimerWork.minPause
     while (true) {
       yield* alarm.latch.close
       // What is set meanwhile shortens the wait, and does not begin another look at once.
@@ -134,7 +132,7 @@ export const run = (timer: Timer): Effect.Effect<never> =>
       alarm.earliest = Infinity
       const exit = yield* Effect.exit(pass(timer, look, firing, resuming))
       if (Exit.isSuccess(exit)) {
-        pause = minPause
+        pause = TimerWork.minPause
         yield* outages.succeeded("pass")
         yield* Effect.timeoutOption(alarm.latch.await, exit.value)
         continue
@@ -149,31 +147,7 @@ export const run = (timer: Timer): Effect.Effect<never> =>
       yield* Effect.sleep(pause)
       pause = Duration.min(Duration.times(pause, 2), maxPause)
     }
-  }).pipe(Background.withoutSpans)
-
-/** Attempts at instances that have not succeeded. */
-interface Attempts {
-  /** The instances, each with the time of the next attempt by the monotonic clock, in milliseconds. */
-  readonly failed: Map<string, { readonly pause: Duration.Duration; readonly retryAt: number }>
-  readonly succeeded: (key: string) => Effect.Effect<void>
-  readonly reportFailure: (key: string, cause: Cause.Cause<TimerError>) => Effect.Effect<void>
-}
-
-const attemptsOf = (what: string, failure: (key: string) => string, outages: OutageLog.OutageLog): Attempts => {
-  const sourceOf = (key: string) => `${what} ${key}`
-  return {
-    failed: new Map(),
-    succeeded: (key) => outages.succeeded(sourceOf(key)),
-    reportFailure: (key, cause) =>
-      outages.failed({
-        source: sourceOf(key),
-        kind: what,
-        message: OutageLog.withReason(failure(key), cause),
-        cause,
-        isStuck: true
-      })
-  }
-}
+  }).pipe(Effect.scoped, Background.withoutSpans)
 
 /** The last look at the clock and the log whose inputs are not all taken yet. What was due by then fires when they are. */
 interface Look {
@@ -184,22 +158,28 @@ interface Look {
 const pass = Effect.fnUntraced(function*(
   timer: Timer,
   look: Look,
-  firing: Attempts,
-  resuming: Attempts
-): Effect.fn.Return<Duration.Duration, TimerError> {
+  firing: TimerWork.Attempts,
+  resuming: TimerWork.Attempts
+): Effect.fn.Return<Duration.Duration, TimerWork.TimerError> {
   const { alarm, definition, driver, projection, runtime, settings, store } = timer
   const begun = yield* monotonicMillis
   const at = look.at ??= { now: yield* driver.now, last: undefined }
   const { now } = at
   const left = { where: { deferredSince: { lte: now } }, orderBy: { field: "deferredSince" } } as const
-  yield* workOn(timer, left, resuming, Effect.succeed, ({ id }) => ProcessReactions.resume(definition, runtime, id))
+  yield* TimerWork.workOn(
+    timer,
+    left,
+    resuming,
+    Effect.succeed,
+    ({ id }) => ProcessReactions.resume(definition, runtime, id)
+  )
   const due = { where: { nextDueAt: { lte: now } }, orderBy: { field: "nextDueAt" } } as const
-  const ready: Ready = Effect.fnUntraced(function*(page) {
+  const ready: TimerWork.Ready = Effect.fnUntraced(function*(page) {
     if (page.length === 0) return page
     at.last ??= yield* DueInputs.lastOf(timer)
     return (yield* DueInputs.areTaken(timer, at.last)) ? yield* DueInputs.withoutParked(timer, page) : undefined
   })
-  if (!(yield* workOn(timer, due, firing, ready, (one) => fireAll(timer, one, now)))) return Duration.zero
+  if (!(yield* TimerWork.workOn(timer, due, firing, ready, (one) => fireAll(timer, one, now)))) return Duration.zero
   look.at = undefined
   const { items: [next] } = yield* store.list(projection, {
     where: { nextDueAt: { gt: now } },
@@ -217,83 +197,12 @@ const pass = Effect.fnUntraced(function*(
   return Duration.millis(Math.max(0, alarm.wakesAt - millis))
 })
 
-/** Returns false for an instance that this release does not understand. */
-type Work = (one: Instance) => Effect.Effect<boolean, TimerError>
-
-/** Returns those of a page that it is time to work on; `undefined` if it is not yet time for any. */
-type Ready = (page: ReadonlyArray<Instance>) => Effect.Effect<ReadonlyArray<Instance> | undefined, TimerError>
-
-/** Works on all instances of a list. Returns false if it was not yet time for some. */
-const workOn = Effect.fnUntraced(function*(
-  timer: Timer,
-  query: ListOptions<Instances>,
-  attempts: Attempts,
-  ready: Ready,
-  work: Work
-): Effect.fn.Return<boolean, TimerError> {
-  const gone = new Set(attempts.failed.keys())
-  let cursor: string | undefined
-  do {
-    const page = yield* timer.store.list(timer.projection, {
-      ...query,
-      limit: pageSize,
-      ...(cursor === undefined ? {} : { after: cursor })
-    })
-    for (const { id } of page.items) gone.delete(id)
-    const instances = yield* ready(page.items)
-    if (instances === undefined) return false
-    yield* workOnPage(timer, instances, attempts, work)
-    cursor = Option.getOrUndefined(page.next)
-  } while (cursor !== undefined)
-  // Another process has done it, or an operator has abandoned them.
-  for (const key of gone) if (attempts.failed.delete(key)) yield* attempts.succeeded(key)
-  return true
-})
-
-/** Works on those instances of a page that no other process works on, and that have not just failed. */
-const workOnPage = Effect.fnUntraced(function*(
-  timer: Timer,
-  page: ReadonlyArray<Instance>,
-  attempts: Attempts,
-  work: Work
-): Effect.fn.Return<void, TimerError> {
-  const { definition: { name: group }, driver, owner, settings: { claim, concurrency } } = timer
-  const millis = yield* monotonicMillis
-  const keys = page.map(({ id }) => id).filter((key) => (attempts.failed.get(key)?.retryAt ?? -Infinity) <= millis)
-  if (keys.length === 0) return
-  const claimed = new Set(yield* driver.claimTimers({ group, keys, owner, duration: claim }))
-  const found = page.filter(({ id }) => claimed.has(id))
-  yield* Effect.forEach(found, (one) => attempt(one, attempts, work), { concurrency, discard: true })
-    .pipe(
-      Effect.ensuring(Effect.ignore(driver.releaseTimers({ group, keys: Array.from(claimed), owner })))
-    )
-})
-
-/** Works on an instance. Its failure does not stop the others, and it is tried again later, as one is that this release does not understand. */
-const attempt = (one: Instance, attempts: Attempts, work: Work): Effect.Effect<void, TimerError> => {
-  const key = one.id
-  const later = Effect.map(monotonicMillis, (millis) => {
-    const last = attempts.failed.get(key)?.pause
-    const pause = last === undefined ? minPause : Duration.min(Duration.times(last, 2), maxFailurePause)
-    attempts.failed.set(key, { pause, retryAt: millis + Duration.toMillis(pause) })
-  })
-  return Effect.matchCauseEffect(work(one), {
-    onSuccess: (isUnderstood) =>
-      isUnderstood ? attempts.failed.delete(key) ? attempts.succeeded(key) : Effect.void : later,
-    onFailure: (cause) => {
-      const error = Cause.findErrorOption(cause)
-      if (Cause.hasInterrupts(cause) || Option.exists(error, isOfStore)) return Effect.failCause(cause)
-      return Effect.andThen(later, attempts.reportFailure(key, cause))
-    }
-  })
-}
-
 /** Fires the deadlines of an instance that are due, the earliest first. */
 const fireAll = Effect.fnUntraced(function*(
   timer: Timer,
   { deadlines, id: key }: Instance,
   now: DateTime.Utc
-): Effect.fn.Return<boolean, TimerError> {
+): Effect.fn.Return<boolean, TimerWork.TimerError> {
   const due = Object.entries(deadlines)
     .filter(([, { dueAt }]) => DateTime.isLessThanOrEqualTo(dueAt, now))
     .toSorted(([, a], [, b]) => DateTime.toEpochMillis(a.dueAt) - DateTime.toEpochMillis(b.dueAt))
@@ -357,7 +266,3 @@ const fire = (
     Effect.provideService(CommandContext, { correlationId, causationId: setBy, actor: actorOf(definition) })
   )
 }
-
-/** Returns whether an error concerns all instances. One whose stream another session has locked does not stop the others. */
-const isOfStore = (error: TimerError): boolean =>
-  "isRetryable" in error && error.isRetryable && !LockWait.isOfKey(error)
