@@ -152,6 +152,15 @@ const summary = (all: ReadonlyArray<Rate>) => ({
   serverMicros: Math.round(median(all.map(({ server }) => server)))
 })
 
+const print = (line: string): void => void process.stdout.write(`${line}\n`)
+
+/** Prints each figure as soon as it is measured: a run that is ended early has shown those before. */
+const printed = (what: string, rate: ReturnType<typeof summary>): ReturnType<typeof summary> => {
+  const { clientMicros, programs, rate: perSecond, serverMicros } = rate
+  print(`${what}, ${programs} program(s): ${perSecond}/s, processor time ${clientMicros} + ${serverMicros} µs each`)
+  return rate
+}
+
 const measure = Effect.gen(function*() {
   const { url } = yield* PostgresServer.make()
   yield* ofStore(
@@ -170,12 +179,15 @@ const measure = Effect.gen(function*() {
     const all = yield* Effect.forEach(upTo(rounds), () => Effect.scoped(latency(url, from)))
     const of = (which: "p50" | "p95" | "p99") => rounded(median(all.map((one) => one[which])))
     latencies.push({ from, p50: of("p50"), p95: of("p95"), p99: of("p99") })
+    print(`event by ${from} to command: p50 ${of("p50")} ms, p95 ${of("p95")} ms`)
   }
   const reacting = []
-  for (const count of [1, 2]) reacting.push(summary(yield* Effect.forEach(upTo(rounds), () => reactions(url, count))))
+  for (const count of [1, 2]) {
+    reacting.push(printed("reactions", summary(yield* Effect.forEach(upTo(rounds), () => reactions(url, count)))))
+  }
   const firing = []
   // One round each: it is long.
-  for (const count of [1, 2]) firing.push(summary([yield* firings(url, count)]))
+  for (const count of [1, 2]) firing.push(printed("deadlines", summary([yield* firings(url, count)])))
   return { rounds, probes, signals, deadlines, latencies, reactions: reacting, firings: firing }
 })
 
@@ -187,14 +199,4 @@ if (!quick) {
     `${JSON.stringify(measured, undefined, 2)}\n`
   )
 }
-for (const { from, p50, p95 } of measured.latencies) {
-  process.stdout.write(`event by ${from} to command: p50 ${p50} ms, p95 ${p95} ms\n`)
-}
-for (const [what, all] of [["reactions", measured.reactions], ["deadlines", measured.firings]] as const) {
-  for (const { clientMicros, programs, rate, serverMicros } of all) {
-    process.stdout.write(
-      `${what}, ${programs} program(s): ${rate}/s, processor time ${clientMicros} + ${serverMicros} µs each\n`
-    )
-  }
-}
-process.stdout.write(`${Math.round((performance.now() - began) / 1000)} s\n`)
+print(`${Math.round((performance.now() - began) / 1000)} s`)
