@@ -184,7 +184,14 @@ export const abandon = Effect.fnUntraced(function*(
     const found = yield* Effect.catchTag(
       ProjectionStore.get(ProcessInstances.of(process), id),
       "ProjectionBehind",
-      Effect.die
+      (cause) =>
+        storeError(
+          new StoreUnavailable({
+            message:
+              `The instances of the process manager "${process.name}" cannot be read yet; try again: ${cause.message}`,
+            cause
+          })
+        )
     )
     if (!Option.exists(found, ({ status }) => status === "running")) return false
     position = yield* instances.write(id, commandId, abandoned)
