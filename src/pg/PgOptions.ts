@@ -35,7 +35,10 @@ export interface PgOptions extends PgDeadlineOptions {
   readonly pollInterval?: Duration.Input | undefined
   /** How group commit batches concurrent appends. */
   readonly groupCommit?: AppendQueueOptions | undefined
-  /** How group read batches concurrent reads of streams and snapshots. */
+  /**
+   * How group read batches concurrent reads of streams and snapshots, and of the documents that inline projections change. Of the last, one is sent at
+   * once and alone by default (`alone`), because group commit appends all of them together afterwards.
+   */
   readonly groupRead?: ReadBatcherOptions | undefined
   /**
    * Links every event to the preceding one in its stream by a hash, so that `HashChain.verify` detects changes made outside the store.

@@ -47,12 +47,12 @@ export const documentOf = ({ document, key, revision, stream }: DocumentRow): St
 })
 
 /**
- * Makes the documents driver of a schema, given by its quoted name.
+ * Makes the documents driver of a schema, given by its quoted name, without `loadAll`, which `DocumentReads` makes.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgStatement, schema: string): DocumentsDriver => {
+export const make = (query: PgStatement, schema: string): Omit<DocumentsDriver, "loadAll"> => {
   const documents = (text: string, params: ReadonlyArray<unknown>) =>
     Effect.map(query<DocumentRow>(text, params), (rows) => rows.map(documentOf))
 
@@ -61,20 +61,6 @@ export const make = (query: PgStatement, schema: string): DocumentsDriver => {
       documents(
         `select key, document::text as document, revision, stream from ${schema}.documents where generation = $1 and key = any ($2::text[])`,
         [generation, keys]
-      ),
-    loadAll: (wanted) =>
-      Effect.map(
-        query<DocumentRow & { readonly number: number }>(
-          `select wanted.number, stored.key, stored.document::text as document, stored.revision, stored.stream
-            from unnest($1::integer[], $2::text[], $3::text[]) as wanted(number, generation, key)
-              join ${schema}.documents stored on stored.generation = wanted.generation and stored.key = wanted.key`,
-          [
-            wanted.flatMap(({ keys }, number) => keys.map(() => number)),
-            wanted.flatMap(({ generation, keys }) => keys.map(() => generation)),
-            wanted.flatMap(({ keys }) => keys)
-          ]
-        ),
-        (rows) => wanted.map((_, number) => rows.filter((row) => row.number === number).map(documentOf))
       ),
     toStored: Effect.succeed,
     write: (writes) => {

@@ -8,6 +8,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as SqlClient from "effect/sql/SqlClient"
 import type { EventStoreError } from "../../core/errors.ts"
@@ -23,6 +24,7 @@ import * as PgDeadlines from "../PgDeadlines.ts"
 import * as PgNotify from "../PgNotify.ts"
 import { type PgOptions, schemaOf } from "../PgOptions.ts"
 import * as PgStatement from "../PgStatement.ts"
+import * as DocumentReads from "../read/DocumentReads.ts"
 import * as PgCheckpoints from "./PgCheckpoints.ts"
 import * as PgDocuments from "./PgDocuments.ts"
 import * as PgGenerations from "./PgGenerations.ts"
@@ -39,7 +41,9 @@ import * as PgTimers from "./PgTimers.ts"
  * @category constructors
  */
 export const makeDriver = Effect.fnUntraced(
-  function*(options: PgOptions = {}): Effect.fn.Return<ProjectionStoreDriver, EventStoreError, SqlClient.SqlClient> {
+  function*(
+    options: PgOptions = {}
+  ): Effect.fn.Return<ProjectionStoreDriver, EventStoreError, SqlClient.SqlClient | Scope.Scope> {
     const sql = yield* SqlClient.SqlClient
     const { name, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
@@ -52,6 +56,7 @@ export const makeDriver = Effect.fnUntraced(
       ...PgCheckpoints.make(query, quoted),
       ...PgParking.make(query, quoted),
       ...PgDocuments.make(query, quoted),
+      loadAll: yield* DocumentReads.make(connections, query, quoted, options.groupRead),
       ...PgGenerations.make(query, quoted),
       ...PgInlineDocuments.make(query, quoted, connections.deadlines.maintenanceTimeout),
       ...PgPersonalDataScan.make(query, quoted),

@@ -48,6 +48,10 @@ export interface ReadStatements<Request, Answer> {
   readonly many: (requests: ReadonlyArray<Request>) => Effect.Effect<ReadonlyArray<Answer>, EventStoreError>
   /** How long a read waits to be sent, in milliseconds. */
   readonly timeout: number
+  /** Returns how much a read asks for; 1 by default. */
+  readonly sizeOf?: ((request: Request) => number) | undefined
+  /** The maximum of what the reads of a statement ask for together. A single read may exceed it. */
+  readonly maxSize?: number | undefined
 }
 
 type Options = { readonly [Name in keyof ReadBatcherOptions]: NonNullable<ReadBatcherOptions[Name]> }
@@ -132,7 +136,7 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
   statements: ReadStatements<Request, Answer>,
   { alone = 8, batchReads = 64, inFlight: maxInFlight = 2 }: ReadBatcherOptions = {}
 ): Effect.fn.Return<(request: Request) => Effect.Effect<Answer, EventStoreError>, never, Scope.Scope> {
-  const { one, timeout } = statements
+  const { maxSize = Infinity, one, sizeOf = () => 1, timeout } = statements
   const waiting = new Set<Pending<Request, Answer>>()
   const inFlight = new InFlight({ alone, batchReads, inFlight: maxInFlight })
   let timer: Timer.Timer
@@ -151,7 +155,7 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
 
   const sendNext = (): void => {
     for (let reads = inFlight.next(waiting.size); reads > 0; reads = inFlight.next(waiting.size)) {
-      const batch = take(waiting, reads)
+      const batch = take(waiting, { reads, maxSize, sizeOf: ({ request }) => sizeOf(request) })
       const statement = inFlight.begin(batch.length)
       for (const pending of batch) pending.statement = statement
       statement.fiber = fork(Effect.ensuring(answer(statements, batch), Effect.sync(() => end(statement))))
@@ -207,12 +211,22 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
     )
 })
 
-const take = <P>(waiting: Set<P>, max: number): ReadonlyArray<P> => {
+const take = <P>(
+  waiting: Set<P>,
+  { maxSize, reads, sizeOf }: {
+    readonly reads: number
+    readonly maxSize: number
+    readonly sizeOf: (pending: P) => number
+  }
+): ReadonlyArray<P> => {
   const taken: Array<P> = []
+  let size = 0
   for (const pending of waiting) {
+    size += sizeOf(pending)
+    if (taken.length > 0 && size > maxSize) break
     taken.push(pending)
     waiting.delete(pending)
-    if (taken.length === max) break
+    if (taken.length === reads) break
   }
   return taken
 }

@@ -14,7 +14,11 @@ interface Statement {
 }
 
 /** Group read with statements that wait until the test ends them. The answer to a number is its double. */
-const setup = (options: ReadBatcher.ReadBatcherOptions = { alone: 1, inFlight: 1 }, timeout = 60_000) =>
+const setup = (
+  options: ReadBatcher.ReadBatcherOptions = { alone: 1, inFlight: 1 },
+  timeout = 60_000,
+  sizes: Pick<ReadBatcher.ReadStatements<number, number>, "sizeOf" | "maxSize"> = {}
+) =>
   Effect.gen(function*() {
     const sent: Array<Statement> = []
     const many = (reads: ReadonlyArray<number>) =>
@@ -35,7 +39,7 @@ const setup = (options: ReadBatcher.ReadBatcherOptions = { alone: 1, inFlight: 1
     const scope = yield* Scope.fork(yield* Effect.scope)
     const read = yield* Scope.provide(
       ReadBatcher.make(
-        { timeout, many, one: (n) => Effect.map(many([n]), ([double]) => double!) },
+        { ...sizes, timeout, many, one: (n) => Effect.map(many([n]), ([double]) => double!) },
         options
       ),
       scope
@@ -86,6 +90,17 @@ describe("ReadBatcher", () => {
       yield* sent[3]!.succeed
       yield* settle
       assert.deepStrictEqual(reads().slice(4), [[8, 9]])
+    }))
+
+  it.live("sends no more in a statement than its size allows, but one read of any size", () =>
+    Effect.gen(function*() {
+      const { reads, sent, start } = yield* setup(undefined, undefined, { sizeOf: (n) => n, maxSize: 5 })
+      yield* Effect.forEach([1, 2, 3, 1, 9, 5, 1], start)
+      for (let n = 0; n < 4; n++) {
+        yield* sent[n]!.succeed
+        yield* settle
+      }
+      assert.deepStrictEqual(reads(), [[1], [2, 3], [1], [9], [5]])
     }))
 
   it.live("does not send a read that was interrupted, and answers the others of a statement", () =>

@@ -3,7 +3,7 @@ import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Effect, Exit, Fiber, Layer, Option, Schema, Stream, Tracer } from "effect"
 import { EventStore, Position, StreamLifecycle, Version } from "evsrc"
-import { PgEventStore } from "evsrc/pg"
+import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { StreamId } from "../../../src/core/StreamId.ts"
 import * as EventEncryption from "../../../src/eventStore/EventEncryption.ts"
 import { layerPglite, layerPostgres } from "../../support/Database.ts"
@@ -100,6 +100,86 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
           keys.map((_, index) => Option.fromUndefinedOr(written[index]))
         )
         assert.deepStrictEqual(statements, [23])
+      }).pipe(Effect.provide(store)))
+
+    it.live("returns to each of many appends the documents that it changes, by few statements", () =>
+      Effect.gen(function*() {
+        const { loadAll, write } = yield* PgProjectionStore.makeDriver(options)
+        const documents = upTo(24).flatMap((n) =>
+          ["a@1", "b@1"].map((generation) => ({
+            generation,
+            changes: [{
+              key: `k${n}`,
+              // The third exceeds the bytes of a statement.
+              document: JSON.stringify(generation === "a@1" && n < 4 ? "x".repeat(2_500_000) : n),
+              indexed: []
+            }]
+          }))
+        )
+        yield* write(documents)
+        const wanted = upTo(26).map((n) => [
+          { generation: "a@1", keys: [`k${n}`] },
+          { generation: "b@1", keys: n % 2 === 0 ? [`k${n}`, "k24", "none"] : [] }
+        ])
+        const stored = (generation: string, key: string) =>
+          documents.find((one) => one.generation === generation && one.changes[0]!.key === key)?.changes[0]!.document
+        const expected = wanted.map((generations) =>
+          generations.map(({ generation, keys }) =>
+            Array.from(new Set(keys)).flatMap((key) => {
+              const document = stored(generation, key)
+              return document === undefined ? [] : [[key, JSON.parse(document)]]
+            })
+          )
+        )
+        statements.length = 0
+        const found = yield* Effect.forEach(wanted, loadAll, together)
+        const contents = found.map((generations) =>
+          generations.map((documents) =>
+            Array.from(new Map(documents.map(({ document, key }) => [key, document]))).toSorted()
+          )
+        )
+        assert.deepStrictEqual<unknown>(
+          contents,
+          expected.map((generations) => generations.map((one) => one.toSorted()))
+        )
+        assert.deepStrictEqual(statements, [25], "those that arrived while the first was read")
+        for (const documents of found.flat(2)) assert.isAbove(Number(documents.revision), 0)
+      }).pipe(Effect.provide(store)))
+
+    it.live("fails only the append whose documents the server cannot read, and no other that was interrupted", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const { loadAll, write } = yield* PgProjectionStore.makeDriver(options)
+        const keys = ["first", "bad", "gone", "good"]
+        yield* write([{
+          generation: "a@1",
+          changes: keys.map((key) => ({ key, document: JSON.stringify(key), indexed: [] }))
+        }])
+        yield* sql`alter table evsrc.documents rename to stored_documents`
+        yield* sql`create view evsrc.documents as select generation, key, document, indexed, stream,
+          case when key = 'bad' then revision / (revision - revision) else revision end as revision from evsrc.stored_documents`
+        const readers = yield* Effect.forEach(
+          keys,
+          (key) => Effect.forkChild(loadAll([{ generation: "a@1", keys: [key] }]), { startImmediately: true })
+        )
+        yield* Fiber.interrupt(readers[2]!)
+        const [first, bad, , good] = yield* Effect.forEach(readers, Fiber.await)
+        const keyOf = (exit: typeof good) => Exit.map(exit!, ([found]) => found?.map(({ key }) => key))
+        assert.deepStrictEqual([keyOf(first), keyOf(good)], [Exit.succeed(["first"]), Exit.succeed(["good"])])
+        assert.strictEqual(Option.getOrThrow(Exit.findErrorOption(bad!)).reason._tag, "StoreFailure")
+      }).pipe(Effect.provide(Layer.fresh(store))))
+
+    it.live("reads in a transaction of the caller the documents that the transaction has written", () =>
+      Effect.gen(function*() {
+        const sql = yield* PgClient.PgClient
+        const { loadAll, write } = yield* PgProjectionStore.makeDriver(options)
+        const documentOf = (key: string) =>
+          Effect.map(loadAll([{ generation: "t@1", keys: [key] }]), ([found]) => found?.map(({ document }) => document))
+        const inside = sql.withTransaction(Effect.gen(function*() {
+          yield* write([{ generation: "t@1", changes: [{ key: "k", document: "7", indexed: [] }] }])
+          return yield* Effect.forEach(upTo(4), () => documentOf("k"), together)
+        }))
+        assert.deepStrictEqual<unknown>(yield* inside, upTo(4).map(() => [7]))
       }).pipe(Effect.provide(store)))
 
     it.live("fails only the reader of a damaged event", () =>
