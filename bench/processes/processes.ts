@@ -51,7 +51,14 @@ export const waiting = (id: string, dueAt: DateTime.Utc) =>
   Effect.flatMap(EventStore.EventStore, (store) =>
     // The compiler does not know the types of the runtime's events.
     store.append(all, `bench-${id}`, [
-      toEvent({ kind: "received", input: "Signalled", eventId: id, position: Position.make(1n), starts: true }),
+      toEvent({
+        kind: "received",
+        input: "Signalled",
+        eventId: id,
+        position: Position.make(1n),
+        recordedAt: dueAt,
+        starts: true
+      }),
       toEvent({ kind: "deadline", name: "Due", id: "0", dueAt, payload: { id } })
     ] as never))
 

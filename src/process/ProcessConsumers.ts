@@ -26,6 +26,9 @@ export interface ProcessConsumers {
   readonly outputs: Subscription.Subscription<string, Event.Any, never>
 }
 
+/** How many instances a partition works on at a time: their reads share statements, as their appends do. */
+const concurrency = 32
+
 type Handle = (event: Event.Tagged, recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, AppendError>
 
 /**
@@ -63,6 +66,7 @@ export const make = (
         partitionBy: partitionBy === "instance" ? "stream" : partitionBy,
         partitions,
         version,
+        concurrency,
         handle: handlers(inputs, (type) => handles.includes(type), receive)
       })
     ),
@@ -71,6 +75,7 @@ export const make = (
       events: processEvents.all,
       where: { streamPrefix: streamPrefix(name) },
       partitions,
+      concurrency,
       handle: handlers(processEvents.all, isOutput, follow)
     })
   }

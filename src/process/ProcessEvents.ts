@@ -41,6 +41,8 @@ export type ProcessEvent =
     readonly input: string
     readonly eventId: string
     readonly position: Position.Position
+    /** When the input was recorded. */
+    readonly recordedAt: DateTime.Utc
     readonly starts: boolean
   }
   | {
@@ -51,7 +53,14 @@ export type ProcessEvent =
     readonly index: number
     readonly isLatestOnly: boolean
   }
-  | { readonly kind: "rejected"; readonly name: string; readonly sent: string; readonly error: unknown }
+  | {
+    readonly kind: "rejected"
+    readonly name: string
+    readonly sent: string
+    /** When the event was recorded that sent the command. */
+    readonly sentAt: DateTime.Utc
+    readonly error: unknown
+  }
   | {
     readonly kind: "skipped"
     readonly name: string
@@ -148,7 +157,13 @@ const fieldsOf = ({ commands, deadlines }: Parts): Readonly<Record<Kind, Readonl
     Object.entries(deadlines).map(([name, fields]) => ({ name, schema: withoutServices(Schema.Struct(fields)) }))
   )
   return {
-    received: { input: Schema.String, eventId: Schema.String, position: Position.Position, starts: Schema.Boolean },
+    received: {
+      input: Schema.String,
+      eventId: Schema.String,
+      position: Position.Position,
+      recordedAt: Schema.DateTimeUtc,
+      starts: Schema.Boolean
+    },
     send: {
       index: Schema.Int,
       isLatestOnly: Schema.Boolean,
@@ -157,7 +172,7 @@ const fieldsOf = ({ commands, deadlines }: Parts): Readonly<Record<Kind, Readonl
         commands.map((command) => ({ name: command._tag, schema: withoutServices(payloadSchema(command)) }))
       )
     },
-    rejected: { sent: Schema.String, command: StoredContent.make("error", errors) },
+    rejected: { sent: Schema.String, sentAt: Schema.DateTimeUtc, command: StoredContent.make("error", errors) },
     skipped: { ...named, count: Schema.Int, isMore: Schema.Boolean, sent: Schema.NullOr(Schema.String) },
     deadline: { ...id, dueAt: Schema.DateTimeUtc, deadline },
     cancelled: { ...named, ...id },
@@ -212,7 +227,11 @@ const storedOf = (event: ProcessEvent): object => {
       return { index, isLatestOnly, command: StoredContent.toStored(name, "payload", payload) }
     }
     case "rejected":
-      return { sent: event.sent, command: StoredContent.toStored(event.name, "error", event.error) }
+      return {
+        sent: event.sent,
+        sentAt: event.sentAt,
+        command: StoredContent.toStored(event.name, "error", event.error)
+      }
     case "deadline":
     case "fired": {
       const { kind: _, name, payload, ...fields } = event

@@ -4,12 +4,13 @@
  *
  * @since 0.1.0
  */
-import type * as DateTime from "effect/DateTime"
+import * as DateTime from "effect/DateTime"
 import * as Schema from "effect/Schema"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as ProjectionDefinition from "../projection/ProjectionDefinition.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
+import type { ProcessEvent } from "./ProcessEvents.ts"
 import * as ProcessState from "./ProcessState.ts"
 
 /**
@@ -21,9 +22,9 @@ import * as ProcessState from "./ProcessState.ts"
 export const Instance = Schema.Struct({
   id: Schema.String,
   status: Schema.Literals(["running", "completed", "abandoned"]),
-  /** When its first input was taken. */
+  /** When its first input was recorded. */
   startedAt: Schema.DateTimeUtc,
-  /** When its last event was recorded. */
+  /** When its last input was recorded, its last deadline fired, or an operator or another release last changed it: the latest of these. */
   updatedAt: Schema.DateTimeUtc,
   /** When the next deadline is due; `null` without one. */
   nextDueAt: Schema.NullOr(Schema.DateTimeUtc),
@@ -95,12 +96,14 @@ const make = (
   const evolve = (
     document: Instance | undefined,
     event: Event.Tagged,
-    { id, metadata, recordedAt }: RecordedEvent<Event.Tagged>,
+    recorded: RecordedEvent<Event.Tagged>,
     key: string
   ): Instance => {
-    const before = document ?? unstarted(key, recordedAt)
     // Only events of the runtime are handled.
     const process = fromEvent(event)!
+    const at = timeOf(process, recorded)
+    const before = document ?? unstarted(key, at ?? recorded.recordedAt)
+    const { id, metadata } = recorded
     const { deadlines, deferred, status } = ProcessState.evolve(stateOf(before), process)
     const pending = Object.fromEntries(
       Object.entries(deadlines).map(([name, { dueAt, id: number }]) => {
@@ -112,13 +115,13 @@ const make = (
     return {
       ...before,
       status: status === "unstarted" ? "running" : status,
-      updatedAt: recordedAt,
+      updatedAt: at === undefined ? before.updatedAt : DateTime.max(before.updatedAt, at),
       nextDueAt: ProcessState.nextDueAt({ deadlines }) ?? null,
       deadlines: pending,
       reason: process.kind === "abandoned" ? process.reason : before.reason,
       skipped: before.skipped + (process.kind === "skipped" ? process.count : 0),
       deferred,
-      deferredSince: deferred === 0 ? null : before.deferredSince ?? recordedAt,
+      deferredSince: deferred === 0 ? null : before.deferredSince ?? at ?? before.updatedAt,
       deferredReason: deferred === 0 ? null : process.kind === "deferred" ? process.reason : before.deferredReason
     }
   }
@@ -134,6 +137,31 @@ const make = (
       Object.keys(all.cases).map((type) => [type, types.has(type) ? evolve : ProjectionDefinition.ignore])
     )
   })
+}
+
+/**
+ * Returns when something happened to an instance; `undefined` for what follows from another event of the same append. What the runtime appends often has the
+ * time in the event: a projection that reads `recordedAt` cannot be computed before the append, which then takes more round trips.
+ */
+const timeOf = (event: ProcessEvent, recorded: RecordedEvent<Event.Tagged>): DateTime.Utc | undefined => {
+  switch (event.kind) {
+    case "received":
+      return event.recordedAt
+    case "rejected":
+      return event.sentAt
+    case "fired":
+      return event.firedAt
+    case "send":
+    case "deadline":
+    case "cancelled":
+    case "completed":
+      return undefined
+    case "skipped":
+    case "deferred":
+    case "resumed":
+    case "abandoned":
+      return recorded.recordedAt
+  }
 }
 
 const unstarted = (id: string, at: DateTime.Utc): Instance => ({

@@ -57,7 +57,10 @@ export class ProcessManagers extends Context.Service<ProcessManagers, {
 const claim = Duration.seconds(30)
 
 /** How many instances a timer works on at a time. */
-const concurrency = 16
+const concurrency = 32
+
+/** The events of a page, some of which are handled again after a crash: without an effect, because each step has its own command id. */
+const batchSize = 100
 
 /**
  * Runs process managers in the background while the layer lives. The layer requires the handlers of the commands that they send. Several processes may run the
@@ -69,6 +72,8 @@ const concurrency = 16
  * these events, so each takes effect once, even if a program dies between two steps. A reaction that throws, or a command that fails with an error that it does
  * not declare, is retried, and then parks its instance; see `ProcessManager.retry`, `Parking` and `ProcessManager.consumers`. `Subscription.Subscriptions` returns the status of its
  * consumers in this process.
+ *
+ * `batchSize` is 100 by default. A partition works on up to 32 instances at a time.
  *
  * @since 0.1.0
  * @category layers
@@ -135,7 +140,10 @@ export const layer = <const P extends ProcessContract.Any>(
         return ProcessManagers.of({ [internals]: { appends } })
       })
     )
-    return Layer.provideMerge(services, Subscription.layer(subscriptions, options))
+    return Layer.provideMerge(
+      services,
+      Subscription.layer(subscriptions, { ...options, batchSize: options.batchSize ?? batchSize })
+    )
   })
   return Layer.unwrap(running).pipe(
     Layer.provide(HandlerRegistry.layer),

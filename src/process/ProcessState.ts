@@ -297,8 +297,8 @@ export const taken = (
 const takenAs = ({ deadlines }: ProcessState<unknown>, input: Input): ProcessEvent => {
   switch (input._tag) {
     case "Event": {
-      const { event, id, position } = input.recorded
-      return { kind: "received", input: event._tag, eventId: id, position, starts: input.starts }
+      const { event, id, position, recordedAt } = input.recorded
+      return { kind: "received", input: event._tag, eventId: id, position, recordedAt, starts: input.starts }
     }
     case "Deadline": {
       const { firedAt, id, name } = input
@@ -306,7 +306,7 @@ const takenAs = ({ deadlines }: ProcessState<unknown>, input: Input): ProcessEve
       return { kind: "fired", name, id, dueAt, firedAt, payload, isHandled: true }
     }
     case "Rejection":
-      return { kind: "rejected", name: input.command, sent: input.sent, error: input.error }
+      return { kind: "rejected", name: input.command, sent: input.sent, sentAt: input.at, error: input.error }
   }
 }
 

@@ -166,7 +166,8 @@ export const layer = <C extends Command.Any>(
         Context.add(context, CommandScheduler.keyOf(command), {
           schedule: Effect.fnUntraced(function*(payload, { id = newId(), ...when }) {
             const valid = yield* InProcessRpc.commandPayload(command, payload)
-            const due = yield* Effect.fromResult(dueOf(when, yield* driver.now))
+            const now = yield* driver.now
+            const due = yield* Effect.fromResult(dueOf(when, now))
             const deadline = {
               kind: "deadline",
               name: command._tag,
@@ -178,6 +179,7 @@ export const layer = <C extends Command.Any>(
               input: "schedule",
               eventId: id,
               position: Position.start,
+              recordedAt: now,
               starts: true
             } as const
             const { toEvent } = process.processEvents

@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import * as EffectsProcessor from "../consumer/batch/EffectsProcessor.ts"
-import type { Handler, HandlingConsumer } from "../consumer/batch/EventHandling.ts"
+import type { Handler } from "../consumer/batch/EventHandling.ts"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type * as Consumer from "../consumer/Consumer.ts"
 import * as ConsumerDefinition from "../consumer/ConsumerDefinition.ts"
@@ -48,7 +48,7 @@ export type { WorkerOptions } from "../consumer/worker/WorkerOptions.ts"
  * @category models
  */
 export interface Subscription<out Name extends string, out Events extends Event.Any, out R>
-  extends HandlingConsumer<Name, Events>, Retries.RetryPolicy
+  extends EffectsProcessor.EffectsConsumer<Name, Events>, Retries.RetryPolicy
 {
   readonly handle: (recorded: RecordedEvent<Event.Tagged>) => Effect.Effect<unknown, unknown, R>
 }
@@ -117,9 +117,21 @@ export const make = <
      * `onFailure` applies, although `retry` has not ended.
      */
     readonly retryTimeout?: Duration.Input | undefined
+    /**
+     * The maximum number of keys whose events a partition handles at a time, from 1 to 1000; 1 by default, so that a partition handles its events in the
+     * order of the log. With more, only the events of one key are handled in order. Events that were handled since the last checkpoint, up to a batch, may
+     * be handled again after a crash.
+     */
+    readonly concurrency?: number | undefined
   }
 ): Subscription<Name, Events, EventHandlers.ServicesOf<H>> => {
   const { handle, handles } = EventHandlers.erase<H>(options.events, options.handle)
+  const { concurrency = 1 } = options
+  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > maxConcurrency) {
+    throw new Error(
+      `Subscription.make: the concurrency of "${name}" is ${concurrency}; use a whole number from 1 to ${maxConcurrency}`
+    )
+  }
   return {
     ...ConsumerDefinition.make(
       "Subscription.make",
@@ -135,9 +147,12 @@ export const make = <
     ),
     ...Retries.policyOf("Subscription.make", name, options),
     parks: options.parks ?? [],
+    concurrency,
     handle
   }
 }
+
+const maxConcurrency = 1_000
 
 /**
  * The subscriptions that this program runs.

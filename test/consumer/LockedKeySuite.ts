@@ -36,6 +36,20 @@ interface Made {
   readonly layer: Layer.Layer<never, EventStoreError, EventStore.EventStore | ProjectionStore.ProjectionStore>
 }
 
+const subscriptionOf = (concurrency: number): Make => (name, prefix, handle) => {
+  const consumer = Subscription.make(name, {
+    events: Sent,
+    where: { streamPrefix: prefix },
+    retry: Schedule.recurs(1),
+    concurrency,
+    handle: { Sent: (_, { stream }) => handle(stream.slice(prefix.length)) }
+  })
+  return {
+    consumer,
+    layer: Layer.effectDiscard(Layer.build(attentive(Subscription.layer([consumer], options), consumer)))
+  }
+}
+
 type Make = (name: string, prefix: string, handle: (stream: string) => Effect.Effect<void, SqlError>) => Made
 
 const ofRow = "while updating tuple (0,1) in relation \"mine\""
@@ -60,18 +74,8 @@ const kinds: Readonly<Record<string, Make>> = {
       layer: Layer.effectDiscard(Layer.build(attentive(Projector.layer([consumer], options), consumer)))
     }
   },
-  "Subscription": (name, prefix, handle) => {
-    const consumer = Subscription.make(name, {
-      events: Sent,
-      where: { streamPrefix: prefix },
-      retry: Schedule.recurs(1),
-      handle: { Sent: (_, { stream }) => handle(stream.slice(prefix.length)) }
-    })
-    return {
-      consumer,
-      layer: Layer.effectDiscard(Layer.build(attentive(Subscription.layer([consumer], options), consumer)))
-    }
-  }
+  "Subscription": subscriptionOf(1),
+  "Subscription with concurrency": subscriptionOf(4)
 }
 
 const locks: ReadonlyArray<Case<Stores>> = Object.entries(kinds).flatMap(([kind, make]) => [

@@ -209,7 +209,14 @@ describe("docs/stalls.md", () => {
       const deferred = { what: "output", eventId: "1", position: Position.make(1n), part: 0 } as const
       yield* Effect.provide(
         EventStore.append(all, "fulfilment-o-1", [
-          toEvent({ kind: "received", input: "Ticked", eventId: "1", position: Position.make(1n), starts: true }),
+          toEvent({
+            kind: "received",
+            input: "Ticked",
+            eventId: "1",
+            position: Position.make(1n),
+            recordedAt: at,
+            starts: true
+          }),
           toEvent({ kind: "deadline", name: "Due", id: "0", dueAt: at, payload: {} })
         ] as never).pipe(
           Effect.andThen(EventStore.append(all, "fulfilment-o-2", [

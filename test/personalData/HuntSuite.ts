@@ -546,6 +546,7 @@ const hunts: ForEveryOption<Entry> = {
       }),
       ...readingOthers
     ],
+    concurrency: "data",
     earlierEvents: "data",
     from: "data",
     ignoreTypes: "data",

@@ -207,6 +207,7 @@ describe("process managers in several processes", () => {
             input: "Ordered",
             eventId: `${n}`,
             position: Position.Position.make(1n),
+            recordedAt: dueAt,
             starts: true
           }),
           { _tag: "JobStarted", steps: 1 },

@@ -124,7 +124,14 @@ type Written = ProcessEvent | { readonly _tag: string; readonly n: number }
 /** Appends what a release has done with an instance before it ended: it has taken the first input. */
 const written = ({ name, processEvents }: ProcessContract.Any, id: string, events: ReadonlyArray<Written>) => {
   const { all, toEvent } = processEvents
-  const received = { kind: "received", input: "Begun", eventId: id, position: Position.make(1n), starts: true } as const
+  const received = {
+    kind: "received",
+    input: "Begun",
+    eventId: id,
+    position: Position.make(1n),
+    recordedAt: past,
+    starts: true
+  } as const
   const batch: ReadonlyArray<Written> = [received, ...events]
   return EventStore.append(all, `${name}-${id}`, batch.map((one) => "kind" in one ? toEvent(one) : one))
 }

@@ -1,6 +1,6 @@
 /** Commands of which only the latest is dispatched, while each is followed after the next one was sent. */
 import { assert, it } from "@effect/vitest"
-import { Effect, Layer, Stream } from "effect"
+import { DateTime, Effect, Layer, Stream } from "effect"
 import { EventStore, Position, Schedules } from "evsrc"
 import * as InstanceAppends from "../../src/process/InstanceAppends.ts"
 import * as ProcessReactions from "../../src/process/ProcessReactions.ts"
@@ -36,6 +36,7 @@ const makeRuntime = Effect.gen(function*() {
     input: "schedule",
     eventId: "s",
     position: Position.Position.make(0n),
+    recordedAt: DateTime.makeUnsafe(0),
     starts: true
   })
   return { follow, send }

@@ -25,8 +25,8 @@ const closing = (
   Effect.gen(function*() {
     const scope = yield* Scope.make()
     const begun = yield* Deferred.make<void>()
+    for (const stream of ["s", "t"]) yield* EventStore.append(Sent, stream, [sent(1)])
     yield* Layer.buildWithScope(layer(handlerOf(Deferred.succeed(begun, undefined), open)), scope)
-    yield* EventStore.append(Sent, "s", [sent(1)])
     yield* Effect.timeout(Deferred.await(begun), "1 minute")
     const [took] = yield* Effect.timed(Effect.timeout(Scope.close(scope, Exit.void), "1 minute"))
     return Duration.toMillis(took)
@@ -37,18 +37,21 @@ const closing = (
 
 describe.concurrent("a worker stops in time with a handler", () => {
   for (const [what, handlerOf] of Object.entries(hanging)) {
-    it.live(`of a subscription ${what}`, () =>
-      Effect.gen(function*() {
-        const open = Latch.makeUnsafe(false)
-        const layer = (handle: Effect.Effect<void>) =>
-          Layer.effectDiscard(
-            Layer.build(Subscription.layer([Subscription.make("mail", {
-              events: Sent,
-              handle: { Sent: () => handle }
-            })], options))
-          )
-        assert.isBelow(yield* closing(open, layer, handlerOf), 12_000)
-      }))
+    for (const concurrency of [1, 4]) {
+      it.live(`of a subscription with concurrency ${concurrency} ${what}`, () =>
+        Effect.gen(function*() {
+          const open = Latch.makeUnsafe(false)
+          const layer = (handle: Effect.Effect<void>) =>
+            Layer.effectDiscard(
+              Layer.build(Subscription.layer([Subscription.make("mail", {
+                events: Sent,
+                concurrency,
+                handle: { Sent: () => handle }
+              })], options))
+            )
+          assert.isBelow(yield* closing(open, layer, handlerOf), 12_000)
+        }))
+    }
 
     it.live(`of a projection ${what}`, () =>
       Effect.gen(function*() {

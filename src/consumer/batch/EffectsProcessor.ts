@@ -10,17 +10,31 @@ import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as LockWait from "../../core/lockWait.ts"
-import type { Position } from "../../core/Position.ts"
+import type * as Event from "../../event/Event.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
 import * as Retries from "../Retries.ts"
 import * as EventInHand from "../worker/EventInHand.ts"
 import type * as PartitionLease from "../worker/PartitionLease.ts"
 import type { BatchProcessor, LeasedPartition } from "./BatchProcessor.ts"
+import { type Handle, handleAll, type Handled, least, type Restore } from "./DeliveryHandling.ts"
 import { type Handler, handleSingle, type HandlingConsumer } from "./EventHandling.ts"
 import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./Failure.ts"
 import * as VainWaits from "./VainWaits.ts"
 import { placeOf } from "./VainWaits.ts"
+
+/**
+ * A consumer whose handlers have effects outside the database.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EffectsConsumer<out Name extends string = string, out Events extends Event.Any = Event.Any>
+  extends HandlingConsumer<Name, Events>
+{
+  /** The maximum number of keys of a partition whose events are handled at a time. With 1, all events of the partition are handled in order. */
+  readonly concurrency: number
+}
 
 /**
  * Returns a processor that handles each event outside any transaction, at least once. When the checkpoint cannot be moved, this process does
@@ -30,7 +44,7 @@ import { placeOf } from "./VainWaits.ts"
  * @category constructors
  */
 export const make = (
-  consumer: HandlingConsumer,
+  consumer: EffectsConsumer,
   handle: Handler,
   policy: Retries.RetryPolicy
 ): BatchProcessor => {
@@ -46,26 +60,31 @@ export const make = (
           const done = handledOf(leased)
           const waits = (waitsOf ??= VainWaits.make(yield* Clock.Clock))(leased)
           const isLocked = isLockedIn(consumer, leased)
-          const handleIt = retrying(handleSingle(consumer, handle, events, leased.upToDate), policy, leased, restore)
-          const { applied, failures, goesOn, ...handled } = yield* handleAll(
+          const handleOne = handleSingle(consumer, handle, events, leased.upToDate)
+          const handleIn = (restore: Restore) => retrying(handleOne, policy, leased, restore)
+          const { applied, failures, goesOn, stoppedAt, ...handled } = yield* handleAll(
             ConsumerKey.deliveriesOf(events),
-            (error) => leased.parksAll !== true && stopsAt(consumer, error),
-            isLocked,
-            handleIt,
-            done,
-            waits
+            restore,
+            {
+              concurrency: consumer.concurrency,
+              stops: (error) => leased.parksAll !== true && stopsAt(consumer, error),
+              isLocked,
+              handle: handleIn,
+              done,
+              waits
+            }
           )
           const locked = failures.filter(isLocked)
           // The lock may have become free since, and that may be why the others go on.
           const freed = goesOn
-            ? yield* tryAgain(locked, policy.retryTimeout, handleIt, { done, failures })
+            ? yield* tryAgain(locked, policy.retryTimeout, handleIn(restore), { done, failures })
             : locked.map(({ event }) => event)
           const untriedFrom = freed.reduce(
             (untriedFrom, { position }) => least(untriedFrom, position),
             handled.untriedFrom
           )
-          const isTried = ({ event }: Pick<Failure, "event">) =>
-            untriedFrom === undefined || event.position < untriedFrom
+          const isTried = ({ event: { position } }: Pick<Failure, "event">) =>
+            (untriedFrom === undefined || position < untriedFrom) && (stoppedAt === undefined || position <= stoppedAt)
           const committed = yield* commit({
             applied: applied.filter(isTried),
             failures: failures.filter(isTried),
@@ -88,60 +107,6 @@ export const make = (
   }
 }
 
-type Handle = (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>
-
-/** What was handled of a batch. */
-interface HandledBatch {
-  readonly applied: ReadonlyArray<ConsumerKey.Delivery>
-  readonly failures: Array<Failure>
-  readonly untriedFrom: Position | undefined
-  /** Whether an event of another key was handled after a lock was not free. */
-  readonly goesOn: boolean
-}
-
-/** Handles deliveries in order, until the worker stops or the consumer stops at one. */
-const handleAll = Effect.fnUntraced(function*(
-  deliveries: ReadonlyArray<ConsumerKey.Delivery>,
-  stops: (error: EventStoreError) => boolean,
-  isLocked: (failure: Failure) => boolean,
-  handleIt: Handle,
-  done: Set<string>,
-  waits: VainWaits.VainWaits
-): Effect.fn.Return<HandledBatch, EventStoreError> {
-  const applied: Array<ConsumerKey.Delivery> = []
-  const failures: Array<Failure> = []
-  const parked = new Set<string>()
-  let goesOn = false
-  let last: Position | undefined
-  for (const delivery of deliveries) {
-    const { event, key } = delivery
-    if (last !== undefined && event.position !== last) {
-      return { applied, failures, goesOn, untriedFrom: event.position }
-    }
-    if (parked.has(key)) continue
-    const isBefore = done.has(placeOf(event))
-    const isOnce = !goesOn && failures.some(isLocked)
-    const vain = isOnce ? waits.get(event) : undefined
-    const { failed, isStopping } = isBefore
-      ? handledBefore
-      : vain !== undefined
-      ? { failed: vain, isStopping: false }
-      : yield* handleIt(event, isOnce)
-    if (failed === "untried") return { applied, failures, goesOn, untriedFrom: event.position }
-    if (failed === undefined) {
-      done.add(placeOf(event))
-      applied.push(delivery)
-      goesOn ||= !isBefore && failures.some(isLocked)
-    } else {
-      failures.push({ event, key, ...failed })
-      if (stops(failed.error)) break
-      parked.add(key)
-    }
-    if (isStopping) last = event.position
-  }
-  return { applied, failures, goesOn, untriedFrom: undefined }
-})
-
 /** Returns a function that finds, by partition, the places of handled events that no checkpoint covers yet: at most a batch each. */
 const makeHandled = () => {
   const handled = new Map<string, { readonly epoch: bigint; readonly places: Set<string> }>()
@@ -155,8 +120,6 @@ const makeHandled = () => {
     return places
   }
 }
-
-const least = (a: Position | undefined, b: Position): Position => a === undefined || b < a ? b : a
 
 /**
  * Handles events that waited for locks once more, and returns those that did not fail. Their keys go on from there. The others of the partition wait
@@ -182,14 +145,6 @@ const tryAgain = Effect.fnUntraced(function*(
   return freed
 })
 
-/** The result of handling an event. The event is untried when the worker stops before its handler has ended, or before the next attempt. */
-interface Handled {
-  readonly failed: Pick<Failure, "error" | "attempts"> | "untried" | undefined
-  readonly isStopping: boolean
-}
-
-const handledBefore: Handled = { failed: undefined, isStopping: false }
-
 const alwaysHeld: PartitionLease.PartitionLease = { status: () => "held" }
 
 /** The pause between two looks at an expired lease, before the next handler begins. */
@@ -202,7 +157,7 @@ const retrying = (
   handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
   policy: Retries.RetryPolicy,
   { inHand, lease = alwaysHeld, onRetry, partition, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
-  restore: <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
+  restore: Restore
 ) =>
   Effect.fnUntraced(function*(event: EncodedEvent, isOnce: boolean): Effect.fn.Return<Handled, EventStoreError> {
     const retries = yield* Retries.make(policy)

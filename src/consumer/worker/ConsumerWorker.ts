@@ -354,7 +354,7 @@ const start = Effect.fnUntraced(function*(worker: Worker, claimed: Claim, assign
   const { generation } = claimed
   yield* dispatch(worker, { _tag: "PartitionStarted", assignment })
   const requests = Latch.makeUnsafe(assignment.requested)
-  const inHand: EventInHand.Tracker = { current: undefined }
+  const inHand = EventInHand.makeTracker()
   const clock = yield* Clock.Clock
   const lease: PartitionLease = {
     status: () =>

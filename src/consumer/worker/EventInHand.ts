@@ -42,13 +42,33 @@ export interface InHand {
 }
 
 /**
- * The event that a partition has in hand, if it has one.
+ * What a partition has in hand.
  *
  * @since 0.1.0
  * @category models
  */
 export interface Tracker {
-  current: InHand | undefined
+  /** What it has had in hand the longest, if it has anything. */
+  readonly current: InHand | undefined
+  readonly add: (inHand: InHand) => void
+  readonly remove: (inHand: InHand) => void
+}
+
+/**
+ * Returns a tracker of a partition that has nothing in hand.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeTracker = (): Tracker => {
+  const held = new Set<InHand>()
+  return {
+    get current() {
+      return held.values().next().value
+    },
+    add: (inHand) => void held.add(inHand),
+    remove: (inHand) => void held.delete(inHand)
+  }
 }
 
 /**
@@ -70,10 +90,8 @@ const show = <A, E, R>(
 ): Effect.Effect<A, E, R> =>
   tracker === undefined ? run(Effect.void) : Clock.clockWith((clock) => {
     const inHand = { event, since: clock.currentTimeMillisUnsafe() }
-    tracker.current = inHand
-    const hide = Effect.sync(() => {
-      if (tracker.current === inHand) tracker.current = undefined
-    })
+    tracker.add(inHand)
+    const hide = Effect.sync(() => tracker.remove(inHand))
     return Effect.ensuring(run(hide), hide)
   })
 

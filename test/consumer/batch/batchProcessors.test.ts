@@ -118,7 +118,7 @@ describe("a processor that stops at an event of newer code while a key waits for
           handlerTimeout: Duration.minutes(1)
         }
         const processor = kind === "effects"
-          ? EffectsProcessor.make(consumer, handle, policy)
+          ? EffectsProcessor.make({ ...consumer, concurrency: 1 }, handle, policy)
           : TransactionalProcessor.make(consumer, handle, policy, driver)
         const { applied, failures } = yield* processor.apply(
           { generation: "ticks@1", partition: 0, epoch: 1n },

@@ -1,0 +1,221 @@
+/**
+ * Handles the deliveries of a batch: one after the other in the order of the log, or those of several keys at a time, each key in its order.
+ *
+ * @since 0.1.0
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
+import type { EventStoreError } from "../../core/errors.ts"
+import type { Position } from "../../core/Position.ts"
+import type { EncodedEvent } from "../../event/RecordedEvent.ts"
+import type * as ConsumerKey from "../ConsumerKey.ts"
+import type { Failure } from "./Failure.ts"
+import type * as VainWaits from "./VainWaits.ts"
+import { placeOf } from "./VainWaits.ts"
+
+/**
+ * The result of handling an event. The event is untried when the worker stops before its handler has ended, or before the next attempt.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Handled {
+  readonly failed: Pick<Failure, "error" | "attempts"> | "untried" | undefined
+  readonly isStopping: boolean
+}
+
+/**
+ * Makes a part of an uninterruptible effect interruptible.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Restore = <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
+
+/**
+ * Handles an event until it succeeds or its retries end; with `isOnce`, it does not wait for a lock again.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Handle = (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>
+
+/**
+ * What was handled of a batch.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface HandledBatch {
+  /** In the order of the log. */
+  readonly applied: ReadonlyArray<ConsumerKey.Delivery>
+  readonly failures: Array<Failure>
+  readonly untriedFrom: Position | undefined
+  /** The position of the event at which the consumer stops. Later ones may have been handled meanwhile. */
+  readonly stoppedAt: Position | undefined
+  /** Whether an event of another key was handled while, or after, a lock was not free. */
+  readonly goesOn: boolean
+}
+
+/** How a batch is handled. */
+interface Options {
+  /** The maximum number of keys whose events are handled at a time. With 1, the order is that of the log. */
+  readonly concurrency: number
+  /** Returns whether the consumer stops at an event with this error. */
+  readonly stops: (error: EventStoreError) => boolean
+  readonly isLocked: (failure: Failure) => boolean
+  /** Returns the function that handles an event in an uninterruptible region. */
+  readonly handle: (restore: Restore) => Handle
+  /** The places of events that were handled before. Those that are handled now are added. */
+  readonly done: Set<string>
+  readonly waits: VainWaits.VainWaits
+}
+
+/** What the keys of a batch share while it is handled. */
+interface Progress {
+  readonly applied: Set<ConsumerKey.Delivery>
+  readonly failures: Array<Failure>
+  readonly parked: Set<string>
+  /** How many events were handled now. */
+  handled: number
+  goesOn: boolean
+  /** Whether the worker stops. */
+  isStopping: boolean
+  /** The event that was handled while the worker stopped. Its other deliveries are handled, too. */
+  last: Position | undefined
+  untriedFrom: Position | undefined
+  stoppedAt: Position | undefined
+  /** The error of the store, after which no further event is tried. */
+  failed: EventStoreError | undefined
+}
+
+/**
+ * Handles deliveries in order, until the worker stops or the consumer stops at one. Call it in an uninterruptible region, given by its `restore`. Fails when
+ * the store does, as soon as the events in hand are handled.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const handleAll = Effect.fnUntraced(function*(
+  deliveries: ReadonlyArray<ConsumerKey.Delivery>,
+  restore: Restore,
+  options: Options
+): Effect.fn.Return<HandledBatch, EventStoreError> {
+  const progress: Progress = {
+    applied: new Set(),
+    failures: [],
+    parked: new Set(),
+    handled: 0,
+    goesOn: false,
+    isStopping: false,
+    last: undefined,
+    untriedFrom: undefined,
+    stoppedAt: undefined,
+    failed: undefined
+  }
+  const keys = options.concurrency === 1
+    ? [deliveries]
+    : Array.from(Map.groupBy(deliveries, ({ key }) => key).values())
+  yield* keys.length > 1
+    ? inLanes(keys, restore, options, progress)
+    : handleKey(keys[0] ?? [], options.handle(restore), options, progress)
+  const { applied, failed, failures, goesOn, stoppedAt, untriedFrom } = progress
+  if (failed !== undefined) return yield* failed
+  return { applied: deliveries.filter((delivery) => applied.has(delivery)), failures, goesOn, stoppedAt, untriedFrom }
+})
+
+/** Handles several keys at a time. An interruption reaches the handlers of all of them. */
+const inLanes = Effect.fnUntraced(function*(
+  keys: ReadonlyArray<ReadonlyArray<ConsumerKey.Delivery>>,
+  restore: Restore,
+  options: Options,
+  progress: Progress
+): Effect.fn.Return<void> {
+  const rest = keys.values()
+  const lane = Effect.uninterruptibleMask((restore) => {
+    const handle = options.handle(restore)
+    return Effect.gen(function*() {
+      for (const deliveries of rest) yield* handleKey(deliveries, handle, options, progress)
+    })
+  })
+  const fibers: Array<Fiber.Fiber<void>> = []
+  for (let number = 0; number < Math.min(options.concurrency, keys.length); number++) {
+    fibers.push(yield* Effect.forkDetach(lane, { startImmediately: true }))
+  }
+  const ended = Fiber.awaitAll(fibers)
+  let exits = yield* Effect.exit(restore(ended))
+  if (Exit.isFailure(exits)) {
+    progress.isStopping = true
+    for (const fiber of fibers) fiber.interruptUnsafe()
+    exits = yield* Effect.exit(ended)
+  }
+  const defect = Exit.isFailure(exits) ? exits : exits.value.find(Exit.hasDies)
+  if (defect !== undefined && Exit.isFailure(defect) && Cause.hasDies(defect.cause)) {
+    return yield* Effect.failCause(defect.cause)
+  }
+})
+
+const handledBefore: Handled = { failed: undefined, isStopping: false }
+
+/** Handles the deliveries of a key, or those of all keys, in order. */
+const handleKey = Effect.fnUntraced(function*(
+  deliveries: ReadonlyArray<ConsumerKey.Delivery>,
+  handle: Handle,
+  { done, isLocked, stops, waits }: Options,
+  progress: Progress
+): Effect.fn.Return<void> {
+  for (const delivery of deliveries) {
+    const { event, key } = delivery
+    if (progress.failed !== undefined) return
+    if (progress.stoppedAt !== undefined && event.position >= progress.stoppedAt) return
+    const isUntried = progress.last === undefined ? progress.isStopping : event.position !== progress.last
+    if (isUntried) return untried(progress, event)
+    if (progress.parked.has(key)) continue
+    const isBefore = done.has(placeOf(event))
+    const isOnce = !progress.goesOn && progress.failures.some(isLocked)
+    const vain = isOnce ? waits.get(event) : undefined
+    const { handled } = progress
+    const result = isBefore
+      ? Result.succeed(handledBefore)
+      : vain !== undefined
+      ? Result.succeed<Handled>({ failed: vain, isStopping: false })
+      : yield* Effect.result(handle(event, isOnce))
+    if (Result.isFailure(result)) {
+      progress.failed ??= result.failure
+      return
+    }
+    const { failed, isStopping } = result.success
+    if (failed === "untried") return untried(progress, event)
+    if (failed === undefined) {
+      done.add(placeOf(event))
+      progress.applied.add(delivery)
+      progress.handled += isBefore ? 0 : 1
+      progress.goesOn ||= !isBefore && progress.failures.some(isLocked)
+    } else {
+      const failure = { event, key, ...failed }
+      progress.failures.push(failure)
+      progress.goesOn ||= isLocked(failure) && progress.handled > handled
+      if (stops(failed.error)) {
+        progress.stoppedAt = least(progress.stoppedAt, event.position)
+        return
+      }
+      progress.parked.add(key)
+    }
+    if (isStopping) progress.last = event.position
+  }
+})
+
+const untried = (progress: Progress, { position }: EncodedEvent): void => {
+  progress.untriedFrom = least(progress.untriedFrom, position)
+}
+
+/**
+ * Returns the lower of two positions, the first of which may be missing.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const least = (a: Position | undefined, b: Position): Position => a === undefined || b < a ? b : a
