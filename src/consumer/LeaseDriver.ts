@@ -10,6 +10,7 @@ import type { EventStoreError } from "../core/errors.ts"
 import type { EventCount } from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import type { FormerPartitions } from "./FormerPartitions.ts"
+import type { InProcessStore } from "./InProcessStore.ts"
 import type { Parked } from "./parking/ParkingDriver.ts"
 import type { RepartitionObstacle } from "./RepartitionObstacle.ts"
 
@@ -102,6 +103,11 @@ export interface Claim {
   readonly assignmentSize: number
   /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
   readonly nextLeaseEndsIn: number | undefined
+  /**
+   * In how many milliseconds a lease, a hold or the heartbeat of another worker ends that `InProcessStore.keepLeases` does not renew; undefined if there is
+   * none. Only an `InProcessStore` returns it.
+   */
+  readonly nextEndIn?: number | undefined
   /**
    * Whether a worker with other reads claims partitions, if partitions have other reads than the worker; undefined if none has.
    */
@@ -258,4 +264,10 @@ export interface LeaseDriver {
 
   /** Releases a worker's partitions of a generation, or one of them. No write under their epochs succeeds any more. */
   readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>
+
+  /**
+   * What a store adds that only this process can change. Its workers wait for calls; without it they send heartbeats, and look for what other processes have
+   * done.
+   */
+  readonly inProcess?: InProcessStore | undefined
 }

@@ -72,6 +72,8 @@ export interface PartitionOptions {
   readonly lease: PartitionLease
   /** A transaction of handlers that has lasted longer commits what it has. */
   readonly maxDuration: Duration.Duration
+  /** Runs the wait of a partition that has processed all events. */
+  readonly whileIdle: <E>(wait: Effect.Effect<void, E>) => Effect.Effect<void, E>
   /** Shows the event whose handler runs. */
   readonly inHand?: Tracker | undefined
   /** The logs of parked keys and of failed attempts. */
@@ -172,7 +174,7 @@ const parkedKeysOf = Effect.fnUntraced(function*(
 })
 
 const processPages = Effect.fnUntraced(function*(
-  { events, requests, retryDelay }: PartitionOptions,
+  { events, requests, retryDelay, whileIdle }: PartitionOptions,
   partition: Partition,
   pages: PageReader.PageReader,
   start: LogPosition.LogPosition
@@ -226,7 +228,7 @@ const processPages = Effect.fnUntraced(function*(
       // The rest is read again. If the worker stops, it is interrupted there.
       if (done.isPartial) yield* pages.discard
       else if (page.isLast) {
-        yield* Effect.raceFirst(pages.changed(checkpoint), requests.await)
+        yield* whileIdle(Effect.raceFirst(pages.changed(checkpoint), requests.await))
       }
       continue
     }

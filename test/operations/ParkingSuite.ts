@@ -352,6 +352,7 @@ const requests: ReadonlyArray<Case<Stores>> = [
     let claims = 0
     const withProjector = yield* ProjectionStore.make({
       ...driver,
+      inProcess: undefined,
       claim: (request) => Effect.tap(driver.claim(request), () => Effect.sync(() => claims++))
     })
     const worker = Effect.provide(Projector.layer([projection], { lease: "1 hour" }))

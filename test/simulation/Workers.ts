@@ -85,6 +85,8 @@ export const documentsOn = (machine: Machine.Machine, documents: ProjectionStore
   const call = from(machine)
   return ProjectionStore.make({
     ...documents,
+    // Machines are processes of their own.
+    inProcess: undefined,
     // A transaction is one call: the network does not lose its statements one by one.
     transaction: (effect) => machine.call(effect),
     claim: call(documents.claim),

@@ -76,7 +76,7 @@ const untilProgress = ({ id }: { readonly id: string }, isRight: (one: Progress)
     Effect.timeout("1 minute")
   )
 
-/** A store whose heartbeats fail while it is separated. */
+/** A store, as of another process, whose heartbeats fail while it is separated. */
 const separable = (replaced: (driver: ConsumerDriver) => Partial<ConsumerDriver> = () => ({})) =>
   Effect.gen(function*() {
     const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
@@ -84,6 +84,7 @@ const separable = (replaced: (driver: ConsumerDriver) => Partial<ConsumerDriver>
     let isSeparated = false
     const store = yield* ProjectionStore.make({
       ...driver,
+      inProcess: undefined,
       claim: (options) => isSeparated ? Effect.fail(unavailable) : driver.claim(options),
       ...replaced(driver)
     })

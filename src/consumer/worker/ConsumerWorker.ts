@@ -9,7 +9,6 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
@@ -26,16 +25,16 @@ import type { BatchProcessor } from "../batch/BatchProcessor.ts"
 import { isOthersWait } from "../batch/Failure.ts"
 import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
 import type { Consumer } from "../Consumer.ts"
-import * as ConsumerKey from "../ConsumerKey.ts"
-import * as ConsumerReads from "../ConsumerReads.ts"
 import { type ConsumerStatus, continuedDetail, drainDetail } from "../ConsumerStatus.ts"
 import * as HandOver from "../HandOver.ts"
-import type { Assignment, Claim, ClaimRequest } from "../LeaseDriver.ts"
+import type { Assignment, Claim } from "../LeaseDriver.ts"
 import * as ParkingRequestWakeups from "../parking/ParkingRequestWakeups.ts"
 import * as PartitionProcessor from "../PartitionProcessor.ts"
 import type * as PartitionReport from "../PartitionReport.ts"
 import * as ClaimSettlement from "./ClaimSettlement.ts"
 import * as EventInHand from "./EventInHand.ts"
+import * as Heartbeat from "./Heartbeat.ts"
+import * as IdleWait from "./IdleWait.ts"
 import type { PartitionLease } from "./PartitionLease.ts"
 import { reconcile } from "./Reconciliation.ts"
 import { attributesOf, type Running, statusOf, type Worker } from "./Worker.ts"
@@ -43,6 +42,7 @@ import * as WorkerFailure from "./WorkerFailure.ts"
 import { isLong, logFailure, logHandOver, logHeldBack, logInHand, logReport, publish } from "./WorkerLog.ts"
 import * as WorkerOptions from "./WorkerOptions.ts"
 import * as WorkerState from "./WorkerState.ts"
+import * as WorkerStop from "./WorkerStop.ts"
 
 /**
  * The worker of a consumer.
@@ -80,6 +80,7 @@ export const make = Effect.fnUntraced(function*(
     settings,
     owner: ownerOf((yield* IdGenerator)()),
     wakeUp: Latch.makeUnsafe(false),
+    activity: Latch.makeUnsafe(false),
     running: new Map(),
     outages: OutageLog.make(settings.generation ?? consumer.id),
     logs: {
@@ -93,11 +94,16 @@ export const make = Effect.fnUntraced(function*(
     batchSizes: new Map(),
     hasStarted: false,
     state: WorkerState.initial(clock.currentTimeMillisUnsafe(), settings),
-    leasedUntil: -Infinity
+    leasedUntil: -Infinity,
+    kept: undefined
   }
   const wake = Effect.asVoid(worker.wakeUp.open)
-  const stopListening = yield* ParkingRequestWakeups.listen(store, consumer.id, wake)
-  yield* Effect.addFinalizer(() => stopListening)
+  const listening = [
+    yield* ParkingRequestWakeups.listen(store, consumer.id, wake),
+    yield* store.inProcess?.listen(consumer.id, worker.owner, () => worker.wakeUp.openUnsafe()) ??
+      Effect.succeed(Effect.void)
+  ]
+  yield* Effect.addFinalizer(() => Effect.all(listening))
   return { consumer, run: run(worker), status: () => statusOf(worker, clock.currentTimeMillisUnsafe()), wake }
 })
 
@@ -144,9 +150,10 @@ const run = (worker: Worker): Effect.Effect<never> =>
       yield* worker.wakeUp.close
       const exit = yield* Effect.exit(claim(worker))
       if (Exit.isSuccess(exit)) {
-        yield* Effect.timeoutOption(worker.wakeUp.await, exit.value)
+        yield* IdleWait.until(worker, exit.value)
         continue
       }
+      yield* IdleWait.stopKeeping(worker)
       const failure = WorkerFailure.make(exit.cause, worker.state.generation !== undefined)
       const state = yield* dispatch(worker, { _tag: "ClaimFailed", ...failure })
       yield* publish(worker)
@@ -154,89 +161,13 @@ const run = (worker: Worker): Effect.Effect<never> =>
       if (state._tag === "Failing") yield* Effect.sleep(state.delay)
     }
   }).pipe(
-    Effect.onExit(() => stop(worker)),
+    Effect.onExit(() => WorkerStop.run(worker)),
     Effect.annotateLogs(attributesOf(worker)),
     Background.withoutSpans
   )
 
-/** Renews the leases, and claims more unless it is to renew only, or stops. */
-const heartbeat = Effect.fnUntraced(function*(
-  worker: Worker,
-  mode: Pick<ClaimRequest, "renewOnly" | "stops"> = {}
-): Effect.fn.Return<Claim, EventStoreError> {
-  const { owner, processor: { consumer }, settings: { generation, lease }, store } = worker
-  const sentAt = yield* monotonicMillis
-  const claimed = yield* store.claim({
-    consumer: consumer.id,
-    generation,
-    owner,
-    partitions: consumer.partitions,
-    partitionedBy: ConsumerKey.format(consumer.partitionBy),
-    reads: ConsumerReads.format(ConsumerReads.of(consumer)),
-    lease,
-    inHand: EventInHand.heldBy(worker.running, yield* Clock.currentTimeMillis),
-    ...mode
-  })
-  // Before the leases count as renewed: what the worker does with its partitions comes later.
-  markLost(worker, (partition, { epoch, generation }) =>
-    generation !== claimed.generation
-    || !claimed.assigned.some((one) => one.partition === partition && one.epoch === epoch))
-  worker.leasedUntil = sentAt + Duration.toMillis(lease)
-  return claimed
-})
-
-/** From now on no handler of these partitions begins. */
-const markLost = (
-  { running }: Worker,
-  isLost: (partition: number, one: Pick<Running, "epoch" | "generation">) => boolean
-): void => {
-  for (const [partition, one] of running) if (isLost(partition, one)) one.isLost = true
-}
-
-const monotonicMillis = Effect.map(Clock.Clock, (clock) => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000)
-
-/** Leases that cannot be given back end by themselves. The time is that of the computer, as for a handler. */
-const stop = (worker: Worker): Effect.Effect<void> =>
-  Effect.raceFirst(
-    Effect.interruptible(Effect.ignore(giveBack(worker))),
-    EventInHand.elapsed(Duration.sum(worker.settings.stopTimeout, Duration.seconds(5)))
-  )
-
-/** Most processors end within this time. Then one statement gives back all partitions. */
-const togetherWithin = Duration.millis(50)
-
-/** Gives back each partition when its processor has ended, and keeps the others meanwhile: another worker would handle the same events beside it. */
-const giveBack = (worker: Worker): Effect.Effect<void, EventStoreError> =>
-  Effect.gen(function*() {
-    const { logs, owner, processor, running, settings, state, store, wakeUp } = worker
-    const fibers = Array.from(running.values(), ({ fiber }) => fiber)
-    for (const fiber of fibers) fiber.interruptUnsafe()
-    yield* Effect.timeoutOption(Effect.forEach(fibers, Fiber.await, { discard: true }), togetherWithin)
-    while (fibers.some((fiber) => fiber.pollUnsafe() === undefined)) {
-      // The end of a fiber opens it.
-      yield* wakeUp.close
-      yield* Effect.ignore(giveBackIdle(worker))
-      yield* logInHand(worker)
-      yield* Effect.timeoutOption(wakeUp.await, Duration.times(settings.lease, 1 / 3))
-    }
-    const generation = state.generation ?? settings.generation ?? (yield* store.activeGeneration(processor.consumer.id))
-    yield* store.release(generation, owner)
-    yield* logs.parked.summarize({ isEnd: true })
-    yield* logs.attempts.summarize({ isEnd: true })
-  })
-
-/** Renews the leases, without a share in the partitions from now on, and gives back those whose processor does not run. */
-const giveBackIdle = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<void, EventStoreError> {
-  const { owner, running, store } = worker
-  const { assigned, generation } = yield* heartbeat(worker, { stops: true })
-  for (const { partition } of assigned) {
-    const fiber = running.get(partition)?.fiber
-    if (fiber === undefined || fiber.pollUnsafe() !== undefined) yield* store.release(generation, owner, partition)
-  }
-})
-
-/** Sends a heartbeat, starts and stops partitions, and returns in how many milliseconds the next one is due. */
-const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<number, EventStoreError> {
+/** Sends a heartbeat, starts and stops partitions, and returns when the next one is due. */
+const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<IdleWait.NextClaim, EventStoreError> {
   const { events: { [internals]: { driver: log } }, owner, running, settings, store } = worker
   const claimedAt = yield* Clock.currentTimeMillis
   const renewOnly = WorkerState.yieldAt(worker.state, claimedAt) !== undefined
@@ -245,17 +176,17 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
     yield* logHandOver(worker, handOver)
     const { detail } = handOver
     yield* dispatch(worker, { _tag: "Reconciled", claimedAt, standby: worker.state.seen, last: undefined, detail })
-    return WorkerState.changeInterval(settings)
+    return { dueIn: WorkerState.changeInterval(settings), isIdle: false }
   }
   worker.hasStarted = true
   // One that ends while the claim is under way may have saved a later position than the claim returns. Its end wakes the worker, which claims again.
   const ended = new Set(
     Array.from(running.values(), ({ fiber }) => fiber).filter((fiber) => fiber.pollUnsafe() !== undefined)
   )
-  const first = yield* heartbeat(worker, { renewOnly })
-  const claimAgain = heartbeat(worker)
+  const first = yield* Heartbeat.send(worker, { renewOnly })
+  const claimAgain = Heartbeat.send(worker)
   const settled = renewOnly ? first : yield* ClaimSettlement.settleReads(
-    { ...worker, onReleased: Effect.sync(() => markLost(worker, () => true)) },
+    { ...worker, onReleased: Effect.sync(() => Heartbeat.markLost(worker, () => true)) },
     first,
     claimAgain
   )
@@ -309,7 +240,8 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<numb
   yield* logInHand(worker)
   yield* worker.logs.parked.summarize()
   yield* worker.logs.attempts.summarize()
-  return WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
+  const dueIn = WorkerState.nextClaimIn(state, claimed, yield* Clock.currentTimeMillis, settings)
+  return yield* IdleWait.after(worker, claimed, dueIn)
 })
 
 /** Returns the change for which the worker owns no partition at the moment: it gives its own back, or waits until others have. */
@@ -364,11 +296,13 @@ const start = Effect.fnUntraced(function*(worker: Worker, claimed: Claim, assign
         ? "expired"
         : "held"
   }
+  const whileIdle = IdleWait.during(worker, () => running)
   // Not a child, for whose end the worker would wait without a bound. Its end interrupts all that run.
   const running = yield* Effect.uninterruptible(Effect.map(
-    Effect.forkDetach(runPartition(worker, claimed, assignment, { requests, inHand, lease })),
+    Effect.forkDetach(runPartition(worker, claimed, assignment, { requests, inHand, lease, whileIdle })),
     (fiber): Running => {
-      const started: Running = { fiber, epoch: assignment.epoch, generation, requests, inHand, isLost: false }
+      const { epoch } = assignment
+      const started: Running = { fiber, epoch, generation, requests, inHand, isLost: false, isIdle: false }
       worker.running.set(assignment.partition, started)
       return started
     }
@@ -382,7 +316,10 @@ const runPartition = (
   worker: Worker,
   { generation, partitions }: Pick<Claim, "generation" | "partitions">,
   assignment: Assignment,
-  { inHand, lease, requests }: Pick<PartitionProcessor.PartitionOptions, "inHand" | "lease" | "requests">
+  { inHand, lease, requests, whileIdle }: Pick<
+    PartitionProcessor.PartitionOptions,
+    "inHand" | "lease" | "requests" | "whileIdle"
+  >
 ) =>
   Effect.gen(function*() {
     const { events, processor, settings, store } = worker
@@ -402,6 +339,7 @@ const runPartition = (
       stopTimeout: settings.stopTimeout,
       inHand,
       lease,
+      whileIdle,
       maxDuration: Duration.times(settings.lease, 1 / 3),
       logs: worker.logs,
       report: (report) => reported(worker, partition, report)

@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import type * as Fiber from "effect/Fiber"
 import type * as Latch from "effect/Latch"
+import * as Position from "../../core/Position.ts"
 import type * as OutageLog from "../../core/telemetry/OutageLog.ts"
 import type * as EventStore from "../../eventStore/EventStore.ts"
 import type { BatchProcessor } from "../batch/BatchProcessor.ts"
@@ -30,6 +31,8 @@ export interface Running {
   readonly inHand: EventInHand.Tracker
   /** Whether another worker owns the partition, or this one under a later epoch. */
   isLost: boolean
+  /** Whether it waits for events. */
+  isIdle: boolean
 }
 
 /**
@@ -45,6 +48,8 @@ export interface Worker {
   readonly settings: WorkerOptions.Settings
   readonly owner: string
   readonly wakeUp: Latch.Latch
+  /** Opens when a partition has events to process. */
+  readonly activity: Latch.Latch
   readonly running: Map<number, Running>
   readonly outages: OutageLog.OutageLog
   readonly logs: PartitionReport.ProcessorLogs
@@ -55,6 +60,8 @@ export interface Worker {
   state: WorkerState.WorkerState
   /** When its leases end, by the monotonic clock, in milliseconds. */
   leasedUntil: number
+  /** The generation of which the store keeps its leases; undefined while it sends heartbeats. */
+  kept: string | undefined
 }
 
 /**
@@ -64,13 +71,10 @@ export interface Worker {
  * @category accessors
  */
 export const statusOf = (worker: Worker, now: number): ConsumerStatus => {
-  const { processor: { consumer }, running, settings: { lease }, state } = worker
-  return WorkerState.statusOf(
-    consumer.id,
-    state,
-    running.size,
-    EventInHand.describeLongest(running, Duration.times(lease, 1 / 3), now)
-  )
+  const { kept, processor: { consumer }, running, settings: { lease }, state } = worker
+  const inHand = EventInHand.describeLongest(running, Duration.times(lease, 1 / 3), now)
+  const status = WorkerState.statusOf(consumer.id, state, running.size, inHand)
+  return kept === undefined ? status : { ...status, heartbeat: now, last: Position.max(status.last, status.head) }
 }
 
 /**

@@ -24,7 +24,7 @@ export interface WorkerOptions {
   readonly batchSize?: number | undefined
   /**
    * How long a worker owns a partition after its last heartbeat; 10 seconds by default. Another process takes the partition over after
-   * that. A worker sends a heartbeat every third of the lease.
+   * that. A worker sends a heartbeat every third of the lease; on a store in memory only while it has something to do.
    */
   readonly lease?: Duration.Input | undefined
   /**

@@ -17,6 +17,8 @@ export interface LimitedLog {
   readonly log: (level: "Error" | "Warn", message: string, error: unknown) => Effect.Effect<void>
   /** Writes the number of further lines, if there were some and their minute is over, or with `isEnd`. To be called at intervals. */
   readonly summarize: (options?: { readonly isEnd?: boolean | undefined }) => Effect.Effect<void>
+  /** Returns whether there are further lines of which `summarize` has not written the number. */
+  readonly hasMore: () => boolean
 }
 
 /** The lines of one minute. */
@@ -45,6 +47,7 @@ export const make = (summary: (lines: number) => string): LimitedLog => {
     })
   return {
     summarize,
+    hasMore: () => lines > maxLines,
     log: (of, message, error) =>
       Effect.andThen(
         summarize(),

@@ -14,6 +14,7 @@ import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as MemoryTransaction from "../../eventStore/memory/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
+import * as MemoryWakeups from "./MemoryWakeups.ts"
 
 /**
  * @since 0.1.0
@@ -22,17 +23,15 @@ import * as MemoryState from "./MemoryState.ts"
 export const make = (state: MemoryState.MemoryState): CheckpointDriver => ({
   advance: (request) => advance(state, request),
   progress: (generation) =>
-    Effect.map(
-      DateTime.now,
-      (readAt) =>
-        MemoryState.generationOf(state, generation).partitions.map((
-          { earlierReads: _, entriesBefore: __, inHand, segments: ___, ...progress }
-        ) => ({
-          ...progress,
-          inHand: progress.owner === undefined || hasEnded(inHand, progress.advancedAt) ? undefined : inHand,
-          readAt
-        }))
-    ),
+    Effect.map(DateTime.now, (readAt) => {
+      const found = MemoryState.generationOf(state, generation)
+      MemoryWakeups.renewKept(found, DateTime.toEpochMillis(readAt))
+      return found.partitions.map(({ earlierReads: _, entriesBefore: __, inHand, segments: ___, ...progress }) => ({
+        ...progress,
+        inHand: progress.owner === undefined || hasEnded(inHand, progress.advancedAt) ? undefined : inHand,
+        readAt
+      }))
+    }),
   activeGeneration: (consumer) => MemoryState.requireActive(state, consumer),
   checkpoint: (consumer) =>
     Effect.map(
@@ -112,7 +111,9 @@ const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAft
     }),
   resetCheckpoints: ({ evenIfLeased = false, generation, lost, reads, to: { eventId, position } }) =>
     Effect.flatMap(Clock.currentTimeMillis, (now) => {
-      const { log, parked, partitions } = MemoryState.generationOf(state, generation)
+      const found = MemoryState.generationOf(state, generation)
+      const { log, parked, partitions } = found
+      MemoryWakeups.renewKept(found, now)
       const isKept = (one: MemoryState.Partition) =>
         one.continuedBy !== undefined || (!evenIfLeased && MemoryState.isTaken(one, now))
       if (partitions.length === 0 || partitions.some(isKept)) return Effect.undefined
@@ -134,6 +135,7 @@ const moves = (state: MemoryState.MemoryState): Pick<CheckpointDriver, "startAft
           partition.former = undefined
           partition.entriesBefore = log.length
         }
+        MemoryWakeups.wake(state, generation)
         for (const [key, entry] of parked) {
           if (entry.position > position || lost.includes(entry.eventId)) parked.delete(key)
         }

@@ -24,6 +24,7 @@ import type {
   StoredGeneration
 } from "../ProjectionStoreDriver.ts"
 import * as MemoryState from "./MemoryState.ts"
+import * as MemoryWakeups from "./MemoryWakeups.ts"
 
 /**
  * @since 0.1.0
@@ -171,16 +172,19 @@ const cutOver = (
     if (typeof ifBehind === "object") {
       const heldUntil = DateTime.makeUnsafe(now + Duration.toMillis(ifBehind.hold))
       for (const partition of active.partitions) MemoryState.vacate(partition, heldUntil)
+      MemoryWakeups.wake(state, id)
     }
     return { _tag: "Behind", missing }
   }
   consumer.previous = consumer.active
   consumer.active = to
   entry.activatedAt = DateTime.makeUnsafe(now)
-  for (const { partitions, workers } of [active, next]) {
+  for (const { kept, partitions, workers } of [active, next]) {
     for (const partition of partitions) MemoryState.vacate(partition)
     workers.clear()
+    kept.clear()
   }
+  MemoryWakeups.wake(state, id)
   return { _tag: "CutOver" }
 }
 
@@ -262,8 +266,10 @@ const discard = (
   if (!isKnown && (generation !== id || found === undefined || found.documents.size === 0)) return "unknown"
   if (isKnown && consumer.active === generation && !evenIf.includes("active")) return "active"
   if (consumer.previous === generation && !evenIf.includes("previous")) return "previous"
-  const { partitions, workers } = MemoryState.generationOf(state, generation)
-  if (!evenIf.includes("leased") && isLeased({ partitions, workers }, now)) return "leased"
+  const leases = MemoryState.generationOf(state, generation)
+  const { kept, partitions, workers } = leases
+  MemoryWakeups.renewKept(leases, now)
+  if (!evenIf.includes("leased") && isLeased(leases, now)) return "leased"
   if (entry !== undefined) entry.isDiscarded = true
   state.discarded.add(generation)
   if (consumer.previous === generation || consumer.active === generation) consumer.previous = undefined
@@ -271,6 +277,8 @@ const discard = (
   for (const partition of partitions) partition.epoch++
   partitions.length = 0
   workers.clear()
+  kept.clear()
+  MemoryWakeups.wake(state, id)
   return "discarded"
 }
 
@@ -294,6 +302,7 @@ const storedOf = (
   const consumer = consumerOf(state, id)
   const entry = consumer.entries.find((one) => one.generation === generation)
   const found = MemoryState.generationOf(state, generation)
+  MemoryWakeups.renewKept(found, now)
   const { documents, log, parked, partitions } = found
   const status = state.discarded.has(generation)
     ? "discarded"

@@ -3,7 +3,6 @@
  *
  * @since 0.1.0
  */
-import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -17,6 +16,7 @@ import type {
   Continued,
   HeldInHand,
   LeaseDriver,
+  LiveWorker,
   ReadsChange,
   ReadsChanged,
   Repartition
@@ -27,6 +27,7 @@ import { partitionOf } from "../../core/partitionHash.ts"
 import * as Position from "../../core/Position.ts"
 import * as MemoryParking from "./MemoryParking.ts"
 import * as MemoryState from "./MemoryState.ts"
+import * as MemoryWakeups from "./MemoryWakeups.ts"
 
 /**
  * Makes the lease driver.
@@ -35,54 +36,56 @@ import * as MemoryState from "./MemoryState.ts"
  * @category constructors
  */
 export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
+  inProcess: MemoryWakeups.make(state),
   claim: (request) =>
     Effect.andThen(
       MemoryState.requireNotInline(state, request.consumer),
-      Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fromResult(claim(state, request, now)))
+      Effect.suspend(() => {
+        const name = request.generation ?? MemoryState.activeOf(state, request.consumer)
+        const claimOf = (now: number) => Effect.fromResult(claim(state, request, name, now))
+        return MemoryWakeups.change(state, name, claimOf, request.owner)
+      })
     ),
-  changeReads: (change) => Effect.map(Clock.currentTimeMillis, (now) => changeReads(state, change, now)),
-  repartition: (change) => Effect.map(Clock.currentTimeMillis, (now) => repartition(state, change, now)),
+  changeReads: (change) =>
+    MemoryWakeups.change(state, change.generation, (now) => Effect.sync(() => changeReads(state, change, now))),
+  repartition: (change) =>
+    MemoryWakeups.change(state, change.generation, (now) => Effect.sync(() => repartition(state, change, now))),
   continueVersion: (continuation) =>
     Effect.andThen(
       MemoryState.requireActive(state, continuation.consumer),
-      Effect.flatMap(
-        MemoryState.requireActive(state, continuation.from),
-        (from) => Effect.map(Clock.currentTimeMillis, (now) => continueVersion(state, continuation, from, now))
-      )
+      Effect.flatMap(MemoryState.requireActive(state, continuation.from), (from) =>
+        MemoryWakeups.change(state, from, (now) =>
+          Effect.sync(() => continueVersion(state, continuation, from, now))))
     ),
   repartitionObstacle: (name) => Effect.sync(() => obstacleOf(MemoryState.generationOf(state, name))),
   drain: (name, owner, duration) =>
-    Effect.map(Clock.currentTimeMillis, (now) => {
-      const { partitions, workers } = MemoryState.generationOf(state, name)
-      workers.set(owner, { reads: undefined, partitions: 0, resets: true, until: now + Duration.toMillis(duration) })
-      return !partitions.some((partition) => MemoryState.isTaken(partition, now))
-    }),
-  workers: (name) =>
-    Effect.map(
-      Clock.currentTimeMillis,
-      (now) =>
-        Array.from(MemoryState.generationOf(state, name).workers).flatMap(([owner, one]) =>
-          one.until < now ?
-            [] :
-            [{
-              owner,
-              reads: one.reads,
-              partitions: one.partitions,
-              successor: one.successor,
-              resets: one.resets === true
-            }]
-        ).toSorted((a, b) => a.owner < b.owner ? -1 : 1)
-    ),
+    MemoryWakeups.change(state, name, (now) =>
+      Effect.sync(() => {
+        const { partitions, workers } = MemoryState.generationOf(state, name)
+        workers.set(owner, { reads: undefined, partitions: 0, resets: true, until: now + Duration.toMillis(duration) })
+        return !partitions.some((partition) => MemoryState.isTaken(partition, now))
+      })),
+  workers: (name) => MemoryWakeups.change(state, name, (now) => Effect.sync(() => workersOf(state, name, now))),
   release: (name, owner, only) =>
-    Effect.sync(() => {
-      const { partitions, workers } = MemoryState.generationOf(state, name)
-      for (const partition of partitions) {
-        const isReleased = partition.owner === owner && (only === undefined || partition.partition === only)
-        if (isReleased) MemoryState.vacate(partition)
-      }
-      if (only === undefined) workers.delete(owner)
-    })
+    MemoryWakeups.change(state, name, () =>
+      Effect.sync(() => {
+        const { kept, partitions, workers } = MemoryState.generationOf(state, name)
+        for (const partition of partitions) {
+          const isReleased = partition.owner === owner && (only === undefined || partition.partition === only)
+          if (isReleased) MemoryState.vacate(partition)
+        }
+        if (only !== undefined) return
+        workers.delete(owner)
+        kept.delete(owner)
+      }), owner)
 })
+
+const workersOf = (state: MemoryState.MemoryState, name: string, now: number): ReadonlyArray<LiveWorker> =>
+  Array.from(MemoryState.generationOf(state, name).workers)
+    .flatMap(([owner, { partitions, reads, resets = false, successor, until }]) =>
+      until < now ? [] : [{ owner, reads, partitions, successor, resets }]
+    )
+    .toSorted((a, b) => a.owner < b.owner ? -1 : 1)
 
 const misconfigured = (message: string): EventStoreError =>
   storeError(new StoreMisconfigured({ message, cause: undefined }))
@@ -90,11 +93,11 @@ const misconfigured = (message: string): EventStoreError =>
 const claim = (
   state: MemoryState.MemoryState,
   request: ClaimRequest,
+  name: string,
   now: number
 ): Result.Result<Claim, EventStoreError> => {
-  const { consumer, inHand = [], lease, owner, partitionedBy, partitions: wanted, reads, stops = false } = request
+  const { inHand = [], lease, owner, partitionedBy, partitions: wanted, reads, stops = false } = request
   const renewOnly = request.renewOnly === true || stops
-  const name = request.generation ?? MemoryState.activeOf(state, consumer)
   if (state.discarded.has(name)) {
     return Result.fail(storeError(new GenerationDiscarded({ generation: name })))
   }
@@ -138,6 +141,7 @@ const claim = (
       .flatMap(({ heldUntil, leasedUntil }) => leasedUntil ?? heldUntil ?? [])
       .map((end) => DateTime.toEpochMillis(end) - now)
       .reduce<number | undefined>((least, time) => Math.min(least ?? time, time), undefined),
+    nextEndIn: nextEndIn(generation, owner, now),
     otherReadsAlive: otherReadsAlive(partitions, workers, reads),
     isTakingOver: partitions.some(({ takenBy }) => takenBy === reads),
     assigned: partitions.filter((partition) => partition.owner === owner).map((
@@ -156,6 +160,20 @@ const claim = (
       requested: requested(partition)
     }))
   })
+}
+
+/** Returns in how many milliseconds a lease, a hold or the heartbeat of another worker ends that is not kept. */
+const nextEndIn = (
+  { kept, partitions, workers }: MemoryState.GenerationState,
+  owner: string,
+  now: number
+): number | undefined => {
+  const isTimed = (one: string | undefined) => one === undefined || (one !== owner && !kept.has(one))
+  const ends = [
+    ...partitions.flatMap((partition) => isTimed(partition.owner) ? MemoryState.takenUntil(partition) ?? [] : []),
+    ...Array.from(workers).flatMap(([worker, { until }]) => isTimed(worker) ? until : [])
+  ]
+  return ends.length === 0 ? undefined : Math.max(0, Math.min(...ends) - now)
 }
 
 /** Returns a position, or the last one before a parked key. */

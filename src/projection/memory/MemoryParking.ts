@@ -21,6 +21,7 @@ import type {
 import * as Position from "../../core/Position.ts"
 import * as MemoryTransaction from "../../eventStore/memory/MemoryTransaction.ts"
 import * as MemoryState from "./MemoryState.ts"
+import * as MemoryWakeups from "./MemoryWakeups.ts"
 
 /**
  * @since 0.1.0
@@ -73,6 +74,7 @@ export const make = (state: MemoryState.MemoryState): ParkingDriver => ({
     const write = MemoryTransaction.write((now) => {
       const all = MemoryState.generationOf(state, generation)
       for (const one of keys) unparkOne(all, generation, partition, one, now)
+      MemoryWakeups.wake(state, generation)
     }, () => result() === "written")
     return Effect.suspend((): Effect.Effect<UnparkResult> => {
       const found = result()
@@ -106,6 +108,7 @@ const requests = (
         parked.set(place, { ...stored, request })
         changed++
       }
+      if (changed > 0) MemoryWakeups.wake(state, generation)
       return changed
     })
   return {

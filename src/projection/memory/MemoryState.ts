@@ -61,6 +61,8 @@ export interface GenerationState {
       readonly resets?: boolean
     }
   >
+  /** The workers whose leases are kept while they wait, and how long these last after that, in milliseconds. */
+  readonly kept: Map<string, number>
   readonly documents: Map<string, RevisedDocument>
   /** The parked keys, by partition and key. */
   readonly parked: Map<string, Parked>
@@ -105,6 +107,8 @@ export interface MemoryState {
   readonly generations: Map<string, GenerationState>
   readonly consumers: Map<string, ConsumerState>
   readonly discarded: Set<string>
+  /** By consumer and owner, what wakes the workers of this process. */
+  readonly listeners: Map<string, Map<string, () => void>>
   /** The last revision that a document got. */
   revision: bigint
   /** The inline projections of the log, once a program runs some. */
@@ -121,6 +125,7 @@ export const make = (): MemoryState => ({
   generations: new Map(),
   consumers: new Map(),
   discarded: new Set(),
+  listeners: new Map(),
   revision: 0n,
   inlineProjections: undefined
 })
@@ -174,7 +179,14 @@ export const requireNoDocuments = (state: MemoryState, generation: string): Resu
 export const generationOf = (state: MemoryState, name: string): GenerationState => {
   const found = state.generations.get(name)
   if (found !== undefined) return found
-  const empty = { partitions: [], workers: new Map(), documents: new Map(), parked: new Map(), log: [] }
+  const empty = {
+    partitions: [],
+    workers: new Map(),
+    kept: new Map(),
+    documents: new Map(),
+    parked: new Map(),
+    log: []
+  }
   state.generations.set(name, empty)
   return empty
 }
