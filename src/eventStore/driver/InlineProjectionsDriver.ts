@@ -139,6 +139,12 @@ export interface InlineProjectionsDriver {
 
   /** For how many milliseconds a program waits until another one has made documents (`maintenanceTimeout`). */
   readonly maxWait: number
+
+  /**
+   * Calls a function after each change of a registration or of gaps. Returns a function that stops it. Undefined where other processes may change them: a
+   * program then looks at intervals.
+   */
+  readonly listen?: ((changed: () => void) => () => void) | undefined
 }
 
 /**

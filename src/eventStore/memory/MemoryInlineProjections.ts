@@ -64,7 +64,8 @@ export interface MemoryInlineProjections extends InlineProjectionsDriver {
  */
 export const make = (): MemoryInlineProjections => {
   const turn = Semaphore.makeUnsafe(1)
-  const { addGaps, change, discarded, exchanges, missed, nextEdition, register, registered, remove } = makeRegistry()
+  const { addGaps, change, discarded, exchanges, listen, missed, nextEdition, register, registered, remove } =
+    makeRegistry()
   return {
     registered: Effect.sync(() =>
       Array.from(registered.values()).toSorted((a, b) => a.projection < b.projection ? -1 : 1)
@@ -117,6 +118,7 @@ export const make = (): MemoryInlineProjections => {
       waits ? Effect.map(turn.withPermit(effect), Option.some) : turn.withPermitsIfAvailable(1)(effect),
     maker: () => Effect.undefined,
     maxWait: Infinity,
+    listen,
     gapsOf: (events, covered = []) =>
       Array.from(registered.values()).flatMap((projection) => gapsIn(projection, events, covered)),
     record: (gaps) => {
@@ -136,15 +138,28 @@ const makeRegistry = () => {
   /** By projection, the positions of its gaps. */
   const missed = new Map<string, ReadonlyArray<Position>>()
   const exchanges = makeExchanges()
+  const listeners = new Set<() => void>()
+  const listen = (changed: () => void) => {
+    listeners.add(changed)
+    return () => void listeners.delete(changed)
+  }
+  const notify = (): void => {
+    for (const changed of listeners) changed()
+  }
+  const set = (projection: string, to: RegisteredInlineProjection): void => {
+    registered.set(projection, to)
+    notify()
+  }
   let editions = 0n
   const nextEdition = () => ++editions
   const change = (projection: string, changes: Partial<RegisteredInlineProjection>): void => {
     const found = registered.get(projection)
-    if (found !== undefined) registered.set(projection, { ...found, ...changes })
+    if (found !== undefined) set(projection, { ...found, ...changes })
   }
   const remove = (projection: string): boolean => {
     missed.delete(projection)
     exchanges.end(projection)
+    notify()
     return registered.delete(projection)
   }
   const register: MemoryInlineProjections["register"] = (projection) =>
@@ -154,7 +169,7 @@ const makeRegistry = () => {
       }
       const { edition = nextEdition(), isRequired = projection.isRequired, missedFrom } =
         registered.get(projection.projection) ?? {}
-      registered.set(projection.projection, { ...projection, isRequired, missedFrom, edition })
+      set(projection.projection, { ...projection, isRequired, missedFrom, edition })
       return Effect.void
     })
   const addGaps = (projection: string, positions: ReadonlyArray<Position>): void => {
@@ -162,7 +177,7 @@ const makeRegistry = () => {
     missed.set(projection, all)
     change(projection, { missedFrom: all[0] })
   }
-  return { addGaps, change, discarded, exchanges, missed, nextEdition, register, registered, remove }
+  return { addGaps, change, discarded, exchanges, listen, missed, nextEdition, register, registered, remove }
 }
 
 const makeExchanges = () => {

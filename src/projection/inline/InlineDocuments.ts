@@ -6,6 +6,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberMap from "effect/FiberMap"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -204,8 +205,8 @@ interface Checked {
 }
 
 /**
- * Looks for gaps at intervals, forever, and makes the documents again. While programs without the projection keep appending, the pauses between
- * repairs grow. It does not make the documents of a projection that was retired. A projection whose repair waits or fails does not hold up the others.
+ * Looks for gaps at intervals, forever, and makes the documents again. In a store that only this process can change, it waits for a change before it looks
+ * again. While programs without the projection keep appending, the pauses between repairs grow. It does not make the documents of a projection that was retired. A projection whose repair waits or fails does not hold up the others.
  *
  * @since 0.1.0
  * @category combinators
@@ -221,8 +222,19 @@ export const repairForever = Effect.fnUntraced(
     const outages = OutageLog.make("The check of inline projections for gaps")
     const turn = yield* Semaphore.make(maxRepairs)
     const repairs = yield* FiberMap.make<string>()
+    const { inlineProjections: { listen, registered: all } } = stores.log
+    const changed = Latch.makeUnsafe(false)
+    if (listen !== undefined) {
+      yield* Effect.acquireRelease(
+        Effect.sync(() => listen(() => changed.openUnsafe())),
+        (stop) => Effect.sync(stop)
+      )
+    }
+    let hasSucceeded = false
     const check = Effect.gen(function*() {
-      const registered = yield* stores.log.inlineProjections.registered
+      changed.closeUnsafe()
+      hasSucceeded = false
+      const registered = yield* all
       for (const checked of allChecked) {
         const { projection } = checked
         if (FiberMap.hasUnsafe(repairs, projection.id)) continue
@@ -247,9 +259,13 @@ export const repairForever = Effect.fnUntraced(
           )
         )
       }
+      hasSucceeded = true
     })
+    // After a repair, the pause before the next one becomes shorter with each look.
+    const isOutstanding = () => !hasSucceeded || allChecked.some(({ skips }) => skips > 0)
     return yield* OutageLog.watch(outages, "Inline projections could not be checked for gaps", check).pipe(
       Effect.delay(interval),
+      Effect.andThen(Effect.suspend(() => listen === undefined || isOutstanding() ? Effect.void : changed.await)),
       Effect.forever
     )
   },

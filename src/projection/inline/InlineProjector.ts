@@ -57,7 +57,7 @@ export interface InlineOptions {
    * Without this option the projection keeps what a program has chosen before. A program that chooses otherwise changes it for all.
    */
   readonly appendsWithout?: InlineRegistration.AppendsWithout
-  /** The time between two looks for gaps; 10 seconds by default. */
+  /** The time between two looks for gaps; 10 seconds by default. On a store in memory a program looks only after a change. */
   readonly repairInterval?: Duration.Input | undefined
 }
 
