@@ -34,7 +34,7 @@ import * as ProcessTimer from "./ProcessTimer.ts"
 export interface ProcessOptions extends Subscription.WorkerOptions {
   /**
    * How often a program looks for deadlines that other programs have set, and for steps that another release has deferred; 5 seconds by default. A program
-   * fires the deadlines that it has set itself when they are due.
+   * fires the deadlines that it has set itself when they are due. On a store in memory it looks only after the log has grown.
    */
   readonly deadlineInterval?: Duration.Input | undefined
 }

@@ -11,6 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import { CommandContext } from "../command/CommandContext.ts"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type { TimerDriver } from "../consumer/TimerDriver.ts"
@@ -22,6 +23,7 @@ import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as DueInputs from "./DueInputs.ts"
 import { actorOf, type AppendError } from "./InstanceAppends.ts"
+import * as ProcessConsumers from "./ProcessConsumers.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { Instance, Instances } from "./ProcessInstances.ts"
 import * as ProcessReactions from "./ProcessReactions.ts"
@@ -39,8 +41,8 @@ export interface Timer {
   readonly projection: Instances
   readonly runtime: ProcessReactions.Runtime
   readonly store: ProjectionStore.ProjectionStore["Service"]
-  readonly driver: TimerDriver & Pick<ConsumerDriver, "activeGeneration" | "parked" | "parkedCounts">
-  readonly log: Pick<EventStoreDriver, "highWaterMarkOf" | "last">
+  readonly driver: TimerDriver & Pick<ConsumerDriver, "activeGeneration" | "inProcess" | "parked" | "parkedCounts">
+  readonly log: Pick<EventStoreDriver, "changed" | "head" | "highWaterMarkOf" | "last">
   readonly owner: string
   readonly alarm: Alarm
   readonly settings: Settings
@@ -125,6 +127,7 @@ export const run = (timer: Timer): Effect.Effect<never> =>
     )
     const look: Look = { at: undefined }
     let pause = TimerWork.minPause
+    yield* listen(timer)
     while (true) {
       yield* alarm.latch.close
       // What is set meanwhile shortens the wait, and does not begin another look at once.
@@ -134,7 +137,7 @@ export const run = (timer: Timer): Effect.Effect<never> =>
       if (Exit.isSuccess(exit)) {
         pause = TimerWork.minPause
         yield* outages.succeeded("pass")
-        yield* Effect.timeoutOption(alarm.latch.await, exit.value)
+        yield* waitAfter(timer, exit.value)
         continue
       }
       const { cause } = exit
@@ -154,15 +157,41 @@ interface Look {
   at: { readonly now: DateTime.Utc; last: Option.Option<Position.Position> | undefined } | undefined
 }
 
-/** Fires all that is due, does what other releases have left, and returns the time until the timer looks again. */
+/** When a timer looks again. */
+interface Next {
+  readonly after: Duration.Duration
+  /** The high-water mark before the look, if nothing can become due earlier until the log grows. */
+  readonly idleAt: Position.Position | undefined
+}
+
+/** Wakes the timer, in a store that only this process can change, when an input is not parked any more. */
+const listen = ({ alarm, definition, driver: { inProcess }, owner }: Timer): Effect.Effect<void, never, Scope.Scope> =>
+  inProcess === undefined ? Effect.void : Effect.asVoid(Effect.acquireRelease(
+    inProcess.listen(ProcessConsumers.of(definition).inputs.id, owner, () => alarm.latch.openUnsafe()),
+    (stop) => stop
+  ))
+
+/** Waits until the timer looks again. In a store that only this process can change, every deadline is set by an event in the log. */
+const waitAfter = ({ alarm, log, settings }: Timer, { after, idleAt }: Next): Effect.Effect<void> => {
+  const woken = idleAt === undefined ? alarm.latch.await : Effect.raceFirst(
+    alarm.latch.await,
+    // This program may not have set the deadline itself.
+    Effect.andThen(Effect.ignore(log.changed(idleAt)), Effect.sleep(settings.pollInterval))
+  )
+  return Duration.isFinite(after) ? Effect.asVoid(Effect.timeoutOption(woken, after)) : woken
+}
+
+/** Fires all that is due, does what other releases have left, and returns when the timer looks again. */
 const pass = Effect.fnUntraced(function*(
   timer: Timer,
   look: Look,
   firing: TimerWork.Attempts,
   resuming: TimerWork.Attempts
-): Effect.fn.Return<Duration.Duration, TimerWork.TimerError> {
-  const { alarm, definition, driver, projection, runtime, settings, store } = timer
+): Effect.fn.Return<Next, TimerWork.TimerError> {
+  const { alarm, definition, driver, log, projection, runtime, settings, store } = timer
   const begun = yield* monotonicMillis
+  const head = driver.inProcess === undefined ? undefined : yield* log.head
+  let found = 0
   const at = look.at ??= { now: yield* driver.now, last: undefined }
   const { now } = at
   const left = { where: { deferredSince: { lte: now } }, orderBy: { field: "deferredSince" } } as const
@@ -170,16 +199,24 @@ const pass = Effect.fnUntraced(function*(
     timer,
     left,
     resuming,
-    Effect.succeed,
+    (page) => {
+      found += page.length
+      return Effect.succeed(page)
+    },
     ({ id }) => ProcessReactions.resume(definition, runtime, id)
   )
   const due = { where: { nextDueAt: { lte: now } }, orderBy: { field: "nextDueAt" } } as const
   const ready: TimerWork.Ready = Effect.fnUntraced(function*(page) {
     if (page.length === 0) return page
     at.last ??= yield* DueInputs.lastOf(timer)
-    return (yield* DueInputs.areTaken(timer, at.last)) ? yield* DueInputs.withoutParked(timer, page) : undefined
+    if (!(yield* DueInputs.areTaken(timer, at.last))) return undefined
+    const free = yield* DueInputs.withoutParked(timer, page)
+    found += free.length
+    return free
   })
-  if (!(yield* TimerWork.workOn(timer, due, firing, ready, (one) => fireAll(timer, one, now)))) return Duration.zero
+  if (!(yield* TimerWork.workOn(timer, due, firing, ready, (one) => fireAll(timer, one, now)))) {
+    return { after: Duration.zero, idleAt: undefined }
+  }
   look.at = undefined
   const { items: [next] } = yield* store.list(projection, {
     where: { nextDueAt: { gt: now } },
@@ -189,12 +226,13 @@ const pass = Effect.fnUntraced(function*(
   const dueAt = next?.nextDueAt
   const passed = (yield* monotonicMillis) - begun
   const millis = DateTime.toEpochMillis(now) + passed
+  const idleAt = found === 0 ? head : undefined
   alarm.wakesAt = Math.min(
     dueAt === undefined || dueAt === null ? Infinity : DateTime.toEpochMillis(dueAt),
     alarm.earliest,
-    millis + Duration.toMillis(settings.pollInterval)
+    idleAt === undefined ? millis + Duration.toMillis(settings.pollInterval) : Infinity
   )
-  return Duration.millis(Math.max(0, alarm.wakesAt - millis))
+  return { after: Duration.millis(Math.max(0, alarm.wakesAt - millis)), idleAt }
 })
 
 /** Fires the deadlines of an instance that are due, the earliest first. */
