@@ -30,7 +30,7 @@ export const targets = (decided: (id: string) => void = () => {}) =>
 export const Bench = ProcessManager.make("bench", {
   inputs: Signal,
   correlate: { Signalled: ({ id }) => ProcessManager.start(id) },
-  partitions: 4,
+  partitions: 2,
   state: Schema.Null,
   events: Schema.TaggedUnion({}),
   commands: [Do],

@@ -27,6 +27,7 @@ import * as ConsumerKey from "./ConsumerKey.ts"
 import * as FormerPartitions from "./FormerPartitions.ts"
 import type { Assignment } from "./LeaseDriver.ts"
 import * as PageReader from "./page/PageReader.ts"
+import * as SavedPosition from "./page/SavedPosition.ts"
 import * as ParkingRequests from "./parking/ParkingRequests.ts"
 import type * as Unparking from "./parking/Unparking.ts"
 import {
@@ -99,6 +100,8 @@ export const filterOf = (
 interface Partition extends ReportedPartition, CommittingPartition {
   readonly maxDuration: Duration.Duration
   readonly requests: ParkingRequests.ParkingRequests
+  /** Whether the checkpoint moves a moment later after a page without an event for the partition. A query may wait for that of a projection. */
+  readonly savesLater: boolean
 }
 
 /**
@@ -141,6 +144,7 @@ export const run = Effect.fnUntraced(function*(
     logs,
     report,
     carried: { freed: 0, failed: 0 },
+    savesLater: processor.consumer.kind === "subscription" && events[internals].driver.schema !== undefined,
     isTaken: false
   }
   const { consumer } = processor
@@ -179,12 +183,14 @@ const processPages = Effect.fnUntraced(function*(
   pages: PageReader.PageReader,
   start: LogPosition.LogPosition
 ): Effect.fn.Return<EventStoreError | undefined, EventStoreError> {
-  let checkpoint = start
+  const place = SavedPosition.make(start)
   let head = start.position
   let delay = retryDelay.first
   const formerlyReached = FormerPartitions.reached(partition.former)
   let isDeferred = false
   while (true) {
+    if ((place.isDue() || requests.isOpen()) && !(yield* save(partition, place, head))) return undefined
+    const { saved: checkpoint } = place
     // The events that wait behind a parked key are those up to the checkpoint, so that must not be below the former one of the key.
     const isCaughtUp = checkpoint.position >= formerlyReached
     if (!isCaughtUp) {
@@ -218,17 +224,16 @@ const processPages = Effect.fnUntraced(function*(
       yield* requests.await
       continue
     }
-    const page = yield* pages.read(checkpoint)
+    const page = yield* pages.read(place.read)
     head = page.head
-    const done = yield* processPage(partition, checkpoint, page)
+    const done = yield* processPage(partition, place, page)
     if (done === undefined || partition.isTaken) return undefined
-    checkpoint = done.checkpoint
     if (done.stopped === undefined) {
       delay = retryDelay.first
       // The rest is read again. If the worker stops, it is interrupted there.
       if (done.isPartial) yield* pages.discard
       else if (page.isLast) {
-        yield* whileIdle(Effect.raceFirst(pages.changed(checkpoint), requests.await))
+        yield* whileIdle(Effect.raceAllFirst([pages.changed(place.read), requests.await, place.due]))
       }
       continue
     }
@@ -239,6 +244,30 @@ const processPages = Effect.fnUntraced(function*(
     delay = Duration.min(Duration.times(delay, 2), retryDelay.max)
   }
 })
+
+/** Saves the checkpoint, if the partition has read more. Returns false when another worker owns the partition. */
+const save = Effect.fnUntraced(function*(
+  partition: Partition,
+  place: SavedPosition.SavedPosition,
+  head: Position.Position
+): Effect.fn.Return<boolean, EventStoreError> {
+  const { read, saved } = place
+  if (read.position === saved.position) return true
+  const committed = yield* commit(partition, saved.position, read.position, () => read, nothing)
+  if (committed.advanced !== "advanced" || partition.isTaken) return false
+  yield* place.hasSaved(read)
+  yield* partition.report({
+    state: "live",
+    position: read.position,
+    head,
+    applied: 0,
+    parked: partition.parked.size,
+    detail: freeingOf(partition)
+  })
+  return true
+})
+
+const nothing = { applied: [], failures: [], changes: [], reads: undefined } as const
 
 /** Returns the events with their keys of the partition that are not parked. */
 const selectFrom = (
@@ -262,19 +291,28 @@ interface ProcessedPage {
   readonly isPartial: boolean
 }
 
-/** Applies one page and moves the checkpoint. Returns undefined when another worker owns the partition. */
+/** Applies one page and moves the checkpoint, at once if the page has an event for the partition. Returns undefined when another worker owns the partition. */
 const processPage = Effect.fnUntraced(function*(
   partition: Partition,
-  checkpoint: LogPosition.LogPosition,
+  place: SavedPosition.SavedPosition,
   page: PageReader.Page
 ): Effect.fn.Return<ProcessedPage | undefined, EventStoreError> {
   const { parked, report } = partition
-  const { events, head, reached: { position: to } } = page
+  const { events, head, isLast, reached: { position: to } } = page
   const batch = selectFrom(partition, events.filter(page.isRelevant))
-  if (batch.length > 0) return yield* inSpan(applyBatch(partition, checkpoint, page, to, batch), partition, events)
-  if (to !== checkpoint.position) return yield* applyBatch(partition, checkpoint, page, to, batch)
+  const hasRead = to !== place.read.position
+  if (batch.length > 0 || (hasRead && !(isLast && partition.savesLater))) {
+    const applying = applyBatch(partition, place.saved, page, to, batch)
+    const done = yield* batch.length > 0 ? inSpan(applying, partition, events) : applying
+    if (done !== undefined) yield* place.hasSaved(done.checkpoint)
+    return done
+  }
+  if (hasRead) {
+    if (page.verify !== undefined) yield* page.verify
+    yield* place.hasRead(logPositionsOf(place.read, page)(to))
+  }
   yield* report({ state: "live", position: to, head, applied: 0, parked: parked.size, detail: freeingOf(partition) })
-  return { checkpoint, stopped: undefined, applied: 0, isPartial: false }
+  return { checkpoint: place.read, stopped: undefined, applied: 0, isPartial: false }
 })
 
 const inSpan = <A, E, R>(

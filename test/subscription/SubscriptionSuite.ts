@@ -178,6 +178,43 @@ export const subscriptions: ReadonlyArray<Case<Stores>> = [
     equal(inbox.got.slice(6).map(({ event }) => event.n), [4], "the events handled after the checkpoint")
   }),
 
+  test("moves its checkpoint past events of others, and on a server not at each of them", function*() {
+    const run = unique("run")
+    const inbox = yield* makeInbox
+    const subscription = Subscription.make(unique("orders"), {
+      events: OrderEvent,
+      where: { tags: [Event.tag("run", run)] },
+      handle: (_, record) => inbox.put(record)
+    })
+    let advances = 0
+    const counting = changed((driver) => ({
+      advance: (request) =>
+        Effect.suspend(() => {
+          advances++
+          return driver.advance(request)
+        })
+    }))
+    const store = yield* ProjectionStore.ProjectionStore
+    const { append: appendTo, [internals]: { driver } } = yield* EventStore
+    yield* Effect.gen(function*() {
+      yield* append(run, "a", [1])
+      yield* inbox.until("the first", (got) => got.length === 1)
+      advances = 0
+      const began = performance.now()
+      const other = unique("run")
+      for (const n of upTo(40)) yield* append(other, "a", [n])
+      const { position } = yield* appendTo(OrderEvent, `${other}b`, [{ _tag: "Paid", run: other, n: 0 }])
+      yield* store.awaitPosition({ id: subscription.id, lifecycle: "async" }, position, "60 seconds")
+      const most = Math.floor((performance.now() - began) / 100) + 2
+      if (driver.schema !== undefined && advances > most) {
+        equal(advances, most, "how often the checkpoint moved, at most")
+      }
+      yield* append(run, "a", [2])
+      yield* inbox.until("the next", (got) => got.length === 2)
+    }).pipe(Effect.provide(Subscription.layer([subscription]).pipe(Layer.provide(counting))))
+    equal(inbox.got.map(({ event }) => event.n), [1, 2], "the events of its own")
+  }),
+
   test("handles each of several events with the same id", function*() {
     const run = unique("run")
     const inbox = yield* makeInbox
