@@ -19,8 +19,9 @@ import type * as ProcessContract from "./ProcessContract.ts"
 import * as ProcessEvents from "./ProcessEvents.ts"
 import * as ProcessState from "./ProcessState.ts"
 import type * as Reaction from "./Reaction.ts"
+import * as ReactionResult from "./ReactionResult.ts"
 
-type Reacting = (state: unknown, input: unknown, details: unknown) => ReadonlyArray<unknown>
+type Reacting = (state: unknown, input: unknown, details: unknown) => unknown
 
 /** The functions of a behaviour, each of which is called with the state and the input that its type names. */
 interface Functions {
@@ -51,10 +52,10 @@ export const make = (
   requireExactly(`refused of "${name}"`, "command", refused, refusable.map(({ _tag }) => _tag))
   const isPersonal = EventPersonalData.hasPersonalData(events.all) || EventPersonalData.hasPersonalData(inputs)
   const call = (what: string, one: unknown, ...args: readonly [unknown, unknown, unknown]) =>
-    userCode.run(
-      `${what} of "${name}"`,
-      isPersonal,
-      () => (one as Reacting)(...args) as ReadonlyArray<Reaction.AnyAction>
+    ReactionResult.validate<Event.Tagged>(
+      `${what} of the process manager "${name}"`,
+      contract.events.cases,
+      userCode.run(`${what} of "${name}"`, isPersonal, () => (one as Reacting)(...args))
     )
   return {
     processEvents: events,

@@ -82,15 +82,23 @@ export type Reactions<Events extends Event.Any, C extends Command.Any, D extends
   ReadonlyArray<
     | Event.Of<Events>
     | Reaction.Send<C["_tag"]>
-    // Only schedules use it.
-    | Reaction.Skip
-    | {
-      readonly [N in keyof D & string]:
-        | Reaction.SetDeadline<N, Reaction.DeadlinePayload<D[N]>>
-        | Reaction.CancelDeadline<N>
-    }[keyof D & string]
+    | SetDeadlines<D>
+    | Reaction.CancelDeadline<DeadlineName<D>>
     | Reaction.Complete
   >
+
+/** The names of the deadlines, where one of them is required: without deadlines, the compiler's message says so. */
+type DeadlineName<D extends Reaction.DeadlineFields> = [keyof D & string] extends [never] ? NoDeadlinesDeclared & string
+  : keyof D & string
+
+type SetDeadlines<D extends Reaction.DeadlineFields> = [keyof D & string] extends [never]
+  ? Reaction.SetDeadline<NoDeadlinesDeclared & string, unknown>
+  : { readonly [N in keyof D & string]: Reaction.SetDeadline<N, Reaction.DeadlinePayload<D[N]>> }[keyof D & string]
+
+// An interface, so that the compiler's message shows its name.
+interface NoDeadlinesDeclared {
+  readonly "this process manager has no deadlines; declare them as `deadlines` of ProcessManager.make": never
+}
 
 /**
  * When a deadline was due, and when it was found to be.

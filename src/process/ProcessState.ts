@@ -6,7 +6,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -18,6 +17,7 @@ import type { Position } from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
+import * as DueTime from "./DueTime.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import type { Deferred, ProcessEvent, ProcessEvents } from "./ProcessEvents.ts"
 import * as Reaction from "./Reaction.ts"
@@ -355,13 +355,9 @@ const eventOf = (
         throw rejects(`sets the deadline "${name}", which it does not declare`)
       }
       const made = valid(`sets the deadline "${name}"`, Schema.Struct(fields), payload)
-      const dueAt = dueAtOf(due, at)
-      if (dueAt === undefined) {
-        throw rejects(
-          `sets the deadline "${name}" to an instant outside of the years 1 to 9999; to wait without end, set no deadline`
-        )
-      }
-      return { kind: "deadline", name, id: String(deadlinesSet), dueAt, payload: made }
+      const dueAt = DueTime.of(due, at)
+      if (Result.isFailure(dueAt)) throw rejects(`sets the deadline "${name}" ${dueAt.failure}`)
+      return { kind: "deadline", name, id: String(deadlinesSet), dueAt: dueAt.success, payload: made }
     },
     cancel: ({ name }) => pending[name] && { kind: "cancelled", name, id: pending[name].id },
     complete: () => ({ kind: "completed" })
@@ -390,26 +386,6 @@ const validPayload = (
   const thrown = SchemaFailure.ofThrown("a function of its Schema", Cause.squash(exit.cause))
   return Result.fail(SchemaFailure.messageOf(thrown, isPersonal))
 }
-
-const [minDueAt, maxDueAt] = [Date.parse("0001-01-01T00:00:00Z"), Date.parse("9999-12-31T23:59:59.999Z")]
-
-/**
- * Returns the instant at which a deadline is due; `undefined` outside of the years 1 to 9999, where the text of an instant does not sort as the instant does.
- *
- * @since 0.1.0
- * @category guards
- */
-export const validDueAt = (millis: number): DateTime.Utc | undefined =>
-  millis >= minDueAt && millis <= maxDueAt ? DateTime.makeUnsafe(millis) : undefined
-
-const dueAtOf = (due: Reaction.Due, at: DateTime.Utc): DateTime.Utc | undefined =>
-  validDueAt(
-    "after" in due
-      ? DateTime.toEpochMillis(at) + Duration.toMillis(Duration.fromInputUnsafe(due.after))
-      : due.at instanceof Date
-      ? due.at.getTime()
-      : DateTime.toEpochMillis(due.at)
-  )
 
 /**
  * Returns the earliest instant at which a deadline is due; `undefined` without a pending deadline.

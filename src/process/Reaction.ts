@@ -72,7 +72,7 @@ export interface Skip {
 }
 
 /**
- * When a deadline is due: after a time, counted from when the input was recorded, or at an instant. One in the past is due at once.
+ * When a deadline is due: after a time, counted from when the input was recorded, or at an instant. An instant in the past and a negative time are due at once.
  *
  * @since 0.1.0
  * @category models

@@ -25,13 +25,14 @@ import type * as EventStore from "../eventStore/EventStore.ts"
 import type { ListOptions, Page } from "../projection/ProjectionReader.ts"
 import * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as SnapshotPolicy from "../snapshot/SnapshotPolicy.ts"
+import * as DueTime from "./DueTime.ts"
 import type { InstanceAppends } from "./InstanceAppends.ts"
+import * as ProcessBehaviour from "./ProcessBehaviour.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
 import * as ProcessDefinition from "./ProcessDefinition.ts"
 import { declaredErrorSchema } from "./ProcessEvents.ts"
 import * as ProcessInstances from "./ProcessInstances.ts"
 import * as ProcessLayer from "./ProcessLayer.ts"
-import * as ProcessState from "./ProcessState.ts"
 import * as Reaction from "./Reaction.ts"
 
 /**
@@ -76,7 +77,7 @@ export const make = <const Commands extends ReadonlyArray<CheckedCommand>>(
 ): Schedules<Commands[number]> => {
   const none = Schema.TaggedUnion({})
   const all: ReadonlyArray<CheckedCommand> = commands
-  const contract = ProcessDefinition.make(name, {
+  const { behaviour: _, ...contract } = ProcessDefinition.make(name, {
     inputs: none,
     correlate: {},
     state: Schema.Null,
@@ -91,8 +92,10 @@ export const make = <const Commands extends ReadonlyArray<CheckedCommand>>(
   })
   const reactOf = (command: Command.Any) => (_: unknown, occurrence: Occurrence, fired: ProcessContract.Fired) =>
     occur(command, occurrence, fired)
-  const process = contract.behaviour({
+  // Not by `behaviour`: the reactions of other process managers cannot skip.
+  const functions = ProcessBehaviour.make(contract, {
     initial: null,
+    correlate: {},
     evolve: {},
     snapshots,
     react: Object.fromEntries(commands.map((command) => [command._tag, reactOf(command)])),
@@ -100,7 +103,7 @@ export const make = <const Commands extends ReadonlyArray<CheckedCommand>>(
       commands.filter((command) => declaredErrorSchema(command) !== undefined).map(({ _tag }) => [_tag, ignore])
     )
   })
-  return { name, commands, process }
+  return { name, commands, process: { ...contract, ...functions } }
 }
 
 type Occurring = Reaction.Send<string> | Reaction.Skip | Reaction.SetDeadline<string, Occurrence> | Reaction.Complete
@@ -249,7 +252,7 @@ const dueOf = (
       invalidRequest("the time of a scheduled command is invalid; give `at` as a date, or `after` as a duration")
     )
   }
-  const dueAt = ProcessState.validDueAt(DateTime.toEpochMillis(at.value))
+  const dueAt = DueTime.valid(DateTime.toEpochMillis(at.value))
   return dueAt === undefined
     ? Result.fail(
       invalidRequest(

@@ -37,7 +37,7 @@ export interface Spec<State, Inputs extends Event.Any, E, C extends Command.Any>
   readonly when: (input: Event.Of<Inputs>) => Spec<State, Inputs, E, C>
   /** Rejects the last command of this name that the instance has sent. */
   readonly whenRejected: <R extends C>(command: R, error: Command.DeclaredError<R>) => Spec<State, Inputs, E, C>
-  /** Lets time pass. The deadlines that are due meanwhile fire in order; the last step is then all of them. */
+  /** Lets time pass, zero or more. The deadlines that are due by then fire in order; the last step is then all of them. */
   readonly after: (time: Duration.Input) => Spec<State, Inputs, E, C>
   /** Expects exactly these own events. */
   readonly thenEvents: (events: ReadonlyArray<E>) => Spec<State, Inputs, E, C>
@@ -110,10 +110,7 @@ const specOf = <State, Inputs extends Event.Any, E, C extends Command.Any>(
       return specOf(process, next)
     },
     after: (time) =>
-      specOf(
-        process,
-        ProcessInstance.passTime(process, instance, DateTime.addDuration(now, Duration.fromInputUnsafe(time)))
-      ),
+      specOf(process, ProcessInstance.passTime(process, instance, DateTime.addDuration(now, passing(time)))),
     thenEvents: (expected) =>
       expecting(() => {
         const own = step.events.filter((event) => process.processEvents.fromEvent(event) === undefined)
@@ -153,4 +150,16 @@ const specOf = <State, Inputs extends Event.Any, E, C extends Command.Any>(
       expecting(() => expectEqual("the status differs from the expected one", expected, after.status))
   }
   return spec
+}
+
+const passing = (time: Duration.Input): Duration.Duration => {
+  const passes = Duration.fromInputUnsafe(time)
+  if (Duration.isNegative(passes)) {
+    throw new Error(
+      `ProcessSpec: \`after\` lets time pass, so it cannot go back by ${
+        Duration.format(Duration.abs(passes))
+      }; give a duration of zero or more, or \`now\` of \`given\` for an earlier beginning`
+    )
+  }
+  return passes
 }

@@ -1,5 +1,6 @@
 import { type Context, Layer, Schema } from "effect"
 import { Command, Event, type EventStore, ProcessManager, type ProjectionStore } from "evsrc"
+import * as Reaction from "../../src/process/Reaction.ts"
 
 const OrderId = Schema.String.pipe(Schema.brand("OrderId"))
 const OrderEvent = Schema.TaggedUnion({ OrderPlaced: { orderId: OrderId, total: Schema.Int } })
@@ -168,6 +169,28 @@ ProcessManager.make("unknown", {
     PaymentLost: ProcessManager.ignore
   }
 })
+
+const bare = ProcessManager.make("bare", {
+  ...common,
+  inputs: PaymentEvent,
+  correlate: { PaymentReceived: ({ orderId }) => ProcessManager.start(orderId), PaymentRefunded: ProcessManager.ignore }
+})
+const counts = { initial: 0, evolve: { Paid: () => 1, NotPaid: () => 0 } } as const
+bare.behaviour({
+  ...counts,
+  // @ts-expect-error the cancellation of a deadline, where none is declared
+  react: { PaymentReceived: () => [ProcessManager.cancelDeadline("PaymentDue")] }
+})
+bare.behaviour({
+  ...counts,
+  // @ts-expect-error an action that only schedules have
+  react: { PaymentReceived: () => [Reaction.skip("Ship", 1, false)] }
+})
+type OfBare = ReturnType<Parameters<typeof bare.behaviour>[0]["react"]["PaymentReceived"]>[number]
+type Says<Message extends string> = Extract<OfBare, { readonly name: { readonly [M in Message]: never } }>
+type Message = "this process manager has no deadlines; declare them as `deadlines` of ProcessManager.make"
+export const saysWhatToDo: [Says<Message>] extends [never] ? never : "the compiler's message says what to do" =
+  "the compiler's message says what to do"
 
 type Stores = EventStore.EventStore | ProjectionStore.ProjectionStore
 const layer = ProcessManager.layer([Fulfilment])
