@@ -126,6 +126,7 @@ export const follow = (
       found = yield* runtime.instances.load(id)
     }
     if ("undeclared" in found) {
+      if (yield* hasTakenEffect(definition, runtime, recorded)) return true
       yield* defer(definition, runtime, id, "output", recorded, found.undeclared)
       return false
     }
@@ -134,6 +135,16 @@ export const follow = (
       : reactAgain(definition, runtime.instances, recorded, one)
     return true
   })
+
+/** Returns whether an output that comes again, as after a reset, has written something. A release may have removed its command since. */
+const hasTakenEffect = ({ name }: ProcessContract.Any, { instances }: Runtime, { id }: Recorded) =>
+  Effect.map(
+    Effect.findFirst(
+      [id, ...["rejected", "skipped", "fired"].map((kind) => `${name}:${kind}:${id}`)],
+      (commandId) => instances.hasReceipt(commandId)
+    ),
+    Option.isSome
+  )
 
 /**
  * Records in the stream of an instance that an event is deferred to a newer release. A program that understands the instance finds it there.

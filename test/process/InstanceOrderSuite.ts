@@ -94,48 +94,30 @@ const behind = [1, 4].flatMap((partitions): ReadonlyArray<Case<Stores>> => [
   })
 ])
 
-const unknown: ReadonlyArray<Case<Stores>> = [
-  test("inputs wait at one whose instance is unknown, until it is retried", function*() {
-    const [id, other] = [unique("i"), unique("i")]
-    let isWrong = true
-    const process = probe(uniqueName(), {
-      options: {
-        idOf: (one) => {
-          if (isWrong && one === id) throw new Error("no instance")
-          return one
-        }
-      }
-    })
-    yield* Effect.gen(function*() {
-      yield* signal(process, [begun(id)], "orders")
-      yield* signal(process, [begun(other)], "others")
-      const parked = yield* untilParked(process, "inputs")
-      equal(parked.key, "", "the key")
-      includes(parked.error, "no instance", "the error")
-      isWrong = false
-      yield* Parking.retry(inputsOf(process), "")
-      yield* untilState(process, id, (state) => state.length === 1)
-      yield* untilState(process, other, (state) => state.length === 1)
-    }).pipe(Effect.provide(run([process])))
-  }),
+const missing = JSON.parse("null")
 
-  test("inputs wait at one for which correlate returns no string", function*() {
+const unknown = ([
+  ["throws", () => {
+    throw new Error("no instance")
+  }, "no instance"],
+  ["returns no string", () => missing, "is invalid: it is not a string"]
+] as const).map(([what, wrong, says]): Case<Stores> =>
+  test(`inputs wait at one for which correlate ${what}, until it is retried`, function*() {
     const [id, other] = [unique("i"), unique("i")]
     let isWrong = true
-    const missing = JSON.parse("null")
-    const process = probe(uniqueName(), { options: { idOf: (one) => isWrong && one === id ? missing : one } })
+    const process = probe(uniqueName(), { options: { idOf: (one) => isWrong && one === id ? wrong() : one } })
     yield* Effect.gen(function*() {
       yield* signal(process, [begun(id)], "orders")
       yield* signal(process, [begun(other)], "others")
       const parked = yield* untilParked(process, "inputs")
       equal(parked.key, "", "the key")
-      includes(parked.error, "is invalid: it is not a string", "the error")
+      includes(parked.error, says, "the error")
       isWrong = false
       yield* Parking.retry(inputsOf(process), "")
-      yield* untilState(process, other, (state) => state.length === 1)
+      for (const one of [id, other]) yield* untilState(process, one, (state) => state.length === 1)
     }).pipe(Effect.provide(run([process])))
   })
-]
+)
 
 const deadline = ProcessManager.deadline("Due", { what: "due" }, { after: "100 millis" })
 const cancelled = [took("went"), ProcessManager.cancelDeadline("Due")]

@@ -12,12 +12,15 @@ import * as Stream from "effect/Stream"
 import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
+import { ProjectionBehind } from "../../src/core/errors.ts"
 import * as Position from "../../src/core/Position.ts"
 import * as Event from "../../src/event/Event.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import * as Checkpoints from "../../src/operations/Checkpoints.ts"
 import type * as ProcessContract from "../../src/process/ProcessContract.ts"
 import type { ProcessEvent } from "../../src/process/ProcessEvents.ts"
 import * as ProcessManager from "../../src/process/ProcessManager.ts"
+import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import type { Stores } from "../support/AccountFixtures.ts"
 import { parkedKeys } from "../support/parked.ts"
@@ -287,7 +290,7 @@ const changed: Case<Stores> =
     })
   })
 
-const abandoned: Case<Stores> =
+const abandoned: ReadonlyArray<Case<Stores>> = [
   test("an operator abandons an instance that only a later release understands", function*() {
     const { first, second } = releases()
     const id = unique("i")
@@ -302,58 +305,96 @@ const abandoned: Case<Stores> =
         "abandoned"
       ]], "it")
     }).pipe(Effect.provide(runFirst(first)))
+  }),
+
+  test("abandons nothing while the instances cannot be read in time", function*() {
+    const { first, second } = releases()
+    const id = unique("i")
+    yield* written(second, id, [deadline("Review")]).pipe(Effect.provide(inlineOf(second)))
+    const store = yield* ProjectionStore.ProjectionStore
+    const [reached, wanted] = [Position.make(1n), Position.make(2n)]
+    const behind = new ProjectionBehind({ projection: `${first.name}.instances`, wanted, reached })
+    const unread = { ...store, get: () => Effect.fail(behind) }
+    yield* Effect.gen(function*() {
+      const abandon = ProcessManager.abandon(first, id, "rolled back")
+      const error = yield* Effect.flip(Effect.provideService(abandon, ProjectionStore.ProjectionStore, unread))
+      equal(error._tag === "EventStoreError" && error.reason._tag, "StoreUnavailable", "the error")
+      includes(
+        error.message,
+        `instances of the process manager "${first.name}" cannot be read yet; try again`,
+        "the error"
+      )
+      includes(error.message, behind.message, "the error")
+      equal((yield* typesOf(instance(first, id))).includes("abandoned"), false, "whether it is abandoned")
+      equal(yield* abandon, true, "the outcome of the next attempt")
+    }).pipe(Effect.provide(runFirst(first)))
   })
+]
+
+/** An instance that has ended, and has sent a command which only the second release declares. */
+const endedWithGift = Effect.fnUntraced(function*() {
+  const { first, second } = releases()
+  const id = unique("i")
+  yield* written(second, id, [sent("Gift", { id, what: "gift" }), { kind: "completed" }]).pipe(
+    Effect.provide(inlineOf(second))
+  )
+  return { first, second, id, dispatched: until("its command", goalsOf(id), (found) => found.length > 0) }
+})
+
+/** Sends an input to an instance, and waits until a release has passed it. */
+const passed = Effect.fnUntraced(function*(process: Release, id: string, n = 1) {
+  const marker = unique("i")
+  yield* signal(process, [went(id, n)])
+  yield* signal(process, [begun(marker)])
+  yield* until("the input after it", typesOf(instance(process, marker)), (types) => types.length > 0)
+})
+
+const deferredIn = (process: Release) =>
+  Effect.map(ProcessManager.health(process), ({ deferred }) => deferred.map(({ id }) => id))
 
 const endedCases: ReadonlyArray<Case<Stores>> = [
   test("an abandoned instance waits for no later release", function*() {
     const { first, second } = releases()
-    const [id, marker] = [unique("i"), unique("i")]
+    const id = unique("i")
     yield* written(second, id, [{ _tag: "ReleaseNoted", n: 1 }]).pipe(Effect.provide(inlineOf(second)))
-    const deferred = Effect.map(ProcessManager.health(first), ({ deferred }) => deferred.map(({ id }) => id))
     yield* Effect.gen(function*() {
       yield* signal(first, [went(id, 1)])
-      yield* until("a deferred input", deferred, (ids) => ids.length > 0)
+      yield* until("a deferred input", deferredIn(first), (ids) => ids.length > 0)
       yield* ProcessManager.abandon(first, id, "rolled back")
-      yield* signal(first, [went(id, 2)])
-      yield* signal(first, [begun(marker)])
-      yield* until("the input after it", typesOf(instance(first, marker)), (types) => types.length > 0)
-      equal(yield* deferred, [], "what waits")
+      yield* passed(first, id, 2)
+      equal(yield* deferredIn(first), [], "what waits")
     }).pipe(Effect.provide(runFirst(first)))
   }),
 
   test("an ended instance waits for no release that declares its command", function*() {
-    const { first, second } = releases()
-    const [id, marker] = [unique("i"), unique("i")]
-    yield* written(second, id, [sent("Gift", { id, what: "gift" }), { kind: "completed" }]).pipe(
-      Effect.provide(inlineOf(second))
-    )
+    const { dispatched, first, id, second } = yield* endedWithGift()
+    yield* Effect.scoped(Effect.andThen(Layer.build(runSecond(second)), dispatched))
+    yield* passed(first, id).pipe(Effect.provide(runFirst(first)))
+    equal(yield* deferredIn(first), [], "what waits")
+  }),
+
+  test("a reset of the outputs defers no command that took effect before its removal", function*() {
+    const { dispatched, first, id, second } = yield* endedWithGift()
+    const other = unique("i")
+    yield* Effect.scoped(Effect.andThen(Layer.build(runSecond(second)), dispatched))
+    yield* Checkpoints.reset(ProcessManager.consumers(first).outputs, Position.start)
     yield* Effect.gen(function*() {
-      yield* Layer.build(runSecond(second))
-      yield* until("its command", goalsOf(id), (found) => found.length > 0)
-    }).pipe(Effect.scoped)
-    yield* Effect.gen(function*() {
-      yield* signal(first, [went(id, 1)])
-      yield* signal(first, [begun(marker)])
-      yield* until("the input after it", typesOf(instance(first, marker)), (types) => types.length > 0)
-      equal((yield* ProcessManager.health(first)).deferred, [], "what waits")
+      yield* signal(first, [begun(other), went(other, 1)])
+      yield* until("the command after it", goalsOf(other), (found) => found.length > 0)
+      equal(yield* deferredIn(first), [], "what waits")
+      equal(yield* typesOf(instance(first, id)), ["received", "send.Gift", "completed"], "its events")
     }).pipe(Effect.provide(runFirst(first)))
   }),
 
   test("a command of an instance that has ended waits for the release that declares it", function*() {
-    const { first, second } = releases()
-    const [id, marker] = [unique("i"), unique("i")]
-    yield* written(second, id, [sent("Gift", { id, what: "gift" }), { kind: "completed" }]).pipe(
-      Effect.provide(inlineOf(second))
-    )
+    const { dispatched, first, id, second } = yield* endedWithGift()
     yield* Effect.gen(function*() {
       yield* Layer.build(runFirst(first))
-      yield* signal(first, [went(id, 1)])
-      yield* signal(first, [begun(marker)])
-      yield* until("the input after it", typesOf(instance(first, marker)), (types) => types.length > 0)
-      yield* until("the deferred command", ProcessManager.health(first), ({ deferred }) => deferred.length === 1)
+      yield* passed(first, id)
+      yield* until("the deferred command", deferredIn(first), (ids) => ids.length === 1)
       yield* Layer.build(runSecond(second))
-      yield* until("its command", goalsOf(id), (found) => found.length > 0)
-      yield* until("nothing that waits", ProcessManager.health(first), ({ deferred }) => deferred.length === 0)
+      yield* dispatched
+      yield* until("nothing that waits", deferredIn(first), (ids) => ids.length === 0)
     })
   })
 ]
@@ -375,4 +416,4 @@ const gone: Case<Stores> = test("a command whose handler is gone parks the insta
   }).pipe(Effect.provide(runFirst(first)))
 })
 
-export const releaseCases: ReadonlyArray<Case<Stores>> = [...cases, changed, abandoned, ...endedCases, gone]
+export const releaseCases: ReadonlyArray<Case<Stores>> = [...cases, changed, ...abandoned, ...endedCases, gone]
