@@ -9,6 +9,7 @@ import type * as Schema from "effect/Schema"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import { requireExactly, requireOnly } from "../core/definitionRules.ts"
+import * as SchemaIssues from "../core/schemaIssues.ts"
 import * as StreamId from "../core/StreamId.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
@@ -131,6 +132,12 @@ const checkName = (name: string): void => {
   }
 }
 
+const requireDistinct = (name: string, names: number, { length }: ReadonlyArray<Command.Any>): void => {
+  if (names !== length) {
+    throw new Error(`Aggregate.make: two commands of "${name}" have the same name; a command name must be unique`)
+  }
+}
+
 /** Adds to `personalModels` the commands with models that may hold personal data. */
 const modelsReader =
   (name: string, events: Event.Any, models: object, isPersonal: boolean, personalModels: Set<string>) =>
@@ -144,6 +151,18 @@ const modelsReader =
     if (EventPersonalData.modelsHavePersonalData(found)) personalModels.add(command)
     return found
   }
+
+/** Returns the Schemas of which `decide` and `evolve` make events, errors and states. */
+const definitionsOf = ({ commands, events, state }: {
+  readonly state: Schema.Top
+  readonly events: Event.Any
+  readonly commands: ReadonlyArray<Command.Any>
+}): SchemaIssues.Definitions =>
+  SchemaIssues.definitionsOf([
+    state,
+    ...Object.values(events.cases),
+    ...commands.flatMap(({ errorSchema, payloadSchema }) => [payloadSchema, errorSchema])
+  ])
 
 /**
  * Defines an aggregate's contract.
@@ -183,10 +202,9 @@ export const make = <
   /** The commands with models that may hold personal data. */
   const personalModels = new Set<string>()
   const commands: Commands = options.commands
+  const definitions = definitionsOf(options)
   const group = RpcGroup.make(...commands)
-  if (group.requests.size !== options.commands.length) {
-    throw new Error(`Aggregate.make: two commands of "${name}" have the same name; a command name must be unique`)
-  }
+  requireDistinct(name, group.requests.size, commands)
   const aggregate = {
     name,
     id: options.id,
@@ -211,8 +229,8 @@ export const make = <
       aggregate,
       // Every instance begins with it, so it is frozen in production too.
       initial: deepFreeze(initial),
-      evolve: Decider.guardEvolve(name, isPersonal, Decider.evolveWith(evolve)),
-      decide: Decider.guardDecide(name, (command) => isPersonal || personalModels.has(command), decide),
+      evolve: Decider.guardEvolve(name, isPersonal, definitions, Decider.evolveWith(evolve)),
+      decide: Decider.guardDecide(name, (command) => isPersonal || personalModels.has(command), definitions, decide),
       modelsOf: modelsReader(name, options.events, models, isPersonal, personalModels),
       personalFields,
       stateSnapshots: snapshots === undefined || typeof snapshots === "string" || snapshots._tag === "Never"

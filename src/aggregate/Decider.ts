@@ -8,6 +8,7 @@
 import * as Result from "effect/Result"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze, freezeOutsideProduction } from "../core/deepFreeze.ts"
+import type * as SchemaIssues from "../core/schemaIssues.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as DecisionDefinition from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
@@ -152,11 +153,17 @@ export const evolveWith = <State, E extends Event.Tagged>(
 export const guardEvolve = <State, E extends Event.Tagged>(
   aggregate: string,
   hasPersonalData: boolean,
+  definitions: SchemaIssues.Definitions,
   evolve: (state: State, event: E) => State
 ): (state: State, event: E) => State =>
 (state, event) =>
   freezeOutsideProduction(
-    userCode.run(`evolve of "${aggregate}" on "${event._tag}"`, hasPersonalData, () => evolve(state, event))
+    userCode.run(
+      `evolve of "${aggregate}" on "${event._tag}"`,
+      hasPersonalData,
+      () => evolve(state, event),
+      definitions
+    )
   )
 
 /**
@@ -168,6 +175,7 @@ export const guardEvolve = <State, E extends Event.Tagged>(
 export const guardDecide = <State, E, C extends Command.Any>(
   aggregate: string,
   hasPersonalData: (command: string) => boolean,
+  definitions: SchemaIssues.Definitions,
   decide: ErasedDecide<State, E, C>
 ): ErasedDecide<State, E, C> => {
   type DecideOne = (state: State, command: never, models: unknown) => unknown
@@ -177,7 +185,8 @@ export const guardDecide = <State, E, C extends Command.Any>(
       userCode.run(
         `decide of "${aggregate}" on "${name}"`,
         hasPersonalData(name),
-        () => decideOne(deepFreeze(state), command, deepFreeze(models))
+        () => decideOne(deepFreeze(state), command, deepFreeze(models)),
+        definitions
       )
   }
   // The same functions under the same names.

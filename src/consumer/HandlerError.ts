@@ -9,6 +9,7 @@ import * as Predicate from "effect/Predicate"
 import { isSqlError } from "effect/sql/SqlError"
 import { ConsumerFailed, EventStoreError, isOwnError, storeError, StoreUnavailable } from "../core/errors.ts"
 import * as LockWait from "../core/lockWait.ts"
+import * as SchemaIssues from "../core/schemaIssues.ts"
 import { isTransient } from "../core/sqlState.ts"
 import * as userCode from "../core/userCode.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -152,6 +153,8 @@ const consumerFailed = (
 /** Returns the message of an error; its name and fields when it has no message. */
 const describe = (cause: unknown): string => {
   try {
+    const invalid = SchemaIssues.inThrown(cause)
+    if (invalid !== undefined) return invalid.message
     if (cause instanceof Error && cause.message !== "") return cause.message
     if (!Predicate.isObject(cause)) return String(cause)
     const name = Predicate.hasProperty(cause, "_tag") ? String(cause._tag) : cause instanceof Error ? cause.name : ""

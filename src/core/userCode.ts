@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as SchemaIssues from "./schemaIssues.ts"
 
 /** How V8 and SpiderMonkey begin what they say about a change to a frozen object. */
 const frozenMessage =
@@ -44,21 +45,48 @@ const own = new WeakSet<Error>()
  */
 export const isOwnError = (error: unknown): error is Error => error instanceof Error && own.has(error)
 
+/** Gives an error the frames of its cause. */
+const withFrames = (error: Error, cause: unknown): Error => {
+  if (cause instanceof Error) error.stack = `Error: ${error.message}${framesOf(cause)}`
+  return error
+}
+
 const named = (message: string, cause: unknown, keepsCause: boolean): Error => {
-  const error = keepsCause ? new Error(message, { cause }) : new Error(message)
-  if (!keepsCause) own.add(error)
-  if (!keepsCause && cause instanceof Error) error.stack = `Error: ${message}${framesOf(cause)}`
+  if (keepsCause) return new Error(message, { cause })
+  const error = new Error(message)
+  own.add(error)
+  return withFrames(error, cause)
+}
+
+/** Returns the error of a Schema that rejected a value, with its words; `undefined` for another error, or if the words may quote personal data. */
+const ofSchema = (
+  what: string,
+  cause: unknown,
+  hasPersonalData: boolean,
+  definitions: SchemaIssues.Definitions | undefined
+): Error | undefined => {
+  const thrown = SchemaIssues.inThrown(cause, definitions)
+  const words = hasPersonalData ? thrown?.safeMessage : thrown?.message
+  if (words === undefined) return undefined
+  const error = withFrames(new Error(`${what} threw: ${words}`), cause)
+  if (hasPersonalData) own.add(error)
   return error
 }
 
 /**
- * Returns the result of `run`. When it throws, throws an error that names `what`: for a change to a frozen state always, and with
- * `hasPersonalData` for everything, because the words may quote it; they are then withheld.
+ * Returns the result of `run`. When it throws, throws an error that names `what`: for a change to a frozen state always, for a value that a Schema rejects
+ * with what is invalid, and with `hasPersonalData` for everything, because the words may quote it; they are then withheld, but for those of the
+ * `definitions`.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const run = <A>(what: string, hasPersonalData: boolean, run: () => A): A => {
+export const run = <A>(
+  what: string,
+  hasPersonalData: boolean,
+  run: () => A,
+  definitions?: SchemaIssues.Definitions
+): A => {
   try {
     return run()
   } catch (cause) {
@@ -69,6 +97,8 @@ export const run = <A>(what: string, hasPersonalData: boolean, run: () => A): A 
         !hasPersonalData
       )
     }
+    const invalid = ofSchema(what, cause, hasPersonalData, definitions)
+    if (invalid !== undefined) throw invalid
     if (!hasPersonalData) throw cause
     throw named(withheld(what, cause), cause, false)
   }

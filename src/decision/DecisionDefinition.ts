@@ -8,6 +8,7 @@ import type * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Command from "../command/Command.ts"
 import { deepFreeze, freezeOutsideProduction } from "../core/deepFreeze.ts"
+import * as SchemaIssues from "../core/schemaIssues.ts"
 import type * as StreamId from "../core/StreamId.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as Version from "../core/Version.ts"
@@ -257,6 +258,11 @@ export const make = <
   // Throws when personal data is where it cannot be encrypted.
   const isPersonal = EventPersonalData.hasPersonalData(options.events)
     || PersonalFields.isPersonalSchema(command.payloadSchema)
+  const definitions = SchemaIssues.definitionsOf([
+    ...Object.values(options.events.cases),
+    command.payloadSchema,
+    command.errorSchema
+  ])
   let modelsArePersonal: boolean | undefined
   const { stream } = options
   return {
@@ -278,8 +284,12 @@ export const make = <
     expected: options.expected,
     decide: (states, payload) =>
       // Without its models it is not known what the states contain.
-      userCode.run(`decide of "${command._tag}"`, isPersonal || modelsArePersonal !== false, () =>
+      userCode.run(
+        `decide of "${command._tag}"`,
+        isPersonal || modelsArePersonal !== false,
         // The handler folds the states from these models, under their names.
-        options.decide(deepFreeze(states) as States<M>, payload))
+        () => options.decide(deepFreeze(states) as States<M>, payload),
+        definitions
+      )
   }
 }

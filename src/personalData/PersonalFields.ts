@@ -7,6 +7,7 @@ import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
+import { walkSchema } from "../core/walkSchema.ts"
 import { isParentObject } from "./EncryptedValue.ts"
 import { type FieldAnnotation, fieldAnnotationOf } from "./FieldAnnotation.ts"
 import { isErased } from "./PersonalData.ts"
@@ -106,40 +107,9 @@ export const fieldsOf = (schema: Schema.Constraint): ReadonlyArray<string> => {
   return Array.from(names)
 }
 
-/**
- * Calls `each` once for every node of a Schema; with `encodings` also for the nodes of its encoded side.
- *
- * @since 0.1.0
- * @category combinators
- */
-export const walk = (schema: SchemaAST.AST, encodings: boolean, each: (ast: SchemaAST.AST) => void): void => {
-  const seen = new Set<SchemaAST.AST>()
-  const visit = (ast: SchemaAST.AST): void => {
-    if (seen.has(ast)) return
-    seen.add(ast)
-    each(ast)
-    if (encodings) { for (const { to } of ast.encoding ?? []) visit(to) }
-    switch (ast._tag) {
-      case "Objects":
-        for (const { type } of ast.propertySignatures) visit(type)
-        for (const { type } of ast.indexSignatures) visit(type)
-        return
-      case "Arrays":
-        return [...ast.elements, ...ast.rest].forEach(visit)
-      case "Union":
-        return ast.types.forEach(visit)
-      case "Suspend":
-        return visit(ast.thunk())
-      case "Declaration":
-        return ast.typeParameters.forEach(visit)
-    }
-  }
-  visit(schema)
-}
-
 const annotationsIn = (schema: SchemaAST.AST, encodings: boolean): ReadonlySet<FieldAnnotation> => {
   const annotations = new Set<FieldAnnotation>()
-  walk(schema, encodings, (ast) => {
+  walkSchema(schema, encodings, (ast) => {
     const annotation = fieldAnnotationOf(ast)
     if (annotation !== undefined) annotations.add(annotation)
   })
@@ -178,7 +148,7 @@ const hasAnnotations = (schema: SchemaAST.AST): boolean => annotationsIn(schema,
  * in several places.
  */
 const rejectLost = (what: string, schema: SchemaAST.AST): void =>
-  walk(schema, true, (ast) => {
+  walkSchema(schema, true, (ast) => {
     if (ast.encoding === undefined) return
     const remaining = annotationsIn(SchemaAST.toEncoded(ast), false)
     for (const annotation of annotationsIn(ast, true)) if (!remaining.has(annotation)) throw hidden(what, annotation)

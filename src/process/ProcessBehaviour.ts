@@ -10,6 +10,7 @@ import { ignore } from "../consumer/ConsumerDefinition.ts"
 import { deepFreeze } from "../core/deepFreeze.ts"
 import { requireExactly } from "../core/definitionRules.ts"
 import * as Position from "../core/Position.ts"
+import * as SchemaIssues from "../core/schemaIssues.ts"
 import * as userCode from "../core/userCode.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventPersonalData from "../event/EventPersonalData.ts"
@@ -51,11 +52,12 @@ export const make = (
   requireExactly(`react of "${name}"`, "event", react, [...handles, ...Object.keys(deadlines)])
   requireExactly(`refused of "${name}"`, "command", refused, refusable.map(({ _tag }) => _tag))
   const isPersonal = EventPersonalData.hasPersonalData(events.all) || EventPersonalData.hasPersonalData(inputs)
+  const definitions = definitionsOf(contract)
   const call = (what: string, one: unknown, ...args: readonly [unknown, unknown, unknown]) =>
     ReactionResult.validate<Event.Tagged>(
       `${what} of the process manager "${name}"`,
       contract.events.cases,
-      userCode.run(`${what} of "${name}"`, isPersonal, () => (one as Reacting)(...args))
+      userCode.run(`${what} of "${name}"`, isPersonal, () => (one as Reacting)(...args), definitions)
     )
   return {
     processEvents: events,
@@ -70,7 +72,8 @@ export const make = (
           (one as (event: unknown, recorded: RecordedEvent<Event.Tagged>) => Reaction.Correlation)(
             recorded.event,
             recorded
-          )
+          ),
+        definitions
       )
     },
     react: (input, state, event, details) => call(`react to "${input}"`, react[input], state, event, details),
@@ -81,6 +84,15 @@ export const make = (
     decider: deciderOf(contract, events, { initial, evolve, evolveVersion, snapshots })
   }
 }
+
+/** Returns the Schemas of which reactions make events, commands and states. */
+const definitionsOf = ({ commands, events, inputs, state }: ProcessContract.Contract): SchemaIssues.Definitions =>
+  SchemaIssues.definitionsOf([
+    ...Object.values(events.cases),
+    ...Object.values(inputs.cases),
+    state,
+    ...commands.flatMap(({ errorSchema, payloadSchema }) => [payloadSchema, errorSchema])
+  ])
 
 /** Returns the decider of the instances. They have no commands of their own: the runtime decides what they append. */
 const deciderOf = (

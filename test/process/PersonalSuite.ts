@@ -60,7 +60,7 @@ const boom = (...values: ReadonlyArray<unknown>): never => {
   throw Object.assign(new Error(`${words} ${words.toUpperCase()}`, { cause: values }), { values })
 }
 
-type Where = "correlate" | "id" | "react" | "payload" | "deadlinePayload" | "deadline" | "command" | "evolve"
+type Where = "correlate" | "id" | "react" | "event" | "payload" | "deadlinePayload" | "deadline" | "command" | "evolve"
 
 const processOf = (where: string | undefined, isWrong: () => boolean) => {
   const isHere = (one: Where) => where === one && isWrong()
@@ -89,6 +89,7 @@ const processOf = (where: string | undefined, isWrong: () => boolean) => {
       Applied: (state, event) => {
         if (isHere("react")) return boom(state, event)
         const payload = { person: event.person, name: event.name }
+        if (isHere("event")) return [Noted.make({ ...payload, name: [event.name] as never })]
         if (isHere("payload")) return [ProcessManager.send(Send, { ...payload, name: [event.name] as never })]
         const wrong = isHere("deadlinePayload") ? { name: [event.name] as never } : {}
         return [
@@ -110,6 +111,7 @@ const hints: Readonly<Record<Where, string>> = {
   correlate: "correlate of",
   id: "an id of an instance of the process manager",
   react: `react to "Applied"`,
+  event: `threw: "Noted" does not satisfy its Schema: Expected`,
   payload: `sends the command "SendLetter" with an invalid payload`,
   deadlinePayload: `sets the deadline "Due" with an invalid payload`,
   deadline: `react to "Due"`,

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { type DateTime, Duration, Effect } from "effect"
 import { ProcessManager } from "evsrc"
 import { ProcessSpec } from "evsrc/testing"
-import { begun, Do, NotDone, probe, type Reactions, took } from "./Probe.ts"
+import { begun, Do, NotDone, probe, ProbeEvent, type Reactions, took } from "./Probe.ts"
 
 /** Returns the message of the error of a step. */
 const errorOf = (step: () => unknown): string => {
@@ -64,6 +64,35 @@ describe("a reaction that returns no array of events and actions fails, and the 
       `refused for "Do" of the process manager "probe" returned undefined`
     )
   })
+})
+
+describe("a reaction with an invalid value fails, and the error names the value, the field and what is allowed", () => {
+  const what = "a text that has more than 30 characters"
+  const says = "Expected a value with a length of at most 30\n  at [\"what\"]"
+  const cases: Readonly<Record<string, readonly [() => unknown, string]>> = {
+    "an event by `make`": [
+      () => [ProbeEvent.cases.Took.make({ what })],
+      `react to "Begun" of "probe" threw: "Took" does not satisfy its Schema: ${says}`
+    ],
+    "a plain event": [() => [took(what)], `event "Took": ${says}`],
+    "a command": [
+      () => [ProcessManager.send(Do, { id: "i", what })],
+      `a reaction of the process manager "probe" sends the command "Do" with an invalid payload: ${says}`
+    ],
+    "a payload of a command by `make`": [
+      () => [ProcessManager.send(Do, Do.payloadSchema.make({ id: "i", what }))],
+      `react to "Begun" of "probe" threw: a value does not satisfy its Schema: ${says}`
+    ],
+    "a deadline": [
+      () => [ProcessManager.deadline("Due", { what }, { after: "1 day" })],
+      `sets the deadline "Due" with an invalid payload: ${says}`
+    ]
+  }
+  for (const [name, [reaction, message]] of Object.entries(cases)) {
+    it(name, () => {
+      assert.include(reactWith(reaction), message)
+    })
+  }
 })
 
 describe("a deadline", () => {

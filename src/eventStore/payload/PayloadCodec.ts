@@ -10,8 +10,8 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
+import { walkSchema } from "../../core/walkSchema.ts"
 import * as JsonCodec from "../../personalData/JsonCodec.ts"
-import * as PersonalFields from "../../personalData/PersonalFields.ts"
 
 /**
  * Returns a value as JSON, with `null` for each `Redacted`, and with `undefined` as it is. Leaves a part without a JSON form as it is.
@@ -84,7 +84,7 @@ const isRedacted = (ast: SchemaAST.AST): boolean => representationOf(ast) === "e
 /** Returns whether the JSON codec of a Schema shows what is redacted, fails for some values, or loses what tells them apart. */
 const isSpecial = (schema: SchemaAST.AST): boolean => {
   let found = false
-  PersonalFields.walk(schema, false, (ast) => {
+  walkSchema(schema, false, (ast) => {
     switch (ast._tag) {
       // The codec encodes it as `null`.
       case "Undefined":

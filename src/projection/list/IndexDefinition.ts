@@ -7,6 +7,7 @@ import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import * as nameRules from "../../core/nameRules.ts"
+import { walkSchema } from "../../core/walkSchema.ts"
 import * as PersonalFields from "../../personalData/PersonalFields.ts"
 
 /**
@@ -165,7 +166,7 @@ const validateTypes = (types: ReadonlyArray<SchemaAST.AST>): string | undefined 
   if (types.length === 0) return "because the Schema of its document does not tell its type; use a struct or a class"
   for (const type of types) {
     const all: Array<SchemaAST.AST> = []
-    PersonalFields.walk(type, false, (ast) => all.push(ast))
+    walkSchema(type, false, (ast) => all.push(ast))
     if (all.some((ast) => unorderedCollections.has(idOf(ast)))) {
       return "because it has sets or maps, which are stored in the order in which they were filled; index an array in a fixed order"
     }
