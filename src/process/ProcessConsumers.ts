@@ -99,3 +99,12 @@ export const of = (definition: ProcessContract.Any): ProcessConsumers => {
 }
 
 const known = new WeakMap<object, ProcessConsumers>()
+
+/**
+ * Returns the consumer of the inputs, if a worker runs it and its keys are the instances.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const keyedInputs = (process: ProcessContract.Any): ProcessConsumers["inputs"] | undefined =>
+  process.partitionBy === "instance" && process.handles.length > 0 ? of(process).inputs : undefined

@@ -26,7 +26,7 @@ import * as StoredContent from "./StoredContent.ts"
  * - `fired`: a deadline was due. Its reaction follows in the same append if `isHandled`; otherwise the reaction threw, and is tried again
  * - `deferred`: a release that does not understand the instance has deferred an input, a command or a deadline to a newer one
  * - `resumed`: a release that understands the instance has carried out a deferred step
- * - `completed`: the process has ended
+ * - `completed`: the process has ended; with `isCancelled`, a schedule was cancelled
  * - `abandoned`: an operator has ended it
  *
  * The types of these events are the same in every release, whichever commands and deadlines it declares. So a release reads, and keeps the read model of,
@@ -88,7 +88,7 @@ export type ProcessEvent =
   }
   | Deferred & { readonly kind: "deferred" }
   | { readonly kind: "resumed"; readonly eventId: string; readonly part: number }
-  | { readonly kind: "completed" }
+  | { readonly kind: "completed"; readonly isCancelled?: boolean }
   | { readonly kind: "abandoned"; readonly reason: string }
 
 /**
@@ -185,7 +185,7 @@ const fieldsOf = ({ commands, deadlines }: Parts): Readonly<Record<Kind, Readonl
       reason: Schema.String
     },
     resumed: { eventId: Schema.String, part: Schema.Int },
-    completed: {},
+    completed: { isCancelled: Schema.optionalKey(Schema.Boolean) },
     abandoned: { reason: Schema.String }
   }
 }

@@ -37,6 +37,8 @@ export const Instance = Schema.Struct({
   reason: Schema.NullOr(Schema.String),
   /** How many commands of a schedule were skipped because they were due again. */
   skipped: Schema.Int,
+  /** Whether a schedule was cancelled, which completes it. */
+  isCancelled: Schema.Boolean,
   /** How many inputs, commands and deadlines a release that does not understand the instance has deferred to a newer one. */
   deferred: Schema.Int,
   /** Since when it waits for the newer release; `null` if it does not. */
@@ -120,6 +122,7 @@ const make = (
       deadlines: pending,
       reason: process.kind === "abandoned" ? process.reason : before.reason,
       skipped: before.skipped + (process.kind === "skipped" ? process.count : 0),
+      isCancelled: before.isCancelled || (process.kind === "completed" && process.isCancelled === true),
       deferred,
       deferredSince: deferred === 0 ? null : before.deferredSince ?? at ?? before.updatedAt,
       deferredReason: deferred === 0 ? null : process.kind === "deferred" ? process.reason : before.deferredReason
@@ -173,6 +176,7 @@ const unstarted = (id: string, at: DateTime.Utc): Instance => ({
   deadlines: {},
   reason: null,
   skipped: 0,
+  isCancelled: false,
   deferred: 0,
   deferredSince: null,
   deferredReason: null

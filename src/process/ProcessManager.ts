@@ -6,20 +6,10 @@
 export { ignore } from "../consumer/ConsumerDefinition.ts"
 export * from "./ProcessContract.ts"
 export { make } from "./ProcessDefinition.ts"
+export { health, type HealthOptions, type ProcessHealth } from "./ProcessHealth.ts"
 export { Instance } from "./ProcessInstances.ts"
 export { layer, ProcessManagers, type ProcessOptions } from "./ProcessLayer.ts"
-export {
-  abandon,
-  consumers,
-  eventName,
-  health,
-  type HealthOptions,
-  inspect,
-  type Inspection,
-  list,
-  type ProcessHealth,
-  retry
-} from "./ProcessOperations.ts"
+export { abandon, consumers, eventName, inspect, type Inspection, list, retry } from "./ProcessOperations.ts"
 export type { Pending, ProcessState } from "./ProcessState.ts"
 export {
   cancelDeadline,

@@ -280,7 +280,7 @@ export const cancel = Effect.fnUntraced(function*(
       ? {
         events: [
           ...Object.entries(deadlines).map(([name, { id }]) => toEvent({ kind: "cancelled", name, id })),
-          toEvent({ kind: "completed" })
+          toEvent({ kind: "completed", isCancelled: true })
         ]
       }
       : { ignored: status })
@@ -301,7 +301,8 @@ export const cancel = Effect.fnUntraced(function*(
  */
 export interface ScheduledCommand {
   readonly id: string
-  readonly status: ProcessInstances.Instance["status"]
+  /** `cancelled` by `cancel`, `abandoned` by `ProcessManager.abandon`; otherwise `completed` once its last command is sent. */
+  readonly status: ProcessInstances.Instance["status"] | "cancelled"
   /** The name of the command; `undefined` once nothing is pending. */
   readonly command: string | undefined
   readonly dueAt: DateTime.Utc | undefined
@@ -310,7 +311,8 @@ export interface ScheduledCommand {
 }
 
 /**
- * Returns a page of schedules; by default those that are pending, in the order in which they are due.
+ * Returns a page of schedules; by default those that are pending, in the order in which they are due. A filter by the status `completed` selects the
+ * cancelled ones too.
  *
  * @since 0.1.0
  * @category accessors
@@ -321,9 +323,9 @@ export const list = (
 ): Effect.Effect<Page<ScheduledCommand>, ProjectionBehind | EventStoreError, ProjectionStore.ProjectionStore> =>
   Effect.map(ProjectionStore.list(ProcessInstances.of(process), options), ({ items, next }) => ({
     next,
-    items: items.map(({ deadlines, id, nextDueAt, skipped, status }) => ({
+    items: items.map(({ deadlines, id, isCancelled, nextDueAt, skipped, status }) => ({
       id,
-      status,
+      status: isCancelled ? "cancelled" : status,
       command: Object.keys(deadlines)[0],
       dueAt: nextDueAt ?? undefined,
       skipped

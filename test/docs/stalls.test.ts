@@ -237,10 +237,10 @@ describe("docs/stalls.md", () => {
           `${text}"o-1" cannot be carried out`
         ),
         ...texts(
-          "src/process/ProcessOperations.ts",
+          "src/process/ProcessHealth.ts",
           /; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon/
         ).map((text) => `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s${text}`),
-        ...texts("src/process/ProcessOperations.ts", /; correct what failed, then use ProcessManager.retry.*/).map((
+        ...texts("src/process/ProcessHealth.ts", /; correct what failed, then use ProcessManager.retry.*/).map((
           text
         ) =>
           `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s at the input "OrderPaid" at position 7${text}`

@@ -166,6 +166,8 @@ const parkedInputs: ReadonlyArray<Case<Stores>> = [
       const red = yield* until("red", check, ({ status }) => status === "red")
       includes(red.reasons.join("\n"), `the instance "${id}"`, "the reasons")
       includes(red.reasons.join("\n"), "at the input \"Went\"", "the reasons")
+      includes(red.reasons.join("\n"), "on event \"Went\" at position", "the reasons")
+      includes(red.reasons.join("\n"), ": not yet", "the reasons")
       isWrong = false
       equal((yield* ProcessManager.retry(process, id)).outcome, "retried", "the outcome")
       yield* untilState(process, id, (state) => state.includes("went 2"))
@@ -220,6 +222,31 @@ const health: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(run([process])))
   }),
 
+  test("a deadline in the past is overdue since it was set", function*() {
+    const id = unique("i")
+    const process = probe(uniqueName(), {
+      Begun: () => [ProcessManager.deadline("Due", { what: "past" }, { at: new Date(0) })],
+      Went: () => {
+        throw new Error("never")
+      }
+    })
+    const check = (overdueTimeout: "1 hour" | "1 milli") => ProcessManager.health(process, { overdueTimeout })
+    yield* Effect.gen(function*() {
+      // The deadline waits for the input after it, which is parked.
+      yield* signal(process, [begun(id), went(id, 1)])
+      yield* untilParked(process, "inputs")
+      equal((yield* check("1 hour")).overdue, undefined, "what has been overdue for an hour")
+      const { overdue, reasons } = yield* until(
+        "an overdue deadline",
+        check("1 milli"),
+        ({ overdue }) => overdue !== undefined
+      )
+      equal([overdue?.id, overdue?.nextDueAt?.epochMilliseconds], [id, 0], "what is overdue")
+      const age = /has been overdue for (.*); run/.exec(reasons.join("\n"))?.[1] ?? "none"
+      equal(/^(\d+[hms]+ ?)+$/.test(age), true, `that the age is less than a day: ${age}`)
+    }).pipe(Effect.provide(run([process])))
+  }),
+
   test("health is red while a deadline cannot be fired, which stops no other", function*() {
     const [id, other] = [unique("i"), unique("i")]
     let isWrong = false
@@ -258,6 +285,7 @@ const health: ReadonlyArray<Case<Stores>> = [
       yield* untilParked(process, "outputs")
       const red = yield* until("red", check, ({ status }) => status === "red")
       includes(red.reasons.join("\n"), `the instance "${id}"`, "the reasons")
+      includes(red.reasons.join("\n"), ": no connection", "the reasons")
       isWrong = false
       yield* ProcessManager.retry(process, id)
       yield* until("green", check, ({ status }) => status === "green")

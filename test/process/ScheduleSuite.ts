@@ -21,6 +21,10 @@ const shop = () => {
   return { schedules, layer: Schedules.layer(schedules).pipe(Layer.fresh, Layer.provideMerge(orders())) }
 }
 
+/** Returns the statuses of all schedules. */
+const statusesOf = (schedules: ReturnType<typeof shop>["schedules"]) =>
+  Effect.map(Schedules.list(schedules, {}), ({ items }) => items.map(({ status }) => status))
+
 export const schedules: ReadonlyArray<Case<Stores>> = [
   test("dispatches a scheduled command once", function*() {
     const { layer, schedules } = shop()
@@ -33,6 +37,7 @@ export const schedules: ReadonlyArray<Case<Stores>> = [
       equal(yield* ordersOf(orderId, 2), ["OrderPlaced", "OrderCancelled"], "the order")
       equal((yield* Schedules.list(schedules)).items.length, 0, "pending schedules")
       equal(yield* Schedules.cancel(schedules, id), false, "a cancellation that is too late")
+      equal(yield* statusesOf(schedules), ["completed"], "the status")
     }).pipe(Effect.provide(layer))
   }),
 
@@ -50,6 +55,10 @@ export const schedules: ReadonlyArray<Case<Stores>> = [
       equal(yield* Schedules.cancel(schedules, id), true, "the cancellation")
       equal(yield* Schedules.cancel(schedules, id), false, "another one")
       equal((yield* Schedules.list(schedules)).items.length, 0, "pending schedules")
+      equal(yield* statusesOf(schedules), ["cancelled"], "the status")
+      yield* CommandBus.schedule(CancelOrder, { orderId, reason: "late" }, { after: "1 hour" })
+      const { items: ended } = yield* Schedules.list(schedules, { where: { status: "completed" } })
+      equal(ended.map((one) => one.id), [id], "those that have ended")
     }).pipe(Effect.provide(layer))
   }),
 

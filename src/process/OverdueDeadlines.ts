@@ -1,0 +1,85 @@
+/**
+ * Finds deadlines that should have fired. A deadline may be set to an instant in the past, so it is overdue since it could fire first: since it was due and set.
+ *
+ * @since 0.1.0
+ */
+import * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { EventStoreError, ProjectionBehind } from "../core/errors.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
+import * as ProjectionStore from "../projection/ProjectionStore.ts"
+import type * as ProcessContract from "./ProcessContract.ts"
+import * as ProcessInstances from "./ProcessInstances.ts"
+
+/**
+ * An instance with a deadline that is overdue.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Overdue {
+  readonly instance: ProcessInstances.Instance
+  readonly since: DateTime.Utc
+}
+
+/** The maximum number of instances whose streams a check reads. The timer fires the earliest first, so while so many have just been set, it works. */
+const maxRead = 100
+
+/** A page of a stream. The events that have set pending deadlines are mostly among the last. */
+const pageSize = 100
+
+/**
+ * Returns the instance with the earliest deadline of those that have been overdue for longer than a time.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const first = Effect.fnUntraced(function*(
+  process: ProcessContract.Any,
+  now: DateTime.Utc,
+  timeout: Duration.Duration
+): Effect.fn.Return<
+  Overdue | undefined,
+  ProjectionBehind | EventStoreError,
+  EventStore.EventStore | ProjectionStore.ProjectionStore
+> {
+  const before = DateTime.subtractDuration(now, timeout)
+  const { items } = yield* ProjectionStore.list(ProcessInstances.of(process), {
+    where: { nextDueAt: { lt: before } },
+    orderBy: { field: "nextDueAt" },
+    limit: maxRead
+  })
+  for (const instance of items) {
+    const since = yield* overdueSince(process, instance, before)
+    if (since !== undefined && DateTime.isLessThan(since, before)) return { instance, since }
+  }
+  return undefined
+})
+
+/** Returns since when the first deadline of an instance could have fired that was due before a time. The read model does not have when it was set. */
+const overdueSince = Effect.fnUntraced(function*(
+  { decider }: ProcessContract.Any,
+  { deadlines, id }: ProcessInstances.Instance,
+  before: DateTime.Utc
+): Effect.fn.Return<DateTime.Utc | undefined, EventStoreError, EventStore.EventStore> {
+  const due = new Map(
+    Object.values(deadlines)
+      .filter(({ dueAt }) => DateTime.isLessThan(dueAt, before))
+      .map(({ dueAt, setBy }) => [setBy, dueAt])
+  )
+  const stream = EventStore.readStreamEncoded(decider.aggregate.streamOf(id), { direction: "backward", pageSize })
+  const found = yield* stream.pipe(
+    Stream.filter((event) => due.has(event.id)),
+    Stream.take(due.size),
+    Stream.runCollect
+  )
+  const setAt = new Map(found.map(({ id, recordedAt }) => [id, recordedAt]))
+  let first: DateTime.Utc | undefined
+  for (const [setBy, dueAt] of due) {
+    const since = DateTime.max(dueAt, setAt.get(setBy) ?? dueAt)
+    first = first === undefined ? since : DateTime.min(first, since)
+  }
+  return first
+})
