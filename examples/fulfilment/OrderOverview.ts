@@ -13,14 +13,9 @@ export const OrderOverview = Projection.make("orders", {
   index: ["status", "placedAt"],
   key: (event) => "orderId" in event ? event.orderId : [],
   evolve: {
-    OrderPlaced: (_, { address: __, payWithin: ___, _tag, ...order }, { recordedAt }) => ({
-      ...order,
-      status: "placed" as const,
-      isReserved: false,
-      paid: 0,
-      refunded: 0,
-      placedAt: recordedAt
-    }),
+    OrderPlaced: (_, { address: __, payWithin: ___, _tag, ...order }, { recordedAt: placedAt }) => (
+      { ...order, status: "placed" as const, placedAt, isReserved: false, paid: 0, refunded: 0 }
+    ),
     ShipmentRequested: (order) => order && { ...order, status: "shipping" as const },
     ShipmentFailed: (order) => order && { ...order, status: "placed" as const },
     OrderShipped: (order) => order && { ...order, status: "shipped" as const },

@@ -6,19 +6,14 @@ import * as Schema from "effect/Schema"
 import { Aggregate } from "evsrc"
 import * as Orders from "./contract/Orders.ts"
 
+const { CancelOrder, PlaceOrder, ReportFailedShipment, ReportShipment, ShipOrder } = Orders
 const { OrderCancelled, OrderPlaced, OrderShipped, ShipmentFailed, ShipmentRequested } = Orders.OrderEvent.cases
 
 const Order = Aggregate.make("Order", {
   id: "orderId",
   state: Schema.Struct({ status: Schema.Literals(["absent", ...Orders.OrderStatus.literals]), address: Schema.String }),
   events: Orders.OrderEvent,
-  commands: [
-    Orders.PlaceOrder,
-    Orders.ShipOrder,
-    Orders.ReportShipment,
-    Orders.ReportFailedShipment,
-    Orders.CancelOrder
-  ]
+  commands: [PlaceOrder, ShipOrder, ReportShipment, ReportFailedShipment, CancelOrder]
 })
 
 const notShipping = (orderId: Orders.OrderId, status: "absent" | typeof Orders.OrderStatus.Type) =>

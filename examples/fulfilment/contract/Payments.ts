@@ -5,10 +5,9 @@ import * as Schema from "effect/Schema"
 import { Command } from "evsrc"
 import { Amount, OrderId } from "./Orders.ts"
 
-export const PaymentEvent = Schema.TaggedUnion({
-  PaymentReceived: { orderId: OrderId, amount: Amount },
-  PaymentRefunded: { orderId: OrderId, amount: Amount }
-})
+const payment = { orderId: OrderId, amount: Amount }
+
+export const PaymentEvent = Schema.TaggedUnion({ PaymentReceived: payment, PaymentRefunded: payment })
 
 export class AlreadyPaid extends Schema.TaggedError<AlreadyPaid>()("AlreadyPaid", { orderId: OrderId }) {
   override get message(): string {
@@ -16,8 +15,5 @@ export class AlreadyPaid extends Schema.TaggedError<AlreadyPaid>()("AlreadyPaid"
   }
 }
 
-export const ReceivePayment = Command.make("ReceivePayment", {
-  payload: { orderId: OrderId, amount: Amount },
-  error: AlreadyPaid
-})
+export const ReceivePayment = Command.make("ReceivePayment", { payload: payment, error: AlreadyPaid })
 export const RefundPayment = Command.make("RefundPayment", { payload: { orderId: OrderId } })
