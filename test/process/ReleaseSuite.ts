@@ -341,12 +341,14 @@ const endedWithGift = Effect.fnUntraced(function*() {
   return { first, second, id, dispatched: until("its command", goalsOf(id), (found) => found.length > 0) }
 })
 
-/** Sends an input to an instance, and waits until a release has passed it. */
+/** Waits until a consumer has handled what the log has up to a position. */
+const handled = (consumer: { readonly id: string }, position: Position.Position) =>
+  ProjectionStore.awaitPosition({ id: consumer.id, lifecycle: "async" }, position, "1 minute")
+
+/** Sends an input to an instance, and waits until a release has taken or deferred it. */
 const passed = Effect.fnUntraced(function*(process: Release, id: string, n = 1) {
-  const marker = unique("i")
-  yield* signal(process, [went(id, n)])
-  yield* signal(process, [begun(marker)])
-  yield* until("the input after it", typesOf(instance(process, marker)), (types) => types.length > 0)
+  const { position } = yield* signal(process, [went(id, n)])
+  yield* handled(ProcessManager.consumers(process).inputs, position)
 })
 
 const deferredIn = (process: Release) =>
@@ -381,6 +383,8 @@ const endedCases: ReadonlyArray<Case<Stores>> = [
     yield* Effect.gen(function*() {
       yield* signal(first, [begun(other), went(other, 1)])
       yield* until("the command after it", goalsOf(other), (found) => found.length > 0)
+      const last = yield* Stream.runLast(EventStore.readStreamEncoded(instance(first, other)))
+      yield* handled(ProcessManager.consumers(first).outputs, Option.getOrThrow(last).position)
       equal(yield* deferredIn(first), [], "what waits")
       equal(yield* typesOf(instance(first, id)), ["received", "send.Gift", "completed"], "its events")
     }).pipe(Effect.provide(runFirst(first)))
