@@ -89,18 +89,12 @@ export const take = (
     const commandId = `${definition.name}:${recorded.id}${part}`
     const depth = depthOf(recorded) + 1
     const { id } = found
-    const react = (isResuming: boolean) =>
-      reactTo(definition, runtime.instances, { id, commandId, input, depth, isResuming })
-    return Effect.gen(function*() {
-      let outcome = yield* react(isResuming)
-      if (outcome.isBehind) {
-        yield* resume(definition, runtime, id)
-        outcome = yield* react(true)
-      }
-      if (outcome.undeclared === undefined) return true
-      yield* defer(definition, runtime, id, "input", recorded, outcome.undeclared)
-      return false
-    })
+    return inTurn(
+      definition,
+      runtime,
+      { id, what: "input", event: recorded, isResuming },
+      (isResuming) => reactTo(definition, runtime.instances, { id, commandId, input, depth, isResuming })
+    )
   })
 
 /**
@@ -116,24 +110,23 @@ export const follow = (
   recorded: Recorded,
   isResuming = false
 ): Effect.Effect<boolean, AppendError> =>
-  Effect.gen(function*() {
+  Effect.suspend(() => {
     const one = definition.processEvents.fromEvent(recorded.event)
-    if (one?.kind !== "send" && (one?.kind !== "fired" || one.isHandled)) return true
+    if (one?.kind !== "send" && (one?.kind !== "fired" || one.isHandled)) return Effect.succeed(true)
     const id = idOf(definition, recorded)
-    let found = yield* runtime.instances.load(id)
-    if (!isResuming && "state" in found && found.state.deferred > 0) {
-      yield* resume(definition, runtime, id)
-      found = yield* runtime.instances.load(id)
-    }
-    if ("undeclared" in found) {
-      if (yield* hasTakenEffect(definition, runtime, recorded)) return true
-      yield* defer(definition, runtime, id, "output", recorded, found.undeclared)
-      return false
-    }
-    yield* one.kind === "send"
-      ? Effect.provideContext(dispatch(definition, runtime, recorded, one, found.state), runtime.handlers)
-      : reactAgain(definition, runtime.instances, recorded, one)
-    return true
+    const run = Effect.fnUntraced(function*(isResuming: boolean): Effect.fn.Return<Taken, AppendError> {
+      const found = yield* runtime.instances.load(id)
+      if (!isResuming && "state" in found && found.state.deferred > 0) return { isBehind: true, undeclared: undefined }
+      if ("undeclared" in found) {
+        const isOver = yield* hasTakenEffect(definition, runtime, recorded)
+        return { isBehind: false, undeclared: isOver ? undefined : found.undeclared }
+      }
+      yield* one.kind === "send"
+        ? Effect.provideContext(dispatch(definition, runtime, recorded, one, found.state), runtime.handlers)
+        : reactAgain(definition, runtime.instances, recorded, one)
+      return { isBehind: false, undeclared: undefined }
+    })
+    return inTurn(definition, runtime, { id, what: "output", event: recorded, isResuming }, run)
   })
 
 /** Returns whether an output that comes again, as after a reset, has written something. A release may have removed its command since. */
@@ -146,13 +139,43 @@ const hasTakenEffect = ({ name }: ProcessContract.Any, { instances }: Runtime, {
     Option.isSome
   )
 
+/** Whether a step was taken. */
+type Taken = Pick<Outcome, "isBehind" | "undeclared">
+
+/** A step of an instance. */
+interface Step extends Pick<Deferred, "what"> {
+  readonly id: string
+  /** The event that leads to it; of a deadline, the one that set it. */
+  readonly event: Pick<Recorded, "id" | "part" | "position">
+  /** Whether the deferred steps were carried out before, or are now. */
+  readonly isResuming: boolean
+}
+
 /**
- * Records in the stream of an instance that an event is deferred to a newer release. A program that understands the instance finds it there.
+ * Takes a step of an instance after the steps that were deferred. Returns false if this release does not understand the instance, and has deferred the step to
+ * a newer one.
  *
  * @since 0.1.0
  * @category combinators
  */
-export const defer = (
+export const inTurn = Effect.fnUntraced(function*(
+  definition: ProcessContract.Any,
+  runtime: Runtime,
+  { event, id, isResuming, what }: Step,
+  take: (isResuming: boolean) => Effect.Effect<Taken, AppendError>
+): Effect.fn.Return<boolean, AppendError> {
+  let taken = yield* take(isResuming)
+  if (taken.isBehind) {
+    yield* resume(definition, runtime, id)
+    taken = yield* take(true)
+  }
+  if (taken.undeclared === undefined) return true
+  yield* defer(definition, runtime, id, what, event, taken.undeclared)
+  return false
+})
+
+/** Records in the stream of an instance that an event is deferred to a newer release. A program that understands the instance finds it there. */
+const defer = (
   definition: ProcessContract.Any,
   { instances }: Runtime,
   id: string,

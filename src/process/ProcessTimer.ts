@@ -283,24 +283,10 @@ const fire = (
         Option.exists(error, (error) => error._tag === "EventStoreError" && error.reason._tag === "InvalidRequest")
       return isOfReaction && !Cause.hasInterrupts(cause) ? append(false, isResuming) : Effect.failCause(cause)
     })
-  return Effect.gen(function*() {
-    const { isBehind, undeclared } = yield* fireOnce(false)
-    if (!isBehind) return undeclared
-    yield* ProcessReactions.resume(definition, runtime, key)
-    return (yield* fireOnce(true)).undeclared
-  }).pipe(
-    Effect.flatMap((undeclared) =>
-      undeclared === undefined
-        ? Effect.succeed(true)
-        : Effect.as(
-          ProcessReactions.defer(definition, runtime, key, "deadline", {
-            id: setBy,
-            part: 0,
-            position: Position.start
-          }, undeclared),
-          false
-        )
-    ),
-    Effect.provideService(CommandContext, { correlationId, causationId: setBy, actor: actorOf(definition) })
+  const event = { id: setBy, part: 0, position: Position.start }
+  return Effect.provideService(
+    ProcessReactions.inTurn(definition, runtime, { id: key, what: "deadline", event, isResuming: false }, fireOnce),
+    CommandContext,
+    { correlationId, causationId: setBy, actor: actorOf(definition) }
   )
 }
