@@ -23,6 +23,10 @@ export const validate = <E>(
     invalidRequest(
       `${what} returned ${found}; return an array of own events and actions, such as [ProcessManager.complete], or [] for none`
     )
+  if (Predicate.isPromiseLike(returned)) {
+    // Without a handler, its rejection would end the process.
+    returned.then(undefined, () => undefined)
+  }
   if (!Array.isArray(returned)) throw rejects(kindOf(ownEvents, returned))
   const wrong = returned.findIndex((one) => !Reaction.isAction(one) && tagOf(one) === undefined)
   if (wrong >= 0) throw rejects(`an array with ${kindOf(ownEvents, returned[wrong])} at index ${wrong}`)

@@ -32,6 +32,10 @@ describe("a reaction that returns no array of events and actions fails, and the 
     "an event": [() => took("begun"), `returned the event "Took", which is in no array;`],
     "an action": [() => ProcessManager.complete, "returned an action that is in no array;"],
     "a promise": [() => Promise.resolve([]), "returned a Promise; a reaction is not asynchronous;"],
+    "a promise that is rejected": [
+      () => Promise.reject(new Error("secret")),
+      "returned a Promise; a reaction is not asynchronous;"
+    ],
     "an effect": [() => Effect.succeed([]), "returned an Effect; a reaction is a pure function;"],
     "a text": [() => "secret", "returned a string;"],
     "a part that is undefined": [() => [took("a"), undefined], "returned an array with undefined at index 1;"],
