@@ -30,6 +30,12 @@ export type Planted =
   /** A deadline fires although it was cancelled meanwhile. */
   | "unchecked deadlines"
 
+export interface Options {
+  readonly planted?: Planted | undefined
+  /** Whether all programs are layers of one process on one store in memory. Then none is killed or frozen, and no call is slow. `false` by default. */
+  readonly isOneProcess?: boolean | undefined
+}
+
 interface World {
   readonly dice: Dice
   readonly log: EventStoreDriver.EventStoreDriver
@@ -37,6 +43,7 @@ interface World {
   readonly process: typeof Jobs
   readonly isFaulty: () => boolean
   readonly planted: Planted | undefined
+  readonly isOneProcess: boolean
   readonly programs: Array<Program>
 }
 
@@ -69,13 +76,16 @@ const logOn = (machine: Machine.Machine, { dice, log, planted }: World) => {
 
 /** Starts a program that runs the process manager. */
 const start = Effect.fnUntraced(function*(world: World) {
-  const { dice, documents, isFaulty, process, programs } = world
+  const { dice, documents, isFaulty, isOneProcess, log, process, programs } = world
   // A program that dies while it makes the read model would keep a lock in memory, which a database frees.
   let isStarted = false
   const machine = Machine.make(dice, () => isStarted && isFaulty())
   const scope = yield* Scope.make()
-  const services = Context.make(EventStore.EventStore, yield* Scope.provide(logOn(machine, world), scope)).pipe(
-    Context.add(ProjectionStore.ProjectionStore, yield* Scope.provide(Workers.documentsOn(machine, documents), scope)),
+  const [events, projections] = isOneProcess
+    ? [EventStore.make(log), ProjectionStore.make(documents)] as const
+    : [logOn(machine, world), Workers.documentsOn(machine, documents)] as const
+  const services = Context.make(EventStore.EventStore, yield* Scope.provide(events, scope)).pipe(
+    Context.add(ProjectionStore.ProjectionStore, yield* Scope.provide(projections, scope)),
     Context.add(IdGenerator, () => dice.uuid())
   )
   const layer = ProcessManager.layer([process], {
@@ -106,11 +116,11 @@ const order = Effect.fnUntraced(function*({ dice, log }: World, id: string) {
 })
 
 const misfortunes = Effect.fnUntraced(function*(world: World) {
-  const { dice, programs } = world
+  const { dice, isOneProcess, programs } = world
   for (let i = 0; i < dice.from(4, 12); i++) {
     yield* Effect.sleep(dice.from(0, 150))
     const program = programs.length === 0 ? undefined : dice.pick(programs)
-    const what = dice.below(5)
+    const what = isOneProcess ? dice.pick([0, 2]) : dice.below(5)
     if (program === undefined || what === 0) yield* start(world)
     else if (what === 1) yield* end(world, program, "kill")
     else if (what === 2) yield* end(world, program, "release")
@@ -119,7 +129,7 @@ const misfortunes = Effect.fnUntraced(function*(world: World) {
 })
 
 /** Runs the schedule of a seed, and returns what is wrong at the end, and the types of all events. */
-export const run = Effect.fnUntraced(function*(seed: number, planted?: Planted) {
+export const run = Effect.fnUntraced(function*(seed: number, { isOneProcess = false, planted }: Options = {}) {
   const dice = new Dice(seed)
   let isFaulty = true
   const world: World = {
@@ -129,6 +139,7 @@ export const run = Effect.fnUntraced(function*(seed: number, planted?: Planted) 
     process: planted === "unchecked deadlines" ? uncheckedJobs : Jobs,
     isFaulty: () => isFaulty,
     planted,
+    isOneProcess,
     programs: []
   }
   const ids = Array.from({ length: dice.from(1, 4) }, (_, n) => `${n}`)
@@ -138,11 +149,15 @@ export const run = Effect.fnUntraced(function*(seed: number, planted?: Planted) 
     Effect.all([misfortunes(world), ...ids.map((id) => order(world, id))], { concurrency: "unbounded", discard: true })
   )
   isFaulty = false
-  for (const program of Array.from(world.programs)) yield* end(world, program, dice.chance(0.5) ? "kill" : "release")
-  yield* start(world)
+  // In one process, the program that is left must notice that the others have ended.
+  const left = isOneProcess && world.programs.length > 0 ? dice.pick(world.programs) : undefined
+  for (const program of world.programs.filter((program) => program !== left)) {
+    yield* end(world, program, !isOneProcess && dice.chance(0.5) ? "kill" : "release")
+  }
+  if (left === undefined) yield* start(world)
   // A killed program may have claimed the deadlines of a job for 30 seconds.
-  yield* Effect.repeat(TestClock.adjust("100 millis"), { times: 400 })
-  for (const program of Array.from(world.programs)) yield* end(world, program, "kill")
+  yield* isOneProcess ? TestClock.adjust("40 seconds") : Effect.repeat(TestClock.adjust("100 millis"), { times: 400 })
+  for (const program of Array.from(world.programs)) yield* end(world, program, isOneProcess ? "release" : "kill")
   yield* TestClock.adjust("10 seconds")
   const store = yield* EventStore.make(world.log)
   const faults = yield* Effect.forEach(ids, faultsOf).pipe(Effect.provideService(EventStore.EventStore, store))

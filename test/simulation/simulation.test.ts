@@ -58,6 +58,18 @@ describe("the simulation of process managers", () => {
     600_000
   )
 
+  it.effect(
+    "ends every job while programs of one process start and end on a store in memory",
+    () =>
+      Effect.gen(function*() {
+        for (let seed = first; seed < first + runs; seed++) {
+          const { faults } = yield* Effect.scoped(JobSchedule.run(seed, { isOneProcess: true }))
+          assert.deepStrictEqual(faults, [], `SIMULATION_SEED=${seed} SIMULATION_RUNS=1`)
+        }
+      }),
+    600_000
+  )
+
   const planted: Readonly<Record<JobSchedule.Planted, RegExp>> = {
     "random ids": /the effects of the commands|the inputs/,
     "unchecked deadlines": /Due has fired and was not pending/
@@ -67,7 +79,7 @@ describe("the simulation of process managers", () => {
       Effect.gen(function*() {
         let faults: ReadonlyArray<string> = []
         for (let seed = 1; seed <= 300 && faults.length === 0; seed++) {
-          faults = (yield* Effect.scoped(JobSchedule.run(seed, fault as JobSchedule.Planted))).faults
+          faults = (yield* Effect.scoped(JobSchedule.run(seed, { planted: fault as JobSchedule.Planted }))).faults
         }
         assert.match(faults.join("\n"), says)
       }), 600_000)
