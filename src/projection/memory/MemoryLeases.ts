@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -65,7 +66,12 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
         workers.set(owner, { reads: undefined, partitions: 0, resets: true, until: now + Duration.toMillis(duration) })
         return !partitions.some((partition) => MemoryState.isTaken(partition, now))
       })),
-  workers: (name) => MemoryWakeups.change(state, name, (now) => Effect.sync(() => workersOf(state, name, now))),
+  workers: (name) =>
+    Effect.map(Clock.currentTimeMillis, (now) => {
+      const generation = MemoryState.generationOf(state, name)
+      MemoryWakeups.renewKept(generation, now)
+      return workersOf(generation, now)
+    }),
   release: (name, owner, only) =>
     MemoryWakeups.change(state, name, () =>
       Effect.sync(() => {
@@ -80,8 +86,8 @@ export const make = (state: MemoryState.MemoryState): LeaseDriver => ({
       }), owner)
 })
 
-const workersOf = (state: MemoryState.MemoryState, name: string, now: number): ReadonlyArray<LiveWorker> =>
-  Array.from(MemoryState.generationOf(state, name).workers)
+const workersOf = ({ workers }: MemoryState.GenerationState, now: number): ReadonlyArray<LiveWorker> =>
+  Array.from(workers)
     .flatMap(([owner, { partitions, reads, resets = false, successor, until }]) =>
       until < now ? [] : [{ owner, reads, partitions, successor, resets }]
     )
