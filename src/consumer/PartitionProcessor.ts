@@ -253,7 +253,9 @@ const save = Effect.fnUntraced(function*(
 ): Effect.fn.Return<boolean, EventStoreError> {
   const { read, saved } = place
   if (read.position === saved.position) return true
-  const committed = yield* commit(partition, saved.position, read.position, () => read, nothing)
+  // Other code that waits for the partition may read an event after the checkpoint, and then it stays where it is.
+  const at = (position: Position.Position) => position === saved.position ? saved : read
+  const committed = yield* commit(partition, saved.position, read.position, at, nothing)
   if (committed.advanced !== "advanced" || partition.isTaken) return false
   yield* place.hasSaved(read)
   yield* partition.report({

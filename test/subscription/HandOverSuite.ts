@@ -284,6 +284,40 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal((yield* DeliveryAudit.run(newer)).status, "complete", "the audit")
   }),
 
+  test("hands over an event that only the other release reads, and that its checkpoint is before", function*() {
+    const [name, prefix] = [unique("mails"), unique("mail")]
+    const inbox = makeInbox()
+    const [saving, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const handle = (release: string) => ({ n }: { readonly n: number }) =>
+      Effect.sync(() => inbox.put(`${release} ${n}`))
+    const common = { where: { streamPrefix: prefix } }
+    const older = Subscription.make(name, { ...common, events: Sent, handle: handle("old") })
+    const newer = Subscription.make(name, { ...common, events: Both, handle: handle("new") })
+    const scope = yield* Effect.scope
+    const old = yield* separable((driver) => ({
+      advance: (request) =>
+        request.applied.length > 0
+          ? driver.advance(request)
+          : Effect.andThen(Effect.andThen(saving.open, proceed.await), driver.advance(request))
+    }))
+    yield* Effect.addFinalizer(() => proceed.open)
+    yield* append(`${prefix}a`, [1])
+    yield* Effect.provideService(buildWorker(older, {}, scope), ProjectionStore.ProjectionStore, old.store)
+    yield* inbox.until(1)
+    yield* (yield* EventStore).append(Both, `${prefix}b`, [{ _tag: "Seen", n: 2 }])
+    yield* Effect.timeout(saving.await, "1 minute")
+    // Its next heartbeat would end it.
+    old.separate(true)
+    yield* buildWorker(newer, {}, scope)
+    const reads = ConsumerReads.format(ConsumerReads.of(newer))
+    yield* untilProgress(older, (one) => one.takenBy === reads)
+    yield* proceed.open
+    old.separate(false)
+    yield* inbox.until(2)
+    equal([...inbox.got], ["old 1", "new 2"], "the handled events")
+    equal((yield* DeliveryAudit.run(newer)).status, "complete", "the audit")
+  }),
+
   test("handles no further event after its lease expired and another worker took over", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()

@@ -88,8 +88,8 @@ interface Progress {
   last: Position | undefined
   untriedFrom: Position | undefined
   stoppedAt: Position | undefined
-  /** The error of the store, after which no further event is tried. */
-  failed: EventStoreError | undefined
+  /** Why no further event is tried: the store failed, a handler was interrupted from within, or there was a defect. */
+  failed: Cause.Cause<EventStoreError> | undefined
 }
 
 /**
@@ -123,7 +123,7 @@ export const handleAll = Effect.fnUntraced(function*(
     ? inLanes(keys, restore, options, progress)
     : handleKey(keys[0] ?? [], options.handle(restore), options, progress)
   const { applied, failed, failures, goesOn, stoppedAt, untriedFrom } = progress
-  if (failed !== undefined) return yield* failed
+  if (failed !== undefined) return yield* Effect.failCause(failed)
   return { applied: deliveries.filter((delivery) => applied.has(delivery)), failures, goesOn, stoppedAt, untriedFrom }
 })
 
@@ -138,7 +138,10 @@ const inLanes = Effect.fnUntraced(function*(
   const lane = Effect.uninterruptibleMask((restore) => {
     const handle = options.handle(restore)
     return Effect.gen(function*() {
-      for (const deliveries of rest) yield* handleKey(deliveries, handle, options, progress)
+      for (const deliveries of rest) {
+        const exit = yield* Effect.exit(handleKey(deliveries, handle, options, progress))
+        if (Exit.isFailure(exit)) progress.failed ??= exit.cause
+      }
     })
   })
   const fibers: Array<Fiber.Fiber<void>> = []
@@ -146,16 +149,10 @@ const inLanes = Effect.fnUntraced(function*(
     fibers.push(yield* Effect.forkDetach(lane, { startImmediately: true }))
   }
   const ended = Fiber.awaitAll(fibers)
-  let exits = yield* Effect.exit(restore(ended))
-  if (Exit.isFailure(exits)) {
-    progress.isStopping = true
-    for (const fiber of fibers) fiber.interruptUnsafe()
-    exits = yield* Effect.exit(ended)
-  }
-  const defect = Exit.isFailure(exits) ? exits : exits.value.find(Exit.hasDies)
-  if (defect !== undefined && Exit.isFailure(defect) && Cause.hasDies(defect.cause)) {
-    return yield* Effect.failCause(defect.cause)
-  }
+  if (Exit.isSuccess(yield* Effect.exit(restore(ended)))) return
+  progress.isStopping = true
+  for (const fiber of fibers) fiber.interruptUnsafe()
+  yield* ended
 })
 
 const handledBefore: Handled = { failed: undefined, isStopping: false }
@@ -184,7 +181,7 @@ const handleKey = Effect.fnUntraced(function*(
       ? Result.succeed<Handled>({ failed: vain, isStopping: false })
       : yield* Effect.result(handle(event, isOnce))
     if (Result.isFailure(result)) {
-      progress.failed ??= result.failure
+      progress.failed ??= Cause.fail(result.failure)
       return
     }
     const { failed, isStopping } = result.success

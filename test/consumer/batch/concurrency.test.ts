@@ -181,6 +181,23 @@ describe("a subscription that handles several keys at a time", () => {
       assert.deepStrictEqual(interrupted.toSorted(), ["s-a", "s-b"])
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
+  it.effect("passes no event whose handler interrupts itself", () =>
+    Effect.gen(function*() {
+      const events = yield* appended([{ key: "a" }, { key: "b" }, { key: "a" }])
+      const handle: Handler = ({ position }) =>
+        position === events[0]!.position
+          ? Effect.withFiber((fiber) => {
+            fiber.interruptUnsafe()
+            return Effect.never
+          })
+          : Effect.void
+      for (const concurrency of [1, 2]) {
+        const processor = processorOf(handle, { concurrency, onFailure: "park" })
+        const exit = yield* Effect.exit(processor.apply(leased, keyed(events), committed))
+        assert.isTrue(Exit.hasInterrupts(exit), `with a concurrency of ${concurrency}`)
+      }
+    }).pipe(Effect.provide(EventStore.layerMemory)))
+
   it("has a concurrency from 1 to 1000", () => {
     for (const concurrency of [0, 1.5, 1_001, NaN]) {
       assert.throws(
