@@ -485,33 +485,76 @@ begin
   perform pg_advisory_xact_lock_shared(('evsrc.positions'::regclass::oid::bigint & 1048575) << 44 | p_low_water_mark);
 end $$;
 
--- Locks documents of inline projections until the transaction ends, also those that do not exist, or without p_wait returns false if another
--- transaction holds one of them. An append does so before it draws positions. So the appends that touch a document draw them in the order
--- in which they change it. Each key comes once, in its strongest mode, and in one order for all callers.
+-- Locks documents of inline projections until the transaction ends, also those that do not exist. An append does so before it draws positions.
+-- So the appends that touch a document draw them in the order in which they change it. Each key comes once, in its strongest mode, and in one
+-- order for all callers.
 --   p_documents  names, each after "x" for an exclusive or "s" for a shared lock
 --   p_end        until when to wait, as for `wait_for_lock`
-create function evsrc.lock_documents(p_documents text[], p_wait boolean, p_end timestamptz default null) returns boolean language plpgsql volatile
+create function evsrc.lock_documents(p_documents text[], p_end timestamptz) returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  document record;
 begin
-  for document in
-    select hashtext(substr(name, 2)) as key, bool_or(starts_with(name, 'x')) as exclusive from unnest(p_documents) as name
-      group by 1
-      order by 1
-  loop
-    if p_wait then
-      perform evsrc.wait_for_lock('evsrc.documents'::regclass::oid::integer, document.key, document.exclusive, p_end);
-    elsif document.exclusive then
-      if not pg_try_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, document.key) then
-        return false;
-      end if;
-    elsif not pg_try_advisory_xact_lock_shared('evsrc.documents'::regclass::oid::integer, document.key) then
-      return false;
-    end if;
-  end loop;
-  return true;
+  perform evsrc.wait_for_lock('evsrc.documents'::regclass::oid::integer, document.key, document.exclusive, p_end)
+    from (
+      select hashtext(substr(name, 2)) as key, bool_or(starts_with(name, 'x')) as exclusive from unnest(p_documents) as name
+        group by 1
+        order by 1
+    ) as document;
+end $$;
+
+-- Locks the documents of appends without waiting. Returns the numbers of the appends of which another transaction holds one; those of which it
+-- holds none have all of theirs.
+--   p_documents  for each append null, or names as for `lock_documents`, as the text of an array
+--   p_outcomes   the outcomes so far: an append that is 'busy' needs none
+create function evsrc.try_lock_documents(p_documents text[], p_outcomes text[]) returns integer[] language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select distinct append_number
+      from (
+        select document.append_numbers,
+            case when document.exclusive
+              then pg_try_advisory_xact_lock('evsrc.documents'::regclass::oid::integer, document.key)
+              else pg_try_advisory_xact_lock_shared('evsrc.documents'::regclass::oid::integer, document.key)
+            end as is_locked
+          from (
+            select hashtext(substr(name, 2)) as key, bool_or(starts_with(name, 'x')) as exclusive,
+                array_agg(touching.append_number::integer) as append_numbers
+              from unnest(p_documents) with ordinality as touching(documents, append_number), unnest(touching.documents::text[]) as name
+              where p_outcomes[touching.append_number] <> 'busy'
+              group by 1
+              order by 1
+              offset 0
+          ) as document
+          offset 0
+      ) as tried, unnest(tried.append_numbers) as append_number
+      where not tried.is_locked
+  );
+end $$;
+
+-- Returns the numbers of the appends of which a document has another revision than that from which it was computed, or is locked by a session:
+-- the write of the document would wait for it. It locks the others, so that their writes wait for no session. The caller holds the locks of
+-- `lock_documents` on them, so no append changes them meanwhile.
+--   p_appends, p_generations, p_keys, p_revisions  one element per document: the number of the append, the document, and its revision; 0 if
+--                                                  there was none
+--   p_outcomes                                     the outcomes so far: others than those that are 'appended' write nothing
+create function evsrc.lock_unchanged_documents(
+  p_appends integer[], p_generations text[], p_keys text[], p_revisions bigint[], p_outcomes text[]
+) returns integer[] language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return array(
+    select read.append_number
+      from unnest(p_appends, p_generations, p_keys, p_revisions) as read(append_number, generation, key, revision)
+        left join lateral (
+          select document.revision from evsrc.documents document
+            where document.generation = read.generation and document.key = read.key
+            for update skip locked
+        ) as stored on true
+      where p_outcomes[read.append_number] = 'appended' and coalesce(stored.revision, 0) <> read.revision
+  );
 end $$;
 
 -- Waits for appends in flight, and keeps others from beginning until the transaction ends: those of events of these types, and those that run an
@@ -532,7 +575,7 @@ begin
   wait_end := evsrc.end_of_lock_wait();
   perform evsrc.lock_condition_keys('{}', '{}', array[row(p_types, '{}'::text[])::evsrc.query_item], wait_end);
   if p_projection is not null then
-    perform evsrc.lock_documents(array['x' || p_projection], true, wait_end);
+    perform evsrc.lock_documents(array['x' || p_projection], wait_end);
   end if;
   perform set_config('lock_timeout', previous, true);
 end $$;
@@ -621,7 +664,7 @@ begin
   if found then
     perform evsrc.require_not_discarded(array[missing]);
     raise exception 'this program runs the inline projection "%", which was retired after the program was started', missing
-      using errcode = 'EV001',
+      using errcode = 'EV005',
         hint = 'Start the program again: with the projection, to make its documents again, or without it.';
   end if;
 end $$;
@@ -647,11 +690,13 @@ end $$;
 --
 -- The steps, of which `append_one` takes the same:
 --   1. require READ COMMITTED on a primary server
---   2. lock the stream, then the command id, then the types and tags, then the documents; without p_wait a held lock means 'busy'
+--   2. lock the stream, then the command id, then the types and tags, then the documents; without p_wait a held lock means 'busy', or 'stale' if
+--      it is that of a document which was computed before
 --   3. look up the command id in events and archived_events: 'duplicate'
 --   4. read version, closes and id of the stream's last event; for a stream without rows, look into closed_streams
 --   5. check that the stream is open ('closed'), then the expected version ('conflict') and the id of the last event ('diverged'),
---      and that the log has the events on which the condition rests ('diverged'), then the condition ('changed')
+--      and that the log has the events on which the condition rests ('diverged'), then the documents that were computed before ('stale'),
+--      then the condition ('changed')
 --   6. take recorded_at, in whole milliseconds
 --   7. lock the in-flight low-water mark, and only then draw positions
 --   8. insert the events, with command_id and command_events on the first one
@@ -666,6 +711,8 @@ end $$;
 --   p_event_counts                                 the number of events of the append
 --   p_last_event_ids                               null, or the id that the stream's last event must have: a restored log may have another
 --                                                  event of that version
+--   p_documents                                    null, or the documents that the append changes, as `lock_documents` names them, as the text
+--                                                  of an array. With p_wait they are locked together
 -- One element per event, in the order of the appends and of the events of each:
 --   p_event_ids, p_types, p_schema_versions, p_data, p_metadata
 --   p_tags                                         the tags of the event as the text of an array, or null; the array is null if
@@ -683,9 +730,10 @@ end $$;
 --                             have them all, in this order, and after all other known matches
 -- One element per event on which a condition rests, so that the log must have it; null if there is none:
 --   p_basis_appends, p_basis_positions, p_basis_ids  the number of the append, and the event
+-- One element per document that was computed before the appends, and that `write_documents_ahead` writes in this statement; null if there is none:
+--   p_ahead_appends, p_ahead_generations, p_ahead_keys, p_ahead_revisions  as for `lock_unchanged_documents`
 -- Only for a call with a single append:
 --   p_closes                                       whether the last event closes the stream
---   p_documents                                    null, or the documents that the caller changes in this transaction, as for `lock_documents`
 -- For the call:
 --   p_limits                                       null, or limits as for `limit_transaction`
 --
@@ -694,6 +742,7 @@ end $$;
 --   'conflict'   with the stream's actual version
 --   'diverged'   the log does not have an event that the caller has read
 --   'changed'    an unknown event matches the condition, or a known one is missing
+--   'stale'      another transaction has changed a document that was computed before the append, or may be changing it
 --   'duplicate'  the command id was used before
 --   'closed'     the stream takes no more events; with its version
 --   'busy'       another transaction holds a lock, which the version names: -1 that of the stream, -2 that of the command id, -3 those of the
@@ -709,6 +758,8 @@ create function evsrc.append(
   p_last_event_ids uuid[] default null, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null,
   p_inline text[] default null,
   p_limits integer[] default null, p_documents text[] default null,
+  p_ahead_appends integer[] default null, p_ahead_generations text[] default null, p_ahead_keys text[] default null,
+  p_ahead_revisions bigint[] default null,
   out outcomes text[], out versions bigint[], out positions bigint[], out recorded_at timestamptz
 ) language plpgsql volatile security definer
 -- One generic plan of index lookups. PostgreSQL would keep a plan made for a small table while the table grows. Also, planning again for each
@@ -743,6 +794,9 @@ declare
   held_exclusive_keys integer[];
   held_key integer;
   append_of_item integer;
+  -- The appends whose documents have changed, or are locked.
+  stale_appends integer[];
+  held_append integer;
   -- The number of the append before it to the same stream, or null.
   previous integer[];
   held_streams boolean[];
@@ -762,9 +816,9 @@ begin
   -- write another.
   if array_ndims(p_streams) <> 1 or array_lower(p_streams, 1) <> 1 or array_lower(p_command_ids, 1) <> 1
     or array_lower(p_event_counts, 1) <> 1 or array_lower(p_event_ids, 1) <> 1
-    or cardinality(p_streams) <> 1 and (p_closes or p_documents is not null)
+    or array_lower(p_documents, 1) <> 1 or cardinality(p_streams) <> 1 and p_closes
   then
-    raise exception 'append takes arrays that begin at 1, and an end or documents only of a single stream'
+    raise exception 'append takes arrays that begin at 1, and an end only of a single stream'
       using errcode = 'invalid_parameter_value';
   end if;
   -- A missing element would hold for every log.
@@ -880,9 +934,18 @@ begin
       event_number := 0;
     end if;
   end if;
-  if p_documents is not null and outcomes[1] <> 'busy' and not evsrc.lock_documents(p_documents, p_wait, wait_end) then
-    outcomes[1] := 'busy';
-    held_locks[1] := -3;
+  if p_documents is not null and p_wait then
+    perform evsrc.lock_documents(array(select unnest(touching.documents::text[]) from unnest(p_documents) as touching(documents)), wait_end);
+  elsif p_documents is not null then
+    foreach held_append in array evsrc.try_lock_documents(p_documents, outcomes) loop
+      if held_append = any (p_ahead_appends) then
+        -- Its holder is likely to change the document.
+        stale_appends := stale_appends || held_append;
+      else
+        outcomes[held_append] := 'busy';
+        held_locks[held_append] := -3;
+      end if;
+    end loop;
   end if;
   if previous_lock_timeout is not null then
     perform set_config('lock_timeout', previous_lock_timeout, true);
@@ -896,6 +959,10 @@ begin
       -- This replaces 'busy' too: a duplicate has nothing to wait for.
       outcomes[duplicate_append] := 'duplicate';
     end loop;
+  end if;
+  if p_ahead_appends is not null then
+    stale_appends := stale_appends
+      || evsrc.lock_unchanged_documents(p_ahead_appends, p_ahead_generations, p_ahead_keys, p_ahead_revisions, outcomes);
   end if;
   select array_agg(last_event.version), array_agg(last_event.closes), array_agg(last_event.id)
     into versions, stream_closes, last_event_ids
@@ -966,6 +1033,8 @@ begin
         outcomes[append_number] := 'conflict';
       elsif p_last_event_ids[append_number] <> last_event_ids[append_number] or append_number = any (unmet_appends) then
         outcomes[append_number] := 'diverged';
+      elsif append_number = any (stale_appends) then
+        outcomes[append_number] := 'stale';
       end if;
     end if;
     while p_item_appends[item_number] = append_number loop
@@ -1158,7 +1227,7 @@ begin
       p_wait, array[p_stream], array[p_expected_version], case when p_command_id is not null then array[p_command_id] end,
       '{1}', array[p_event_id], array[p_type], array[p_schema_version], array[p_data], array[p_metadata], null,
       null, null, null, null, null, null, null, false, array[p_last_event_id], null, null,
-      case when p_inline is not null then array[p_inline::text] end, p_limits, p_documents
+      case when p_inline is not null then array[p_inline::text] end, p_limits, case when p_documents is not null then array[p_documents::text] end
     ) as many;
   return appended;
 end $$;

@@ -977,29 +977,29 @@ begin
       set document = excluded.document, indexed = excluded.indexed, revision = excluded.revision, stream = excluded.stream;
 end $$;
 
--- Writes documents that were computed before an append, in the statement of the append, which holds their locks.
---   p_is_appended  whether the append has written its events; otherwise nothing is written
---   p_revisions    the revisions of the documents from which these were computed; 0 where there was none. If one has changed, the statement
---                  fails with EV005, and nothing is appended.
+-- Writes documents that were computed before appends, in the statement of the appends, which holds their locks and has found them unchanged.
+--   p_outcomes    the outcomes of the appends: only the documents of those that are 'appended' are written
+--   p_appends     for each document the number of its append, from 1
 create function evsrc.write_documents_ahead(
-  p_is_appended boolean, p_generations text[], p_keys text[], p_revisions bigint[], p_documents text[], p_indexed text[]
-) returns boolean language plpgsql volatile
+  p_outcomes text[], p_appends integer[], p_generations text[], p_keys text[], p_documents text[], p_indexed text[]
+) returns void language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  written record;
 begin
-  if not p_is_appended then
-    return false;
+  if 'appended' = all (p_outcomes) then
+    perform evsrc.write_documents_of(p_generations, p_keys, p_documents, p_indexed);
+    return;
   end if;
-  -- An append that changed one of them had its lock, and has ended: this statement of the function sees what it has written.
-  if exists (
-    select from unnest(p_generations, p_keys, p_revisions) as read(generation, key, revision)
-      left join evsrc.documents stored on stored.generation = read.generation and stored.key = read.key
-      where coalesce(stored.revision, 0) <> read.revision
-  ) then
-    raise exception 'a document has changed since it was read' using errcode = 'EV005';
+  select array_agg(put.generation) as generations, array_agg(put.key) as keys, array_agg(put.document) as documents,
+      array_agg(put.indexed) as indexed
+    into written
+    from unnest(p_appends, p_generations, p_keys, p_documents, p_indexed) as put(append_number, generation, key, document, indexed)
+    where p_outcomes[put.append_number] = 'appended';
+  if written.keys is not null then
+    perform evsrc.write_documents_of(written.generations, written.keys, written.documents, written.indexed);
   end if;
-  perform evsrc.write_documents_of(p_generations, p_keys, p_documents, p_indexed);
-  return true;
 end $$;
 
 -- Moves a checkpoint from p_from to p_to, extends the delivery log, and writes the documents of the events between them (see

@@ -19,8 +19,8 @@ import {
 } from "../core/errors.ts"
 import { isTransient, sqlState } from "../core/sqlState.ts"
 
-/** A read-only transaction or standby, a prepared statement that a pooler has lost, a check of the store itself (EV001). */
-const misconfigured = /^(25006|26000|EV001|3D000|3F000|0A000)$/
+/** A read-only transaction or standby, a prepared statement that a pooler has lost, a check of the store itself (EV001, EV005). */
+const misconfigured = /^(25006|26000|EV001|EV005|3D000|3F000|0A000)$/
 
 /** Node's codes of a certificate or a host name that TLS rejects, of a failed TLS handshake, and of a socket without permission. */
 const rejectedByTls =
@@ -63,7 +63,7 @@ const fieldOf = ({ reason: { cause } }: SqlError, name: string): string => {
 
 const describe = (error: SqlError): string => {
   const state = sqlState(error)
-  const detail = state === "EV001" ? `${detailOf(error)}${hintOf(error)}` : detailOf(error)
+  const detail = state === "EV001" || state === "EV005" ? `${detailOf(error)}${hintOf(error)}` : detailOf(error)
   return state === undefined ? detail : `${detail} (SQLSTATE ${state})`
 }
 
@@ -142,9 +142,10 @@ export const sqlErrorOf = (cause: Cause.Cause<unknown>): SqlError | undefined =>
   ).find(isSqlError)
 
 /**
- * An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout, a required or a discarded inline projection.
+ * An invalid value (22), a constraint (23), a limit of the server (54), a deadlock, a lock timeout, a required, a discarded or a retired inline
+ * projection.
  */
-const ofOneAppend = /^(22|23|54|40P01|55P03|EV003|EV004)/
+const ofOneAppend = /^(22|23|54|40P01|55P03|EV003|EV004|EV005)/
 
 /**
  * Returns whether a statement of several appends may have failed because of one of them.

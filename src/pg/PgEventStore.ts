@@ -71,19 +71,26 @@ export const makeDriver = Effect.fnUntraced(
     const statements = PgAppend.make(connections, quoted, reader.receipt)
     const waits = LockWaits.make(connections)
     const lockTimeoutErrors = yield* LockTimeoutError.make(connections, quoted)
-    const appendInBatch = yield* AppendBatcher.make(
+    const groupCommit = AppendBatcher.make(
       { ...announcing(statements, committed), waits, lockTimeoutErrors, deadlines: connections.deadlines },
       options.groupCommit
     )
+    const appendInBatch = yield* groupCommit
+    // By themselves, so that a session which locks the table of documents holds up no append without documents.
+    const appendWithDocuments = yield* groupCommit
     const readSnapshot = yield* SnapshotReads.make(connections, query, quoted, options.groupRead)
     const snapshots = yield* SnapshotSigning.withKeys(
       PgSnapshots.make(query, quoted, readSnapshot),
       options.snapshotKeys
     )
-    const appendAlone = PgTransactionalAppend.make(
-      { connections, statements, waits, lockTimeoutErrors },
-      committed
-    )
+    const appendAlone = PgTransactionalAppend.make({
+      connections,
+      statements,
+      waits,
+      lockTimeoutErrors,
+      committed,
+      inBatch: appendWithDocuments
+    })
     const locks = yield* StreamLocks.make({ connections, statements, waits, lockTimeoutErrors, committed }, quoted)
     const appendUnlocked = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
       Effect.withFiber((fiber) =>

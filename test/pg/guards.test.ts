@@ -191,6 +191,9 @@ const unsoundAppends: Readonly<Record<string, string>> = {
   "one command id twice": appendCall("'{open,other}'", "'{1,1}'", { commandIds: "'{new,new}'" }),
   "a used command id in an archived stream": appendCall("'{other}'", "'{1}'", { commandIds: "'[2:2]={archived}'" }),
   "a stream without a name": appendCall("'{null,other}'", "'{1,1}'"),
+  "documents that do not begin at 1": `${
+    appendCall("'{open,other}'", "'{1,1}'").slice(0, -1)
+  }, p_documents => '[0:1]={"{xa}","{xb}"}')`,
   "a number of events that is null": appendCall("'{open,other}'", "'{1,null}'"),
   "more events than it names": appendCall("'{open}'", "'{3}'")
 }

@@ -17,10 +17,10 @@ import type { SqlError } from "effect/sql/SqlError"
 import * as Tracer from "effect/Tracer"
 import type { EventStoreError } from "../../core/errors.ts"
 import { monotonicMillisUnsafe } from "../../core/monotonic.ts"
-import type { AppendRequest } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgDeadlines } from "../PgDeadlines.ts"
 import { fromAppendError, isOfOneAppend } from "../PgErrors.ts"
 import * as Timer from "../timer.ts"
+import type { PreparedAppend } from "./AppendParameters.ts"
 import * as AppendQueue from "./AppendQueue.ts"
 import * as AppendSweep from "./AppendSweep.ts"
 import { Held } from "./Held.ts"
@@ -70,7 +70,7 @@ interface Answers {
 export const make = Effect.fnUntraced(function*(
   statements: Statements,
   options: AppendQueue.AppendQueueOptions = {}
-): Effect.fn.Return<(request: AppendRequest) => Effect.Effect<AppendRow, EventStoreError>, never, Scope.Scope> {
+): Effect.fn.Return<(request: PreparedAppend) => Effect.Effect<AppendRow, EventStoreError>, never, Scope.Scope> {
   const queue = AppendQueue.make<Pending>(options)
   const clock = yield* Clock.Clock
   const reported = new Reported()

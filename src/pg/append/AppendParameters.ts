@@ -5,7 +5,24 @@
  */
 import type * as Version from "../../core/Version.ts"
 import type { EventQuery } from "../../event/EventQuery.ts"
-import type { AppendCondition, AppendRequest, KnownMatches } from "../../eventStore/driver/EventStoreDriver.ts"
+import type {
+  AppendCondition,
+  AppendRequest,
+  DocumentAhead,
+  KnownMatches
+} from "../../eventStore/driver/EventStoreDriver.ts"
+import { indexedText } from "../PgText.ts"
+
+/**
+ * An append as a statement writes it.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PreparedAppend extends AppendRequest {
+  /** The documents of inline projections that were computed before, and that the statement writes with the events. */
+  readonly documents?: ReadonlyArray<DocumentAhead> | undefined
+}
 
 /**
  * Returns an expected version as the parameter of the append functions.
@@ -115,7 +132,7 @@ export const inlineParameters = ({ events, inlineProjections = [] }: AppendReque
   })
 
 /**
- * Returns documents as the parameter of `lock_documents`. Every append locks the projection itself: exclusively if it may change any document,
+ * Returns the names by which an append locks documents. Every append locks the projection itself: exclusively if it may change any document,
  * otherwise shared.
  *
  * @since 0.1.0
@@ -129,6 +146,48 @@ export const documentsParameter = (
       ? [`x${projection}`]
       : [`s${projection}`, ...keys.map((key) => `x${projection}\u001f${key}`)]
   )
+
+/**
+ * Returns the documents that appends change as the parameter `p_documents`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const documentsParameters = (requests: ReadonlyArray<AppendRequest>): ReadonlyArray<string | null> | null =>
+  nullable(requests.map(({ touchedDocuments }) => {
+    const names = documentsParameter(touchedDocuments)
+    return names === null ? null : arrayText(names)
+  }))
+
+/**
+ * Returns the documents that were computed before appends: which of them must be unchanged, as the parameters `p_ahead_appends` to `p_ahead_revisions`
+ * of `append`, and what to write, as the last ones of `write_documents_ahead`.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const aheadParameters = (requests: ReadonlyArray<PreparedAppend>): {
+  readonly count: number
+  readonly unchanged: ReadonlyArray<unknown>
+  readonly written: ReadonlyArray<unknown>
+} | undefined => {
+  const all = requests.flatMap(({ documents = [] }, index) =>
+    documents.map((document) => ({ ...document, append: index + 1 }))
+  )
+  return all.length === 0 ? undefined : {
+    count: all.length,
+    unchanged: [
+      all.map(({ append }) => append),
+      all.map(({ generation }) => generation),
+      all.map(({ key }) => key),
+      all.map(({ from }) => from)
+    ],
+    written: [
+      nullable(all.map(({ document }) => document ?? null)),
+      all.map(({ indexed }) => indexedText(indexed))
+    ]
+  }
+}
 
 const noConditions = {
   items: [null, null, null, null, null, null],

@@ -23,6 +23,8 @@ export interface Entry {
   readonly lastEventId: string | undefined
   /** The size of the payload. */
   readonly bytes: number
+  /** How many documents of inline projections it writes. */
+  readonly documents: number
   /** When it arrived, in milliseconds. */
   readonly since: number
   /** The names that its condition locks. Of two appends with such a name in common, the later waits as for one to the same stream. */
@@ -51,6 +53,10 @@ export interface AppendQueueOptions {
   readonly batchAppends?: number | undefined
   /** The maximum payload of a statement in bytes. 4 MiB by default. A single append may exceed it. */
   readonly batchBytes?: number | undefined
+  /**
+   * The maximum number of documents of inline projections that a statement writes: each needs a lock. 256 by default. A single append may exceed it.
+   */
+  readonly batchDocuments?: number | undefined
   /**
    * The maximum number of statements without a response for a second that do not count as in flight, so that other appends continue.
    * 2 by default.
@@ -116,8 +122,14 @@ export interface AppendQueue<in out E extends Entry> {
  * @category constructors
  */
 export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQueue<E> => {
-  const { batchAppends = 100, batchBytes = 4 * 1024 * 1024, inFlight = 2, maxStalled = 2, statementAppends = 32 } =
-    options
+  const {
+    batchAppends = 100,
+    batchBytes = 4 * 1024 * 1024,
+    batchDocuments = 256,
+    inFlight = 2,
+    maxStalled = 2,
+    statementAppends = 32
+  } = options
   const held = new Held()
   const waiting = new WaitingAppends<E>(held)
   const stalled = new Set<ReadonlyArray<E>>()
@@ -146,7 +158,11 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
       if (statementsInFlight - Math.min(stalled.size, maxStalled) >= statements) return []
       // An equal part for each statement. Otherwise one takes nearly all, and keeps doing so: callers whose appends end together also
       // append again together.
-      const batch = take(waiting, Math.min(batchAppends, Math.ceil(appends / statements)), batchBytes)
+      const batch = take(waiting, {
+        appends: Math.min(batchAppends, Math.ceil(appends / statements)),
+        bytes: batchBytes,
+        documents: batchDocuments
+      })
       if (batch.length > 0) {
         for (const entry of batch) hold(entry)
         statementsInFlight++
@@ -188,19 +204,21 @@ export const make = <E extends Entry>(options: AppendQueueOptions = {}): AppendQ
 /** Takes the next batch out of the appends that wait. */
 const take = <E extends Entry>(
   waiting: WaitingAppends<E>,
-  maxAppends: number,
-  maxBytes: number
+  max: { readonly appends: number; readonly bytes: number; readonly documents: number }
 ): ReadonlyArray<E> => {
   const taken: Array<E> = []
   const takenIds = new Set<string>()
   let bytes = 0
-  const fits = (entry: E): boolean => taken.length === 0 || bytes + entry.bytes <= maxBytes
-  while (taken.length < maxAppends) {
+  let documents = 0
+  const fits = (entry: E): boolean =>
+    taken.length === 0 || bytes + entry.bytes <= max.bytes && documents + entry.documents <= max.documents
+  while (taken.length < max.appends) {
     const entry = waiting.next(takenIds, fits)
     if (entry === undefined) break
     if (entry.commandId !== undefined) takenIds.add(entry.commandId)
     taken.push(entry)
     bytes += entry.bytes
+    documents += entry.documents
   }
   return taken.some(({ conditionNames }) => conditionNames.length > 0) ? taken : byStream(taken)
 }

@@ -10,6 +10,7 @@ import type { SqlError } from "effect/sql/SqlError"
 import type * as Tracer from "effect/Tracer"
 import { type EventStoreError, OutcomeUnknown, storeError, StoreUnavailable } from "../../core/errors.ts"
 import type { AppendRequest } from "../../eventStore/driver/EventStoreDriver.ts"
+import type { PreparedAppend } from "./AppendParameters.ts"
 import type { WaitingPending } from "./LockReports.ts"
 import type { AppendRow } from "./PgAppend.ts"
 
@@ -20,6 +21,7 @@ import type { AppendRow } from "./PgAppend.ts"
  * @category models
  */
 export interface Pending extends WaitingPending {
+  readonly request: PreparedAppend
   /** The span of the caller, to which the statement belongs. */
   readonly span: Tracer.AnySpan | undefined
   readonly done: Deferred.Deferred<AppendRow, EventStoreError>
@@ -32,7 +34,7 @@ export interface Pending extends WaitingPending {
  * @since 0.1.0
  * @category constructors
  */
-export const make = (request: AppendRequest, span: Tracer.AnySpan | undefined, since: number): Pending => ({
+export const make = (request: PreparedAppend, span: Tracer.AnySpan | undefined, since: number): Pending => ({
   request,
   since,
   stream: request.stream,
@@ -40,6 +42,7 @@ export const make = (request: AppendRequest, span: Tracer.AnySpan | undefined, s
   eventId: request.events.at(-1)?.id,
   lastEventId: request.lastEventId,
   bytes: bytesOf(request),
+  documents: request.documents?.length ?? 0,
   ...namesOf(request),
   restsOnOthers: request.condition?.known?.some(({ sent }) => sent.length > 0) ?? false,
   span,
@@ -69,14 +72,15 @@ const namesOf = (
 })
 
 /**
- * Returns the size of an append's payload.
+ * Returns the size of an append's payload, with the documents that it writes.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const bytesOf = ({ events }: AppendRequest): number => {
+export const bytesOf = ({ documents = [], events }: PreparedAppend): number => {
   let bytes = 0
   for (const { data, metadata } of events) bytes += data.length + metadata.length
+  for (const { document = "", key } of documents) bytes += key.length + document.length
   return bytes
 }
 

@@ -11,24 +11,20 @@ import * as Result from "effect/Result"
 import type { SqlError } from "effect/sql/SqlError"
 import type { EventStoreError } from "../../core/errors.ts"
 import * as Position from "../../core/Position.ts"
-import { sqlState } from "../../core/sqlState.ts"
 import * as Version from "../../core/Version.ts"
-import type {
-  AppendRequest,
-  AppendResult,
-  DocumentAhead,
-  EventStoreDriver
-} from "../../eventStore/driver/EventStoreDriver.ts"
+import type { AppendRequest, AppendResult, EventStoreDriver } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { settingOf } from "../PgDeadlines.ts"
-import { indexedText } from "../PgText.ts"
 import {
+  aheadParameters,
   arrayText,
   conditionParameters,
   documentsParameter,
+  documentsParameters,
   expectedParameter,
   inlineParameters,
-  nullable
+  nullable,
+  type PreparedAppend
 } from "./AppendParameters.ts"
 import type { Attempted, LockWait } from "./LockWaits.ts"
 
@@ -39,7 +35,7 @@ import type { Attempted, LockWait } from "./LockWaits.ts"
  * @category models
  */
 export interface AppendRow {
-  readonly outcome: "appended" | "closed" | "conflict" | "diverged" | "changed" | "duplicate" | "busy"
+  readonly outcome: "appended" | "closed" | "conflict" | "diverged" | "changed" | "stale" | "duplicate" | "busy"
   readonly stream: string
   /** The version of the stream. Of a `busy` append it is a negative number for the lock that another transaction holds: `heldLock` returns its name. */
   readonly version: bigint
@@ -56,28 +52,20 @@ export interface AppendRow {
 export interface PgAppend {
   /**
    * Appends. It waits so many milliseconds while another transaction appends to the stream or under the command id, or does not wait, and
-   * the outcome may be `busy`. With `limitsTransaction` the server limits the rest of the transaction too.
+   * the outcome may be `busy`. With `limitsTransaction` the server limits the rest of the transaction too. If one of the documents that were computed
+   * before has changed, or another transaction may be changing it, the outcome is `stale`, and nothing is written.
    */
   readonly single: (
-    request: AppendRequest,
+    request: PreparedAppend,
     wait: LockWait,
     limitsTransaction?: boolean
-  ) => Effect.Effect<AppendRow, SqlError>
-  /**
-   * Appends like `single`, and writes documents that were computed before. Fails with an error for which `isStale` returns true, and writes nothing, if one
-   * of those from which they were computed has changed.
-   */
-  readonly withDocuments: (
-    request: AppendRequest,
-    wait: LockWait,
-    documents: ReadonlyArray<DocumentAhead>
   ) => Effect.Effect<AppendRow, SqlError>
   /**
    * Runs several appends. No two share a command id. If none has a condition, those to one stream stand one after the other. Returns a row per append, in order. It waits for
    * locks only if the caller asks for it, in a transaction with a limit of its own.
    */
   readonly batch: (
-    requests: ReadonlyArray<AppendRequest>,
+    requests: ReadonlyArray<PreparedAppend>,
     waits?: boolean
   ) => Effect.Effect<ReadonlyArray<AppendRow>, SqlError>
   /** Returns the result of a row. */
@@ -108,25 +96,19 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
   const { idleInTransactionTimeout, lockTimeout, statementTimeout, transactionTimeout } = connections.deadlines
   const ofTransaction = [statementTimeout, idleInTransactionTimeout, transactionTimeout].map(settingOf)
 
-  const append = (
-    request: AppendRequest,
-    wait: LockWait,
-    limitsTransaction: boolean,
-    documents: ReadonlyArray<DocumentAhead> = []
-  ) => {
+  const single = (request: PreparedAppend, wait: LockWait, limitsTransaction = false) => {
     const waits = wait !== "now"
     const limits = waits || limitsTransaction
       ? [settingOf(waits ? wait : lockTimeout), ...limitsTransaction ? ofTransaction : []]
       : null
     return request.condition === undefined && request.events.length === 1 && !(request.events[0]!.tags?.length)
-        && request.closes !== true
-      ? one(waits, request, limits, documents)
-      : Effect.map(many(waits, [request], limits, request.closes, documents), ([row]) => row!)
+        && request.closes !== true && !(request.documents?.length)
+      ? one(waits, request, limits)
+      : Effect.map(many(waits, [request], limits, request.closes), ([row]) => row!)
   }
 
   return {
-    single: (request, wait, limitsTransaction = false) => append(request, wait, limitsTransaction),
-    withDocuments: (request, wait, documents) => append(request, wait, false, documents),
+    single,
     batch: (requests, waits = false) => many(waits, requests, null),
     resolve: (request, row) => {
       switch (row.outcome) {
@@ -140,6 +122,8 @@ export const make = (connections: PgConnections, schema: string, receipt: EventS
           return Effect.succeed({ _tag: "Diverged" })
         case "changed":
           return Effect.succeed({ _tag: "Changed", position: Position.make(row.positions![0]!) })
+        case "stale":
+          return Effect.die(new Error("evsrc: an append whose documents have changed must compute them again"))
         case "busy":
           return Effect.die(new Error("evsrc: an append that waits cannot be busy"))
         case "duplicate":
@@ -255,53 +239,20 @@ export const keyOfName = (lock: string): number | undefined => {
 export const attempted = (row: AppendRow, request: AppendRequest): Attempted<AppendRow> =>
   row.outcome === "busy" ? Result.fail(heldLock(row, request)) : Result.succeed(row)
 
-/**
- * Returns whether a document has changed since it was read.
- *
- * @since 0.1.0
- * @category guards
- */
-export const isStale = (error: SqlError): boolean => sqlState(error) === "EV005"
-
-/**
- * Returns a statement that writes documents after the append of another, whose outcome is given as SQL. `first` is the number of its first own parameter.
- * A function of the select list runs after the function of the from clause has returned its row.
- */
-const writing = (schema: string, statement: string, outcome: string, first: number): string => {
-  const parameters = ["text[]", "text[]", "bigint[]", "text[]", "text[]"].map((type, index) =>
-    `$${first + index}::${type}`
-  )
-  return `select appended.*, ${schema}.write_documents_ahead(appended.${outcome} = 'appended', ${
-    parameters.join(", ")
-  })`
-    + ` from (${statement} offset 0) as appended`
-}
-
-const writingParameters = (documents: ReadonlyArray<DocumentAhead>): ReadonlyArray<unknown> =>
-  documents.length === 0 ? [] : [
-    documents.map(({ generation }) => generation),
-    documents.map(({ key }) => key),
-    documents.map(({ from }) => from),
-    nullable(documents.map(({ document }) => document ?? null)),
-    documents.map(({ indexed }) => indexedText(indexed))
-  ]
-
 /** Calls `append_one`: one event without tags, on no condition. */
 const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
   const statement =
     `select * from ${schema}.append_one($1, $2, $3, $4, $5::uuid, $6, $7::integer, $8, $9, $10::uuid, $11::text[], $12::integer[], `
     + `$13::text[])`
-  const withDocuments = writing(schema, statement, "outcome", 14)
   return (
     wait: boolean,
     { commandId, events, expected, inlineProjections, lastEventId, stream, touchedDocuments }: AppendRequest,
-    limits: ReadonlyArray<number> | null,
-    documents: ReadonlyArray<DocumentAhead>
+    limits: ReadonlyArray<number> | null
   ) => {
     const { data, id, metadata, schemaVersion, type } = events[0]!
     return Effect.map(
       run(
-        sql.unsafe<AppendOneRow>(documents.length === 0 ? statement : withDocuments, [
+        sql.unsafe<AppendOneRow>(statement, [
           wait,
           stream,
           expectedParameter(expected),
@@ -314,8 +265,7 @@ const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
           lastEventId ?? null,
           inlineProjections?.[0] ?? null,
           limits,
-          documentsParameter(touchedDocuments),
-          ...writingParameters(documents)
+          documentsParameter(touchedDocuments)
         ]).withoutTransform
       ),
       ([row]): AppendRow => ({
@@ -329,7 +279,7 @@ const appendOne = ({ sql, statement: run }: PgConnections, schema: string) => {
   }
 }
 
-/** A statement with so many more events may take one more `statementTimeout`. */
+/** A statement with so many more events and documents may take one more `statementTimeout`. */
 const eventsPerTimeout = 1_000
 
 /** Calls `append`. */
@@ -337,20 +287,24 @@ const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: s
   const statement =
     `select * from ${schema}.append($1, $2::text[], $3::bigint[], $4::text[], $5::integer[], $6::uuid[], $7::text[], $8::integer[], `
     + `$9::text[], $10::text[], $11::text[], $12::integer[], $13::text[], $14::text[], $15::bigint[], $16::text[], $17::text[], `
-    + `$18::integer[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[], $25::text[])`
-  const withDocuments = writing(schema, statement, "outcomes[1]", 26)
+    + `$18::integer[], $19, $20::uuid[], $21::bigint[], $22::uuid[], $23::text[], $24::integer[], $25::text[]`
+  // A function of the select list runs after the function of the from clause has returned its row.
+  const withDocuments =
+    `select appended.*, ${schema}.write_documents_ahead(appended.outcomes, $26::integer[], $27::text[], $28::text[], $30::text[], $31::text[])`
+    + ` from (${statement}, $26::integer[], $27::text[], $28::text[], $29::bigint[]) offset 0) as appended`
+  const withoutDocuments = `${statement})`
   return (
     wait: boolean,
-    requests: ReadonlyArray<AppendRequest>,
+    requests: ReadonlyArray<PreparedAppend>,
     limits: ReadonlyArray<number> | null,
-    closes = false,
-    documents: ReadonlyArray<DocumentAhead> = []
+    closes = false
   ): Effect.Effect<ReadonlyArray<AppendRow>, SqlError> => {
     const events = requests.flatMap((request) => request.events)
     const { basis, items } = conditionParameters(requests)
+    const ahead = aheadParameters(requests)
     return Effect.map(
       run(
-        sql.unsafe<AppendManyRow>(documents.length === 0 ? statement : withDocuments, [
+        sql.unsafe<AppendManyRow>(ahead === undefined ? withoutDocuments : withDocuments, [
           wait,
           requests.map((request) => request.stream),
           nullable(requests.map((request) => expectedParameter(request.expected))),
@@ -370,10 +324,10 @@ const appendMany = ({ deadlines, sql, statement: run }: PgConnections, schema: s
           basis.ids,
           nullable(requests.flatMap(inlineParameters)),
           limits,
-          documentsParameter(requests[0]?.touchedDocuments),
-          ...writingParameters(documents)
+          documentsParameters(requests),
+          ...ahead === undefined ? [] : [...ahead.unchanged, ...ahead.written]
         ]).withoutTransform,
-        deadlines.statementTimeout * (1 + Math.floor(events.length / eventsPerTimeout))
+        deadlines.statementTimeout * (1 + Math.floor((events.length + (ahead?.count ?? 0)) / eventsPerTimeout))
       ),
       ([row]) => rowsOf(requests, row!)
     )

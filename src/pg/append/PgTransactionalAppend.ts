@@ -16,40 +16,45 @@ import type { TransactionState } from "../connections/BoundedConnection.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
 import { fromAppendError, fromTransactionalAppendError, sqlErrorOf } from "../PgErrors.ts"
 import * as PgStatement from "../PgStatement.ts"
-import { documentsParameter } from "./AppendParameters.ts"
+import { documentsParameter, type PreparedAppend } from "./AppendParameters.ts"
 import * as DocumentsInFlight from "./DocumentsInFlight.ts"
 import type { LockTimeoutErrors, Waited } from "./LockTimeoutError.ts"
 import { type Attempted, isLockConflict, isLockTimeout, type LockWaits } from "./LockWaits.ts"
-import { attempted, type CommittedAppend, heldLock, isStale, type PgAppend } from "./PgAppend.ts"
+import { type AppendRow, attempted, type CommittedAppend, committedOf, heldLock, type PgAppend } from "./PgAppend.ts"
 
 /**
- * Returns a function that appends in the caller's transaction; or in one of its own, if the request has an effect to run in it.
- * `committed` gets the append after the commit.
+ * Returns a function that appends in the caller's transaction; or, if the request has an effect to run in one, with documents that were computed before,
+ * or in a transaction of its own.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const make = (
-  context: Context,
-  committed: (appends: ReadonlyArray<CommittedAppend>) => Effect.Effect<void>
+  context: Context
 ): (request: AppendRequest) => Effect.Effect<AppendResult, EventStoreError> => {
   const { sql } = context.connections
+  const announced = (request: AppendRequest, append: Effect.Effect<AppendResult, EventStoreError>) =>
+    Effect.tap(
+      append,
+      (result) =>
+        result._tag === "Appended"
+          ? sql.afterCommit(context.committed([{ request, result: () => result }]))
+          : Effect.void
+    )
   const inFlight = DocumentsInFlight.make()
-  const appendWith = (request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+  return (request) =>
     Effect.flatMap(Effect.serviceOption(sql.transactionService), (transaction) => {
       const { inTransaction } = request
-      return Option.isSome(transaction)
-        ? inTransaction === undefined ? appendInCaller(context, request) : appendNested(context, request, inTransaction)
-        : inTransaction === undefined
-        ? appendAlone(context, request)
-        : appendAhead(context, request, inTransaction, inFlight)
+      if (Option.isSome(transaction)) {
+        return announced(
+          request,
+          inTransaction === undefined ? appendInCaller(context, request) : appendNested(context, request, inTransaction)
+        )
+      }
+      return inTransaction === undefined
+        ? Effect.flatMap(appendAlone(context, request), (row) => context.statements.resolve(request, row))
+        : appendAhead(context, request, announced(request, appendWithEffect(context, request, inTransaction)), inFlight)
     })
-  return (request) =>
-    Effect.tap(
-      appendWith(request),
-      (result) =>
-        result._tag === "Appended" ? sql.afterCommit(committed([{ request, result: () => result }])) : Effect.void
-    )
 }
 
 /** What an append needs. */
@@ -58,6 +63,10 @@ interface Context {
   readonly statements: PgAppend
   readonly waits: LockWaits
   readonly lockTimeoutErrors: Pick<LockTimeoutErrors, "ofAppend" | "isHeld">
+  /** Appends through group commit, which announces what it has committed. */
+  readonly inBatch: (request: PreparedAppend) => Effect.Effect<AppendRow, EventStoreError>
+  /** Gets the appends that were committed otherwise. */
+  readonly committed: (appends: ReadonlyArray<CommittedAppend>) => Effect.Effect<void>
 }
 
 type InTransaction = NonNullable<AppendRequest["inTransaction"]>
@@ -76,7 +85,8 @@ const appendInCaller = (context: Context, request: AppendRequest): Effect.Effect
     Effect.flatMap((row) => context.statements.resolve(request, row))
   )
 
-const appendAlone = (context: Context, request: AppendRequest): Effect.Effect<AppendResult, EventStoreError> =>
+/** By one statement of its own, that commits by itself. */
+const appendAlone = (context: Context, request: PreparedAppend): Effect.Effect<AppendRow, EventStoreError> =>
   context.waits.attempt(
     (wait) => Effect.map(context.statements.single(request, wait), (row) => attempted(row, request)),
     { request, isHeld: context.lockTimeoutErrors.isHeld(request) }
@@ -84,7 +94,7 @@ const appendAlone = (context: Context, request: AppendRequest): Effect.Effect<Ap
     Effect.mapError((error) => fromAppendError(error, request.stream)),
     Effect.flatMap(Result.match({
       onFailure: (waited) => failWaiting(context, request, waited),
-      onSuccess: (row) => context.statements.resolve(request, row)
+      onSuccess: (row) => Effect.as(context.committed(committedOf([request], [row])), row)
     }))
   )
 
@@ -95,36 +105,30 @@ const appendAlone = (context: Context, request: AppendRequest): Effect.Effect<Ap
 const appendAhead = (
   context: Context,
   request: AppendRequest,
-  inTransaction: InTransaction,
+  inOneTransaction: Effect.Effect<AppendResult, EventStoreError>,
   inFlight: DocumentsInFlight.DocumentsInFlight
 ): Effect.Effect<AppendResult, EventStoreError> => {
   const { documentsAhead, touchedDocuments = [] } = request
-  const inOneTransaction = appendWithEffect(context, request, inTransaction)
   if (documentsAhead === undefined) return inOneTransaction
   const names = documentsParameter(touchedDocuments) ?? []
   return inFlight.whileIn(
     names,
     (isContended) =>
-      isContended ? inOneTransaction : Effect.flatMap(documentsAhead, (documents) =>
-        documents === undefined
-          ? inOneTransaction
-          : Effect.catchIf(
-            context.waits.attempt((wait) =>
-              Effect.map(
-                context.statements.withDocuments(request, wait, documents),
-                (row) => attempted(row, request)
-              ), { request, isHeld: context.lockTimeoutErrors.isHeld(request) }),
-            isStale,
-            () => Effect.sync(() => inFlight.contended(names)).pipe(Effect.as("stale" as const))
-          ).pipe(
-            Effect.mapError((error) => fromAppendError(error, request.stream)),
-            Effect.flatMap((found) =>
-              found === "stale" ? inOneTransaction : Result.match(found, {
-                onFailure: (waited) => failWaiting(context, request, waited),
-                onSuccess: (row) => context.statements.resolve(request, row)
-              })
-            )
-          ))
+      isContended ? inOneTransaction : Effect.flatMap(documentsAhead, (documents) => {
+        if (documents === undefined) return inOneTransaction
+        const prepared: PreparedAppend = {
+          ...request,
+          documents,
+          // Its place does not last: when the documents have changed, the transaction comes after the appends behind it.
+          onQueued: undefined
+        }
+        const sent = request.closes === true ? appendAlone(context, prepared) : context.inBatch(prepared)
+        return Effect.flatMap(sent, (row) => {
+          if (row.outcome !== "stale") return context.statements.resolve(request, row)
+          inFlight.contended(names)
+          return inOneTransaction
+        })
+      })
   )
 }
 

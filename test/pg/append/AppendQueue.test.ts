@@ -15,6 +15,7 @@ const append = (stream: string, command?: string, bytes = 1, since = 0): Append 
   eventId: `event ${count++}`,
   lastEventId: undefined,
   bytes,
+  documents: 0,
   since,
   conditionNames: [],
   names: [],
@@ -158,6 +159,18 @@ describe("AppendQueue", () => {
     for (const expected of [[a, b], [large], [c, d]]) {
       const batch = queue.nextBatch()
       assert.deepStrictEqual(batch, expected)
+      queue.statementEnded(batch)
+      for (const entry of batch) queue.end(entry)
+    }
+  })
+
+  it("ends a batch at its maximum of documents, but takes at least one append", () => {
+    const all = [2, 2, 2, 9, 1].map((documents, n) => ({ ...append(`s${n}`), documents }))
+    const [a, b, c, many, d] = all
+    const queue = queueOf({ batchDocuments: 5 }, ...all)
+    for (const expected of [[a, b], [c], [many], [d]]) {
+      const batch: ReadonlyArray<Append> = queue.nextBatch()
+      assert.deepStrictEqual<unknown>(batch, expected)
       queue.statementEnded(batch)
       for (const entry of batch) queue.end(entry)
     }

@@ -182,6 +182,39 @@ export const inlineOrder: ReadonlyArray<Case<Stores>> = [
     ], pairs)
   }),
 
+  test("inline documents of many concurrent appends are folds in the order of the log, hot and cold ones", function*() {
+    const prefix = unique("price")
+    const make = <const L extends Projection.Lifecycle>(lifecycle: L) =>
+      Projection.make(unique(lifecycle), {
+        events: Priced,
+        lifecycle,
+        where: { streamPrefix: prefix },
+        document: Schema.Array(Schema.Int),
+        key: ({ price, shop }) => price % 8 === 0 ? [shop, "hot"] : shop,
+        evolve: { Priced: (prices, { price }) => [...prices ?? [], price] }
+      })
+    const { inline, live } = { inline: make("inline"), live: make("live") }
+    const layer = Projector.layerInline([inline])
+    const programs = [yield* build(layer), yield* build(layer), yield* build(layer)]
+    const [rounds, shops] = [5, 20]
+    for (const round of upTo(rounds)) {
+      // Every third append changes the document of another one, in the same program or in another.
+      yield* Effect.forEach(upTo(shops * 1.5), (n) => {
+        const shop = `shop-${n % shops}`
+        return EventStore.use((store) =>
+          store.append(Priced, `${prefix}-${shop}`, [{ _tag: "Priced", shop, price: round * 100 + n }])
+        ).pipe(Effect.provideContext(programs[n % programs.length]!))
+      }, { concurrency: "unbounded", discard: true })
+    }
+    let events = 0
+    for (const key of ["hot", ...upTo(shops).map((n) => `shop-${n % shops}`)]) {
+      const document = yield* ProjectionStore.get(inline, key)
+      equal(document, yield* ProjectionStore.get(live, key), `the document "${key}"`)
+      if (key !== "hot") events += Option.getOrThrow(document).length
+    }
+    equal(events, rounds * shops * 1.5, "events in the cold documents")
+  }),
+
   test("an inline projection whose key changes for the same event fails the append", function*() {
     const prefix = unique("price")
     let calls = 0
