@@ -6,6 +6,9 @@
  * step with a snapshot of its own; the end of a transaction makes its writes visible and releases its locks. HighWaterMark.ts shows that these
  * two may be one step. A program that makes the document again does so in one transaction, which stands for the last step of an exchange: with one
  * document there are no others, as each step holds the same locks.
+ *
+ * Some appends compute the document before they begin (`appendAhead` of src/pg/append/PgTransactionalAppend.ts, `lock_unchanged_documents`). They
+ * wait for no lock of it, and begin again like the others if it is locked or has changed.
  */
 import type { Can, Model, Protocols } from "./Explorer.ts"
 
@@ -13,6 +16,8 @@ export interface Configuration {
   /** How many programs append one event with the projection, and without it. */
   readonly covered: number
   readonly uncovered: number
+  /** How many programs append one event with the projection, and compute the document before. */
+  readonly ahead?: number
   /** How often a program makes the documents from the log. */
   readonly makings: number
   /** How many readers read once, and whether an append of another type may be in flight. */
@@ -28,6 +33,8 @@ export interface Protocol {
   /** When an append without the projection looks whether it is registered. */
   readonly looks: "after it has locked the type" | "before it locks the type"
   readonly documents: "are locked before the position is drawn" | "are locked before they are read" | "are not locked"
+  /** When a document that was computed before is compared with that from which it was computed. */
+  readonly ahead: "is compared under its lock" | "is compared before it is locked" | "is not compared"
   readonly reader: "documents, then gaps" | "gaps, then documents"
   readonly editions: "are compared" | "are ignored"
 }
@@ -37,12 +44,26 @@ const protocol: Protocol = {
   reads: "all visible events",
   looks: "after it has locked the type",
   documents: "are locked before the position is drawn",
+  ahead: "is compared under its lock",
   reader: "documents, then gaps",
   editions: "are compared"
 }
 
 interface Append {
-  at: "idle" | "looked" | "locked" | "has document" | "inserted" | "has read" | "ended"
+  at:
+    | "idle"
+    | "looked"
+    | "computed"
+    | "locked"
+    | "unchanged"
+    | "has document"
+    | "ready"
+    | "inserted"
+    | "has read"
+    | "ended"
+  /** Whether it computes the document before it begins. */
+  isAhead: boolean
+  revision: number
   position: number
   isRegistered: boolean
   read: Array<number>
@@ -60,6 +81,8 @@ export interface State {
   position: number
   log: Array<number>
   document: Array<number>
+  /** Changes with every write of the document. */
+  revision: number
   isRegistered: boolean
   edition: number
   hasGap: boolean
@@ -73,17 +96,21 @@ export interface State {
   mistake: string | null
 }
 
-const idle: Append = { at: "idle", position: 0, isRegistered: false, read: [] }
+const idle: Append = { at: "idle", position: 0, isRegistered: false, read: [], isAhead: false, revision: 0 }
 
 const make = (configuration: Configuration, rules: Protocol): Model<State> => ({
   initial: {
     position: 0,
     log: [],
     document: [],
+    revision: 0,
     isRegistered: false,
     edition: 0,
     hasGap: false,
-    covered: Array.from({ length: configuration.covered }, () => idle),
+    covered: Array.from(
+      { length: configuration.covered + (configuration.ahead ?? 0) },
+      (_, index) => ({ ...idle, isAhead: index >= configuration.covered })
+    ),
     uncovered: Array.from({ length: configuration.uncovered }, () => idle),
     documentLock: null,
     maker: { at: "idle", left: configuration.makings, events: [] },
@@ -115,7 +142,7 @@ const make = (configuration: Configuration, rules: Protocol): Model<State> => ({
 })
 
 const isInFlight = ({ at }: Append): boolean =>
-  at === "locked" || at === "has document" || at === "inserted" || at === "has read"
+  ["locked", "unchanged", "has document", "ready", "inserted", "has read"].includes(at)
 
 const hasTypes = ({ at }: State["maker"], { making }: Protocol): boolean =>
   making === "holds the types exclusively" && at !== "idle"
@@ -124,9 +151,10 @@ const withEvent = (events: ReadonlyArray<number>, event: number): Array<number> 
   [...events, event].toSorted((a, b) => a - b)
 
 const coveredSteps = (rules: Protocol, state: State, index: number, can: Can<State>): void => {
-  const { at, position } = state.covered[index]!
+  const { at, isAhead, position } = state.covered[index]!
   const to = (does: string, change: (append: Append, state: State) => void) =>
     can(`append ${index + 1} with the projection`, does, (state) => change(state.covered[index]!, state))
+  if (isAhead) return aheadSteps(rules, state, index, to)
   if (at === "idle" && !hasTypes(state.maker, rules)) to("locks its type", (append) => void (append.at = "locked"))
   else if (at === "locked" && rules.documents === "are locked before the position is drawn") {
     if (state.documentLock !== null) return
@@ -146,8 +174,53 @@ const coveredSteps = (rules: Protocol, state: State, index: number, can: Can<Sta
   } else if (at === "has read") {
     to(`writes event ${position} to the document and commits`, (append, state) => {
       state.document = [...append.read, position]
+      state.revision++
       state.log = withEvent(state.log, position)
       if (state.documentLock === index) state.documentLock = null
+      Object.assign(append, { ...idle, at: "ended" })
+    })
+  }
+}
+
+/** The steps of an append that has computed the document before. Each try of a lock is a step. */
+const aheadSteps = (
+  rules: Protocol,
+  state: State,
+  index: number,
+  to: (does: string, change: (append: Append, state: State) => void) => void
+): void => {
+  const { at, position, revision } = state.covered[index]!
+  const again = (why: string) =>
+    to(`${why}, and begins again in a transaction`, (append, state) => {
+      if (state.documentLock === index) state.documentLock = null
+      Object.assign(append, idle)
+    })
+  const compare = (next: Append["at"]) =>
+    revision === state.revision
+      ? to("finds the document unchanged", (append) => void (append.at = next))
+      : again("finds that the document has changed")
+  const isEarly = rules.ahead === "is compared before it is locked"
+  if (at === "idle") {
+    to("computes the document", (append, state) => {
+      Object.assign(append, { at: "computed", read: state.document, revision: state.revision })
+    })
+  } else if (at === "computed" && !hasTypes(state.maker, rules)) {
+    to("locks its type", (append) => void (append.at = "locked"))
+  } else if (at === "locked" && isEarly) compare("unchanged")
+  else if (at === "locked" || at === "unchanged") {
+    if (state.documentLock !== null) return again("finds the document locked")
+    to("locks the document", (append, state) => {
+      append.at = rules.ahead === "is compared under its lock" ? "has document" : "ready"
+      state.documentLock = index
+    })
+  } else if (at === "has document") compare("ready")
+  else if (at === "ready") insertStep(state, to)
+  else if (at === "inserted") {
+    to(`writes event ${position} to the document and commits`, (append, state) => {
+      state.document = [...append.read, position]
+      state.revision++
+      state.log = withEvent(state.log, position)
+      state.documentLock = null
       Object.assign(append, { ...idle, at: "ended" })
     })
   }
@@ -209,6 +282,7 @@ const makerSteps = (rules: Protocol, state: State, can: Can<State>): void => {
     )
   } else if (maker.at === "has read") {
     to("writes the document, registers the projection and commits", (maker, state) => {
+      state.revision++
       Object.assign(state, { document: maker.events, isRegistered: true, hasGap: false, edition: state.edition + 1 })
       Object.assign(maker, { at: "idle", events: [] })
     })
@@ -272,8 +346,8 @@ const reading: Configuration = { ...one, covered: 0, makings: 2, readers: 1 }
 export const inlineProjection: Protocols<Configuration, Protocol, State> = {
   make,
   protocol,
-  small: [{ ...one, covered: 2, others: 1 }, reading],
-  large: [{ covered: 2, uncovered: 1, makings: 2, readers: 1, others: 1, commutes: false }, {
+  small: [{ ...one, covered: 2, others: 1 }, reading, { ...one, uncovered: 0, ahead: 2 }],
+  large: [{ ...one, ahead: 2 }, { covered: 2, uncovered: 1, makings: 2, readers: 1, others: 1, commutes: false }, {
     covered: 1,
     uncovered: 2,
     makings: 2,
@@ -298,6 +372,14 @@ export const inlineProjection: Protocols<Configuration, Protocol, State> = {
     "documents are read without a lock": {
       change: { documents: "are not locked" },
       configuration: { ...one, covered: 2, commutes: true }
+    },
+    "a document that was computed before is not compared": {
+      change: { ahead: "is not compared" },
+      configuration: { ...one, uncovered: 0, ahead: 1 }
+    },
+    "a document that was computed before is compared before it is locked": {
+      change: { ahead: "is compared before it is locked" },
+      configuration: { ...one, uncovered: 0, ahead: 1 }
     },
     "a reader looks for gaps before it reads": { change: { reader: "gaps, then documents" }, configuration: reading },
     "a reader does not compare editions": { change: { editions: "are ignored" }, configuration: reading }
