@@ -1,5 +1,6 @@
 /**
- * Appends that do not take part in group commit: within a transaction, or closing a stream.
+ * Appends that do not share statements with all others: within a transaction, closing a stream, or with inline projections, which share statements with
+ * one another if their documents are computed before.
  *
  * @since 0.1.0
  */
