@@ -550,10 +550,15 @@ begin
       from unnest(p_appends, p_generations, p_keys, p_revisions) as read(append_number, generation, key, revision)
         left join lateral (
           select document.revision from evsrc.documents document
-            where document.generation = read.generation and document.key = read.key
+            where read.revision <> 0 and document.generation = read.generation and document.key = read.key
             for update skip locked
         ) as stored on true
-      where p_outcomes[read.append_number] = 'appended' and coalesce(stored.revision, 0) <> read.revision
+      where p_outcomes[read.append_number] = 'appended'
+        and case when read.revision = 0
+          -- One that is locked by a session is there, too.
+          then exists (select from evsrc.documents document where document.generation = read.generation and document.key = read.key)
+          else stored.revision is distinct from read.revision
+        end
   );
 end $$;
 

@@ -170,6 +170,17 @@ layer(migrated, { excludeTestServices: true })("documents computed before their 
       assert.deepStrictEqual(outcomes(yield* soon(batch(appends.slice(0, 1)))), [["appended", 1]])
     }))
 
+  it.effect("are stale while a session has locked a row that was added since", () =>
+    Effect.gen(function*() {
+      const { batch, other } = yield* sessions
+      const key = unique("k")
+      yield* store(key)
+      const append = ahead(unique("s"), [[key, 0n, "1"]])
+      yield* other`select from evsrc.documents where key = ${key} for update`
+      assert.deepStrictEqual(outcomes(yield* soon(batch([append]))), [["stale", 0]])
+      assert.deepStrictEqual(yield* stored([key]), { [key]: "0" })
+    }))
+
   it.effect("are compared after a wait for their locks", () =>
     Effect.gen(function*() {
       const { inOther, other, single, sql } = yield* sessions
