@@ -37,6 +37,7 @@ import * as PgRestore from "./PgRestore.ts"
 import * as PgSnapshots from "./PgSnapshots.ts"
 import * as PgStatement from "./PgStatement.ts"
 import * as PgStreams from "./PgStreams.ts"
+import * as QueryReads from "./read/QueryReads.ts"
 import * as SnapshotReads from "./read/SnapshotReads.ts"
 import * as StreamReads from "./read/StreamReads.ts"
 
@@ -55,7 +56,7 @@ export const makeDriver = Effect.fnUntraced(
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     yield* checkKeepAlive(sql)
     const query = PgStatement.make(connections)
-    const reader = PgLogReader.make(query, quoted)
+    const reader = yield* logReader(connections, query, quoted, options)
     const readStream = yield* StreamReads.make(connections, query, quoted, options.groupRead)
     const streams = PgStreams.make(query, quoted)
     const restore = PgRestore.make(query, quoted)
@@ -127,6 +128,22 @@ export const makeDriver = Effect.fnUntraced(
     }
   }
 )
+
+/** Makes the reader of the log, which reads by several queries in one statement. */
+const logReader = Effect.fnUntraced(function*(
+  connections: PgConnections.PgConnections,
+  query: PgStatement.PgStatement,
+  schema: string,
+  { groupRead }: PgOptions
+): Effect.fn.Return<PgLogReader.PgLogReader, never, Scope.Scope> {
+  const mark = PgLogReader.lastMark()
+  const reader = PgLogReader.make(query, schema, mark)
+  const { readByQuery } = reader
+  return {
+    ...reader,
+    readByQuery: yield* QueryReads.make(connections, query, schema, { mark, readByQuery }, groupRead)
+  }
+})
 
 /** Returns the effects that announce committed appends to the readers, to other processes, and to the buffer of this process. */
 const announcements = Effect.fnUntraced(function*(

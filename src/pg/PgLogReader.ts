@@ -19,7 +19,8 @@ import type {
   EventTypeVersion,
   LogFilter,
   LogPage,
-  PageOfEvents
+  PageOfEvents,
+  QueryPage
 } from "../eventStore/driver/EventStoreDriver.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { queryParameters } from "./append/AppendParameters.ts"
@@ -64,7 +65,7 @@ export type PgLogReader = Pick<
  * @since 0.1.0
  * @category constructors
  */
-export const make = (query: PgStatement, schema: string): PgLogReader => {
+export const make = (query: PgStatement, schema: string, mark: LastMark = lastMark()): PgLogReader => {
   const columns = columnsOf("event")
   const storedPage = `select * from ${schema}.read_stored($1, $2, $3, $4)`
   // A scalar subquery per position: one index lookup each.
@@ -79,7 +80,6 @@ export const make = (query: PgStatement, schema: string): PgLogReader => {
   const byId = `select ${columns} from ${schema}.log event where id = $1::uuid limit 1`
 
   const storedEventPage = storedPages(query)
-  const mark = lastMark()
 
   return {
     readAll: readAll(query, schema, mark),
@@ -143,7 +143,13 @@ const positionSince = (query: PgStatement, schema: string): EventStoreDriver["po
   })
 }
 
-interface PageRow extends EventRow {
+/**
+ * A row of a page.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PageRow extends EventRow {
   /** Null in a single row, when the log does not have what the page starts after. */
   readonly head: bigint | null
   readonly head_id: string | null
@@ -154,17 +160,25 @@ interface PageRow extends EventRow {
   readonly scanned_to_id: string | null
 }
 
-const selectPage = `select ${
+/**
+ * The columns of a page.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const pageColumns = `${
   columnsOf("page")
-}, page.head, page.head_id, page.since_events, page.assigned, page.scanned_to, page.scanned_to_id from`
+}, page.head, page.head_id, page.since_events, page.assigned, page.scanned_to, page.scanned_to_id`
 
-/** Returns the page of these rows: rows with the high-water mark, or one row without an event. */
+const selectPage = `select ${pageColumns} from`
+
 /** Fails because the log does not have one of these events. */
 const divergedFrom = (basis: ReadonlyArray<LogPosition.LogPosition>): Effect.Effect<never, EventStoreError> => {
   const { eventId = "", position } = basis.at(-1)!
   return Effect.fail(storeError(new LogDiverged({ eventId, position })))
 }
 
+/** Returns the page of these rows: rows with the high-water mark, or one row without an event. */
 const pageOf = (
   rows: ReadonlyArray<PageRow>,
   { after, afterEventId, countSince: since, limit }: Pick<LogPage, "after" | "afterEventId" | "countSince" | "limit">
@@ -187,14 +201,25 @@ const pageOf = (
   }
 }
 
-/** The high-water mark of the last page. With it the server need not read the list of all its locks, if no append is in flight since. */
-interface LastMark {
+/**
+ * The high-water mark of the last page. With it the server need not read the list of all its locks, if no append is in flight since.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface LastMark {
   /** Returns the parameters of a statement. */
   readonly last: () => readonly [bigint | null, string | null]
   readonly read: (page: Pick<PageRow, "head" | "head_id">) => void
 }
 
-const lastMark = (): LastMark => {
+/**
+ * Returns the mark of a reader that has read no page.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const lastMark = (): LastMark => {
   let last: readonly [bigint | null, string | null] = [null, null]
   return {
     last: () => last,
@@ -211,7 +236,7 @@ const readByQuery = (query: PgStatement, schema: string, mark: LastMark): EventS
   return ({ after, basis = [], limit, query: items }) =>
     Effect.gen(function*() {
       const { scannedPositions } = yield* Limits
-      const known = basis.filter(({ eventId }) => eventId !== undefined)
+      const known = knownOf(basis)
       const rows = yield* query<PageRow>(queryPage, [
         ...queryParameters(items),
         after,
@@ -222,9 +247,30 @@ const readByQuery = (query: PgStatement, schema: string, mark: LastMark): EventS
         ...mark.last()
       ])
       mark.read(rows[0]!)
-      return rows[0]!.head === null ? yield* divergedFrom(known) : pageOf(rows, { after, limit })
+      return yield* queryPageOf(rows, { after, basis, limit })
     })
 }
+
+/**
+ * Returns those of a page's events that can be looked for: an event whose id is unknown cannot be checked.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const knownOf = (basis: ReadonlyArray<LogPosition.LogPosition>): ReadonlyArray<LogPosition.LogPosition> =>
+  basis.filter(({ eventId }) => eventId !== undefined)
+
+/**
+ * Returns the page of a query. Fails with `LogDiverged` if the log does not have an event of its basis.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const queryPageOf = (
+  rows: ReadonlyArray<PageRow>,
+  { after, basis = [], limit }: Pick<QueryPage, "after" | "basis" | "limit">
+): Effect.Effect<PageOfEvents, EventStoreError> =>
+  rows[0]!.head === null ? divergedFrom(knownOf(basis)) : Effect.succeed(pageOf(rows, { after, limit }))
 
 const readAll = (query: PgStatement, schema: string, mark: LastMark): EventStoreDriver["readAll"] => {
   const statement =

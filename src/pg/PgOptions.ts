@@ -36,7 +36,7 @@ export interface PgOptions extends PgDeadlineOptions {
   /** How group commit batches concurrent appends. */
   readonly groupCommit?: AppendQueueOptions | undefined
   /**
-   * How group read batches concurrent reads of streams and snapshots, and of the documents that inline projections change. Of the last, one is sent at
+   * How group read batches concurrent reads of streams, of snapshots and by queries, and of the documents that inline projections change. Of the last, one is sent at
    * once and alone by default (`alone`), because group commit appends all of them together afterwards.
    */
   readonly groupRead?: ReadBatcherOptions | undefined

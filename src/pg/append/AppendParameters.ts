@@ -64,7 +64,15 @@ const pairs = (
  * @since 0.1.0
  * @category accessors
  */
-export const queryParameters = (query: EventQuery): ReadonlyArray<unknown> => [
+export const queryParameters = (
+  query: EventQuery
+): readonly [
+  items: number,
+  typeItems: ReadonlyArray<number>,
+  types: ReadonlyArray<string>,
+  tagItems: ReadonlyArray<number>,
+  tags: ReadonlyArray<string>
+] => [
   query.length,
   ...pairs(query.map((item) => item.types ?? [])),
   ...pairs(query.map((item) => item.tags ?? []))

@@ -1,8 +1,8 @@
 /** Group read on databases: what one statement reads for many callers is what each would read alone. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Exit, Fiber, Layer, Option, Schema, Stream, Tracer } from "effect"
-import { EventStore, Position, StreamLifecycle, Version } from "evsrc"
+import { DateTime, Effect, Exit, Fiber, Layer, Option, Result, Schedule, Schema, Stream, Tracer } from "effect"
+import { Event, EventQuery, EventStore, Limits, LogPosition, Position, StreamLifecycle, Version } from "evsrc"
 import { PgEventStore, PgProjectionStore } from "evsrc/pg"
 import { StreamId } from "../../../src/core/StreamId.ts"
 import * as EventEncryption from "../../../src/eventStore/EventEncryption.ts"
@@ -11,6 +11,10 @@ import { layerPglite, layerPostgres } from "../../support/Database.ts"
 const Note = Schema.TaggedUnion({ Noted: { n: Schema.Int, text: Schema.String } })
 const notes = (count: number, text = "") =>
   Array.from({ length: count }, (_, n) => Note.cases.Noted.make({ n: n + 1, text }))
+
+const Booking = Schema.TaggedUnion({ Booked: { who: Schema.String }, Left: { who: Schema.String } }).pipe(
+  Event.tags({ who: "who" })
+)
 
 /** How many reads each statement of several had. */
 const statements: Array<number> = []
@@ -27,6 +31,12 @@ const tracer = Tracer.make({
     return span
   }
 })
+
+/** Returns how many reads each statement of several had, once these have so many together. The span of one ends just after its callers have their answers. */
+const sent = (reads: number) =>
+  Effect.suspend(() =>
+    statements.reduce((sum, one) => sum + one, 0) < reads ? Effect.fail("too few") : Effect.succeed([...statements])
+  ).pipe(Effect.retry({ schedule: Schedule.spaced("5 millis"), times: 1_000 }), Effect.orDie)
 
 const append = (stream: string, count: number, text?: string) =>
   Effect.flatMap(EventStore.EventStore, (store) => store.append(Note, stream, notes(count, text)))
@@ -71,7 +81,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         assert.deepStrictEqual<unknown>([long, later], [upTo(300), upTo(300, 250)])
         assert.deepStrictEqual(wide.map(({ event }) => [event.n, event.text.length]), upTo(4).map((n) => [n, 100_000]))
         assert.deepStrictEqual<unknown>([limited, archived], [upTo(3), [1, 2]])
-        assert.deepStrictEqual(statements, [24], "the 24 that arrived while the first was read")
+        assert.deepStrictEqual(yield* sent(24), [24], "the 24 that arrived while the first was read")
       }).pipe(Effect.provide(store)))
 
     it.live("returns to each of many readers its snapshot, by few statements", () =>
@@ -99,7 +109,50 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
           found,
           keys.map((_, index) => Option.fromUndefinedOr(written[index]))
         )
-        assert.deepStrictEqual(statements, [23])
+        assert.deepStrictEqual(yield* sent(23), [23])
+      }).pipe(Effect.provide(store)))
+
+    it.live("returns to each of many queries what it would read alone, by few statements", () =>
+      Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const guests = ["fay", "a\"b", "c\\d", "e,{f}", "null", "ü"]
+        for (const n of upTo(60)) {
+          const who = guests[n % guests.length]!
+          yield* store.append(Booking, `b-${n}`, [n % 2 === 0 ? { _tag: "Booked", who } : { _tag: "Left", who }])
+        }
+        const all = yield* Stream.runCollect(store.readAllEncoded())
+        const placeOf = (index: number) => LogPosition.make(all[index]!.position, all[index]!.id)
+        const wrong = LogPosition.make(all[3]!.position, globalThis.crypto.randomUUID())
+        const tagged = guests.map((guest) => EventQuery.ofStoredTypes([{ tags: [Event.tag("who", guest)] }]))
+        const others = [
+          EventQuery.ofStoredTypes([{ types: ["Booked"] }, { types: ["Left"], tags: [Event.tag("who", "fay")] }]),
+          EventQuery.ofStoredTypes([{ types: ["Unknown"] }])
+        ]
+        // In a statement of 64 reads, a page of one has 16 events at most, and a longer one is read alone.
+        const pages = upTo(3).flatMap(() =>
+          [...tagged, ...others].flatMap((query) => [
+            { query, after: Position.start, limit: 1_000 },
+            { query, after: all[20]!.position, limit: 3, basis: [placeOf(5), placeOf(20)] },
+            { query, after: Position.start, limit: 1_000, basis: [wrong] }
+          ])
+        )
+        const alone = yield* PgEventStore.makeDriver({ groupRead: { alone: 1_000 } })
+        const grouped = yield* PgEventStore.makeDriver(options)
+        const expected = yield* Effect.forEach(pages, (page) => Effect.result(alone.readByQuery(page)))
+        statements.length = 0
+        const found = yield* Effect.forEach(pages, (page) => Effect.result(grouped.readByQuery(page)), together)
+        assert.deepStrictEqual(found, expected)
+        assert.deepStrictEqual(yield* sent(71), [64, 7])
+        assert.strictEqual(expected.filter(Result.isFailure).length, 24, "those that rest on another log")
+        const limited = { ...pages[0]!, query: EventQuery.ofStoredTypes([{ types: ["Booked"] }]) }
+        const few = Effect.updateService(
+          grouped.readByQuery(limited),
+          Limits,
+          (limits) => ({ ...limits, scannedPositions: 5 })
+        )
+        const [whole, examined] = yield* Effect.all([grouped.readByQuery(limited), few, few], together)
+        assert.strictEqual(whole.reached.position, all.at(-1)!.position)
+        assert.isBelow(Number(examined.reached.position), Number(all.at(-1)!.position), "as far as its caller allows")
       }).pipe(Effect.provide(store)))
 
     it.live("returns to each of many appends the documents that it changes, by few statements", () =>
@@ -142,7 +195,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
           contents,
           expected.map((generations) => generations.map((one) => one.toSorted()))
         )
-        assert.deepStrictEqual(statements, [25], "those that arrived while the first was read")
+        assert.deepStrictEqual(yield* sent(25), [25], "those that arrived while the first was read")
         for (const documents of found.flat(2)) assert.isAbove(Number(documents.revision), 0)
       }).pipe(Effect.provide(store)))
 
