@@ -7,25 +7,23 @@ import * as Clock from "effect/Clock"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Consumer from "../consumer/Consumer.ts"
-import { type EventStoreError, storeError, StoreUnavailable } from "../core/errors.ts"
+import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import { monotonicMillisUnsafe } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
-import type { EventStoreDriver, EventTypes, LockHolder } from "../eventStore/driver/EventStoreDriver.ts"
-import * as LockHolders from "../eventStore/driver/LockHolders.ts"
+import type { EventStoreDriver, EventTypes } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as ConsumerHealth from "./ConsumerHealth.ts"
+import * as HealthCheck from "./HealthCheck.ts"
 import * as HealthLog from "./HealthLog.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 import * as LogHealth from "./LogHealth.ts"
@@ -91,99 +89,25 @@ export const of = Effect.fn("Health.of")(function*(
   options: HealthOptions = {}
 ): Effect.fn.Return<Health, EventStoreError, EventStore | ProjectionStore> {
   const { driver: log } = (yield* EventStore)[internals]
-  const timeout = timeoutOf(options)
-  const reading: Reading = { what: "the end of the log" }
-  // Without `pg_read_all_stats` the catalogs show which session it is only while this one waits.
-  let seen: string | undefined
-  const look = Effect.sleep(lookDelay).pipe(
-    Effect.andThen(holderOf(log, ({ waiting }) => waiting > 0)),
-    Effect.map((holder) => {
-      seen = holder
-    })
-  )
-  const looking = yield* Effect.forkDetach(look)
-  return yield* inTime(read(log, consumers, options, reading), timeout).pipe(
-    Effect.ensuring(Effect.sync(() => looking.interruptUnsafe())),
-    Effect.flatMap(Option.match({
-      onNone: () => Effect.fail(storeError(notRead(reading, timeout))),
-      onSome: Effect.succeed
-    })),
-    Effect.catchReason(
-      "EventStoreError",
-      "StoreUnavailable",
-      (reason) =>
-        inTime(holderOf(log, mayBeCause), namingTimeout).pipe(
-          Effect.orElseSucceed(Option.none),
-          Effect.flatMap((found) => {
-            const holder = Option.getOrUndefined(found) ?? seen
-            return Effect.fail(storeError(holder === undefined ? reason : naming(reason, holder)))
-          })
-        )
-    )
+  return yield* HealthCheck.within(
+    log,
+    { timeout: HealthCheck.timeoutOf(options) },
+    (reading) => read(log, consumers, options, reading)
   )
 })
-
-/** A check that takes longer looks for the session for which it waits. */
-const lookDelay = Duration.seconds(1)
-
-/** How long a check that has failed looks for the session for which it may have waited. */
-const namingTimeout = Duration.seconds(2)
-
-const timeoutOf = ({ timeout = "15 seconds" }: HealthOptions): Duration.Duration => Duration.fromInputUnsafe(timeout)
-
-/** What a check reads at the moment. */
-interface Reading {
-  what: string
-}
-
-const notRead = ({ what }: Reading, timeout: Duration.Duration): StoreUnavailable =>
-  new StoreUnavailable({
-    message: `The health check has not ended within ${Duration.format(timeout)} (timeout): it could not read ${what}`,
-    cause: undefined
-  })
-
-/** Returns what an effect returns within a time. It does not wait for the end of the effect after that: its statement may not be answered. */
-const inTime = <A, E, R>(
-  effect: Effect.Effect<A, E, R>,
-  timeout: Duration.Duration
-): Effect.Effect<Option.Option<A>, E, R> =>
-  Effect.flatMap(
-    Effect.forkDetach(effect, { startImmediately: true }),
-    (fiber) =>
-      Effect.interruptible(Effect.timeoutOption(Fiber.join(fiber), timeout)).pipe(
-        Effect.ensuring(Effect.sync(() => fiber.interruptUnsafe()))
-      )
-  )
-
-/** Returns a sentence about the first transaction of some that hold a lock of the store, if the catalogs show one. */
-const holderOf = (
-  log: EventStoreDriver,
-  isWanted: (holder: LockHolder) => boolean
-): Effect.Effect<string | undefined, EventStoreError> =>
-  Effect.map(LockHolders.observe(log), (observed) => {
-    const holder = observed.lockHolders.find(isWanted)
-    return holder && LockHolders.describe(observed, holder)
-  })
-
-/** The statement that waited may have ended by now. */
-const mayBeCause = ({ pid, state, waiting }: LockHolder): boolean =>
-  waiting > 0 || pid === undefined || state?.startsWith("idle in transaction") === true
-
-const naming = ({ cause, message }: StoreUnavailable, holder: string): StoreUnavailable =>
-  new StoreUnavailable({ message: `${message}; ${holder}`, cause })
 
 const read = Effect.fnUntraced(function*(
   log: EventStoreDriver,
   consumers: ReadonlyArray<Consumer.Consumer>,
   options: HealthOptions,
-  reading: Reading
+  reading: HealthCheck.Reading
 ): Effect.fn.Return<Health, EventStoreError, ProjectionStore> {
   const { driver: store } = (yield* ProjectionStore)[internals]
   const limits = limitsOf(options)
   const end = yield* LogHealth.read(log)
   const { at, last } = end
   reading.what = "the types of events in the log"
-  const counted = yield* countTypes(log, end.head, timeoutOf(options))
+  const counted = yield* countTypes(log, end.head, HealthCheck.timeoutOf(options))
   const { previous } = options
   const elapsed = previous === undefined ? 0 : HealthStatus.secondsBetween(previous.at, at)
   const idleHolders = LogHealth.idleHolders(end, limits)

@@ -7,8 +7,11 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { EventStoreError, ProjectionBehind } from "../core/errors.ts"
-import type * as EventStore from "../eventStore/EventStore.ts"
+import { internals } from "../core/internals.ts"
+import { monotonicMillis } from "../core/monotonic.ts"
+import * as EventStore from "../eventStore/EventStore.ts"
 import * as Health from "../operations/Health.ts"
+import * as HealthCheck from "../operations/HealthCheck.ts"
 import * as Parking from "../operations/Parking.ts"
 import * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as OverdueDeadlines from "./OverdueDeadlines.ts"
@@ -82,17 +85,29 @@ export const health = Effect.fnUntraced(function*(
 > {
   const { inputs, outputs } = ProcessConsumers.of(process)
   const instances = ProcessInstances.of(process)
+  const begun = yield* monotonicMillis
   // Without inputs, as for schedules, no worker runs their consumer.
   const found = yield* Health.of([...process.handles.length === 0 ? [] : [inputs], outputs, instances], options)
-  const timeout = Duration.fromInputUnsafe(options.overdueTimeout ?? "30 seconds")
-  const overdue = yield* OverdueDeadlines.first(process, found.at, timeout)
-  const parkedBefore = DateTime.subtractDuration(found.at, timeout)
-  const stuck = yield* stuckIn(process, parkedBefore)
-  const { items: deferred } = yield* ProjectionStore.list(instances, {
-    where: { deferredSince: { lte: found.at } },
-    orderBy: { field: "deferredSince" },
-    limit: maxDeferred
-  })
+  const overdueTimeout = Duration.fromInputUnsafe(options.overdueTimeout ?? "30 seconds")
+  const parkedBefore = DateTime.subtractDuration(found.at, overdueTimeout)
+  const { driver: log } = (yield* EventStore.EventStore)[internals]
+  // The health of the consumers has taken part of the time.
+  const passed = Duration.millis((yield* monotonicMillis) - begun)
+  const { deferred, overdue, stuck } = yield* HealthCheck.within(
+    log,
+    { timeout: HealthCheck.timeoutOf(options), passed },
+    Effect.fnUntraced(function*(reading) {
+      reading.what = `the deadlines and instances of the process manager "${process.name}"`
+      const overdue = yield* OverdueDeadlines.first(process, found.at, overdueTimeout)
+      const stuck = yield* stuckIn(process, parkedBefore)
+      const { items: deferred } = yield* ProjectionStore.list(instances, {
+        where: { deferredSince: { lte: found.at } },
+        orderBy: { field: "deferredSince" },
+        limit: maxDeferred
+      })
+      return { overdue, stuck, deferred }
+    })
+  )
   const reasons = [...found.reasons]
   const since = (at: DateTime.Utc) => Duration.format(DateTime.distance(at, found.at))
   if (overdue !== undefined) {
@@ -125,7 +140,7 @@ export const health = Effect.fnUntraced(function*(
     )
   }
   const isLate = waitingSince !== undefined
-    && DateTime.isLessThan(waitingSince, DateTime.subtractDuration(found.at, timeout))
+    && DateTime.isLessThan(waitingSince, parkedBefore)
   const isRed = overdue !== undefined || stuck.length > 0 || isLate
   return {
     ...found,
