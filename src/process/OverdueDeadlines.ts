@@ -6,6 +6,7 @@
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { EventStoreError, ProjectionBehind } from "../core/errors.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -22,6 +23,10 @@ import * as ProcessInstances from "./ProcessInstances.ts"
 export interface Overdue {
   readonly instance: ProcessInstances.Instance
   readonly since: DateTime.Utc
+  /** How many other instances have a deadline that was due before. Some of them may have been set since. */
+  readonly others: number
+  /** Whether there may be more of them than were read. */
+  readonly isMore: boolean
 }
 
 /** The maximum number of instances whose streams a check reads. The timer fires the earliest first, so while so many have just been set, it works. */
@@ -46,14 +51,16 @@ export const first = Effect.fnUntraced(function*(
   EventStore.EventStore | ProjectionStore.ProjectionStore
 > {
   const before = DateTime.subtractDuration(now, timeout)
-  const { items } = yield* ProjectionStore.list(ProcessInstances.of(process), {
+  const { items, next } = yield* ProjectionStore.list(ProcessInstances.of(process), {
     where: { nextDueAt: { lt: before } },
     orderBy: { field: "nextDueAt" },
     limit: maxRead
   })
-  for (const instance of items) {
+  for (const [index, instance] of items.entries()) {
     const since = yield* overdueSince(process, instance, before)
-    if (since !== undefined && DateTime.isLessThan(since, before)) return { instance, since }
+    if (since !== undefined && DateTime.isLessThan(since, before)) {
+      return { instance, since, others: items.length - index - 1, isMore: Option.isSome(next) }
+    }
   }
   return undefined
 })

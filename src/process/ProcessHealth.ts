@@ -64,6 +64,13 @@ const stuckIn = Effect.fnUntraced(function*(process: ProcessContract.Any, parked
   ]
 })
 
+const othersOf = ({ isMore, others }: OverdueDeadlines.Overdue): string =>
+  others === 0
+    ? ""
+    : `, and those of ${isMore ? `${others} or more` : `up to ${others}`} other ${
+      others === 1 ? "instance" : "instances"
+    }`
+
 /** The maximum number of instances that a check counts. */
 const maxDeferred = 100
 
@@ -114,6 +121,8 @@ export const health = Effect.fnUntraced(function*(
     reasons.push(
       `a deadline of the instance "${overdue.instance.id}" of the process manager "${process.name}" has been overdue for ${
         since(overdue.since)
+      }${
+        othersOf(overdue)
       }; run a program with ProcessManager.layer, or see in its log why it cannot take the inputs or fire the deadline`
     )
   }

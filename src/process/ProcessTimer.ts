@@ -112,18 +112,20 @@ export const run = (timer: Timer): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { alarm, definition } = timer
     const outages = OutageLog.make(`the timer of the process manager "${definition.name}"`)
+    // As many instances as it takes may fail; that the store does not respond has a line all the same.
+    const ofInstances = OutageLog.make(`each instance of the process manager "${definition.name}"`)
     const running = yield* TimerWork.makeRunning
     const firing = TimerWork.attemptsOf(
       "fire",
       (key) => `The deadlines of the instance "${key}" cannot be fired`,
       running,
-      outages
+      ofInstances
     )
     const resuming = TimerWork.attemptsOf(
       "resume",
       (key) => `The deferred steps of the instance "${key}" cannot be carried out`,
       running,
-      outages
+      ofInstances
     )
     const look: Look = { at: undefined }
     let pause = TimerWork.minPause

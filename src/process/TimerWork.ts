@@ -94,7 +94,7 @@ export const attemptsOf = (
     reportFailure: (key, cause) =>
       outages.failed({
         source: sourceOf(key),
-        kind: what,
+        kind: sourceOf(key),
         message: OutageLog.withReason(failure(key), cause),
         cause,
         isStuck: true

@@ -44,7 +44,7 @@ describe("the health of a process manager", () => {
     () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
-        const other = yield* PgClient.makeClient({ ...sql.config, applicationName: "culprit", maxConnections: 1 })
+        const other = yield* PgClient.makeClient({ ...sql.config, applicationName: "culprit" })
         yield* EventStore.append(Clock, "Clock-a", [Clock.cases.Wound.make({ id: "a" })])
         yield* untilGreen
         yield* other`begin`

@@ -10,7 +10,9 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Option from "effect/Option"
+import * as References from "effect/References"
 import * as Schema from "effect/Schema"
 import { type Case, equal, includes, test, unique } from "../../src/conformance/Suite.ts"
 import { internals } from "../../src/core/internals.ts"
@@ -248,12 +250,13 @@ const health: ReadonlyArray<Case<Stores>> = [
   }),
 
   test("health is red while a deadline cannot be fired, which stops no other", function*() {
-    const [id, other] = [unique("i"), unique("i")]
+    const [id, other, second] = [unique("i"), unique("i"), unique("i")]
+    const lines: Array<string> = []
     let isWrong = false
     const process = probe(uniqueName(), {
       Begun: (_, { n }) => [took(`begun ${n}`), due("50 millis")],
       evolve: (state, { what }) => {
-        if (isWrong && what === "begun 1") throw new Error("cannot be folded")
+        if (isWrong && (what === "begun 1" || what === "begun 3")) throw new Error("cannot be folded")
         return [...state, what]
       }
     })
@@ -265,10 +268,28 @@ const health: ReadonlyArray<Case<Stores>> = [
       yield* signal(process, [begun(other, 2)])
       yield* untilState(process, other, (state) => state.includes("due"))
       equal((yield* check).status, "red", "the status")
+      yield* signal(process, [begun(second, 3)])
+      yield* until(
+        "another one",
+        check,
+        ({ reasons }) => reasons.join("\n").includes(", and those of up to 1 other instance; ")
+      )
+      for (const stuck of [id, second]) {
+        yield* until(
+          "a line of each",
+          Effect.sync(() => lines),
+          (all) => all.some((line) => line.includes(`The deadlines of the instance "${stuck}" cannot be fired: `))
+        )
+      }
       isWrong = false
       yield* untilState(process, id, (state) => state.includes("due"))
+      yield* untilState(process, second, (state) => state.includes("due"))
       yield* until("green", check, ({ status }) => status === "green")
-    }).pipe(Effect.provide(run([process])))
+    }).pipe(
+      Effect.provide(run([process])),
+      Effect.provide(Logger.layer([Logger.make(({ message }) => void lines.push(String(message)))])),
+      Effect.provideService(References.MinimumLogLevel, "Info")
+    )
   }),
 
   test("health is red while a command fails for long, and green after the retry", function*() {

@@ -17,7 +17,7 @@ import * as Effect from "effect/Effect"
 export interface Failure {
   /** Which fiber failed. The outage ends when each fiber that failed has succeeded. */
   readonly source: number | string
-  /** Failures of one kind are logged once in an outage. */
+  /** Failures of one kind are logged once, until each fiber that had one of them has succeeded. */
   readonly kind: string
   readonly message: string
   readonly cause: Cause.Cause<unknown>
@@ -32,13 +32,13 @@ export interface Failure {
  * @category models
  */
 export interface OutageLog {
-  /** Logs the first failure of its kind in an outage. The others are logged at the level Debug. */
+  /** Logs the first failure of its kind. The others are logged at the level Debug. */
   readonly failed: (failure: Failure) => Effect.Effect<void>
   /** Logs the end of the outage when none of the sources that failed is left. */
   readonly succeeded: (...sources: ReadonlyArray<number | string>) => Effect.Effect<void>
 }
 
-/** Kinds beyond so many are not logged: an outage has few, unless their texts vary. */
+/** Kinds beyond so many at a time are not logged: there are few, unless their texts vary. */
 const maxKinds = 20
 
 /**
@@ -49,15 +49,18 @@ const maxKinds = 20
  */
 export const make = (subject: string): OutageLog => {
   const failing = new Set<number | string>()
-  const kinds = new Set<string>()
+  // An outage may last as long as one source is stuck. What others meet later is logged all the same.
+  const kinds = new Map<string, Set<number | string>>()
   let since = 0
   return {
     failed: ({ cause, isStuck = false, kind, message, source }) =>
       Effect.flatMap(Clock.currentTimeMillis, (now) => {
         if (failing.size === 0) since = now
         failing.add(source)
-        if (kinds.has(kind) || kinds.size === maxKinds) return Effect.logDebug(message, cause)
-        kinds.add(kind)
+        const known = kinds.get(kind)
+        known?.add(source)
+        if (known !== undefined || kinds.size === maxKinds) return Effect.logDebug(message, cause)
+        kinds.set(kind, new Set([source]))
         return isStuck
           ? Effect.logError(message, cause)
           : Effect.andThen(Effect.logWarning(message), Effect.logDebug(message, cause))
@@ -65,9 +68,11 @@ export const make = (subject: string): OutageLog => {
     succeeded: (...sources) =>
       Effect.suspend(() => {
         const before = failing.size
-        for (const source of sources) failing.delete(source)
+        for (const source of sources) {
+          if (!failing.delete(source)) continue
+          for (const [kind, of] of kinds) if (of.delete(source) && of.size === 0) kinds.delete(kind)
+        }
         if (before === 0 || failing.size > 0) return Effect.void
-        kinds.clear()
         return Effect.flatMap(Clock.currentTimeMillis, (now) =>
           Effect.logInfo(`${subject} has recovered after ${Duration.format(Duration.millis(now - since))}`))
       })
