@@ -4,12 +4,13 @@
  * @since 0.1.0
  */
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import type { EventStoreError } from "../../core/errors.ts"
-import type { Position } from "../../core/Position.ts"
+import * as Position from "../../core/Position.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type * as ConsumerKey from "../ConsumerKey.ts"
 import type { Failure } from "./Failure.ts"
@@ -36,12 +37,16 @@ export interface Handled {
 export type Restore = <B>(effect: Effect.Effect<B>) => Effect.Effect<B>
 
 /**
- * Handles an event until it succeeds or its retries end; with `isOnce`, it does not wait for a lock again.
+ * Handles an event until it succeeds or its retries end; with `isOnce`, it does not wait for a lock again. After an interruption it has `timeLeft` to end.
  *
  * @since 0.1.0
  * @category models
  */
-export type Handle = (event: EncodedEvent, isOnce: boolean) => Effect.Effect<Handled, EventStoreError>
+export type Handle = (
+  event: EncodedEvent,
+  isOnce: boolean,
+  timeLeft?: () => Duration.Duration
+) => Effect.Effect<Handled, EventStoreError>
 
 /**
  * What was handled of a batch.
@@ -53,9 +58,9 @@ export interface HandledBatch {
   /** In the order of the log. */
   readonly applied: ReadonlyArray<ConsumerKey.Delivery>
   readonly failures: Array<Failure>
-  readonly untriedFrom: Position | undefined
+  readonly untriedFrom: Position.Position | undefined
   /** The position of the event at which the consumer stops. Later ones may have been handled meanwhile. */
-  readonly stoppedAt: Position | undefined
+  readonly stoppedAt: Position.Position | undefined
   /** Whether an event of another key was handled while, or after, a lock was not free. */
   readonly goesOn: boolean
 }
@@ -72,6 +77,8 @@ interface Options {
   /** The places of events that were handled before. Those that are handled now are added. */
   readonly done: Set<string>
   readonly waits: VainWaits.VainWaits
+  /** For how long after an interruption the keys that are behind others catch up with them, so that no event is handled again. */
+  readonly stopTimeout: Duration.Duration
 }
 
 /** What the keys of a batch share while it is handled. */
@@ -84,10 +91,12 @@ interface Progress {
   goesOn: boolean
   /** Whether the worker stops. */
   isStopping: boolean
-  /** The event that was handled while the worker stopped. Its other deliveries are handled, too. */
-  last: Position | undefined
-  untriedFrom: Position | undefined
-  stoppedAt: Position | undefined
+  /** The highest position of an event that was begun. No event after it is begun while the worker stops. */
+  begun: Position.Position | undefined
+  /** How long the keys have to catch up while the worker stops. */
+  timeLeft: (() => Duration.Duration) | undefined
+  untriedFrom: Position.Position | undefined
+  stoppedAt: Position.Position | undefined
   /** Why no further event is tried: the store failed, a handler was interrupted from within, or there was a defect. */
   failed: Cause.Cause<EventStoreError> | undefined
 }
@@ -111,7 +120,8 @@ export const handleAll = Effect.fnUntraced(function*(
     handled: 0,
     goesOn: false,
     isStopping: false,
-    last: undefined,
+    begun: undefined,
+    timeLeft: undefined,
     untriedFrom: undefined,
     stoppedAt: undefined,
     failed: undefined
@@ -151,6 +161,8 @@ const inLanes = Effect.fnUntraced(function*(
   const ended = Fiber.awaitAll(fibers)
   if (Exit.isSuccess(yield* Effect.exit(restore(ended)))) return
   progress.isStopping = true
+  const end = performance.now() + Duration.toMillis(options.stopTimeout)
+  progress.timeLeft = () => Duration.millis(Math.max(0, end - performance.now()))
   for (const fiber of fibers) fiber.interruptUnsafe()
   yield* ended
 })
@@ -168,18 +180,18 @@ const handleKey = Effect.fnUntraced(function*(
     const { event, key } = delivery
     if (progress.failed !== undefined) return
     if (progress.stoppedAt !== undefined && event.position >= progress.stoppedAt) return
-    const isUntried = progress.last === undefined ? progress.isStopping : event.position !== progress.last
-    if (isUntried) return untried(progress, event)
+    if (progress.isStopping && !isBehind(progress, event)) return untried(progress, event)
     if (progress.parked.has(key)) continue
     const isBefore = done.has(placeOf(event))
     const isOnce = !progress.goesOn && progress.failures.some(isLocked)
     const vain = isOnce ? waits.get(event) : undefined
-    const { handled } = progress
+    const { handled, timeLeft } = progress
+    progress.begun = Position.max(progress.begun ?? event.position, event.position)
     const result = isBefore
       ? Result.succeed(handledBefore)
       : vain !== undefined
       ? Result.succeed<Handled>({ failed: vain, isStopping: false })
-      : yield* Effect.result(handle(event, isOnce))
+      : yield* Effect.result(handle(event, isOnce, timeLeft))
     if (Result.isFailure(result)) {
       progress.failed ??= Cause.fail(result.failure)
       return
@@ -201,9 +213,13 @@ const handleKey = Effect.fnUntraced(function*(
       }
       progress.parked.add(key)
     }
-    if (isStopping) progress.last = event.position
+    if (isStopping) progress.isStopping = true
   }
 })
+
+/** Returns whether an event was begun under another key, or a later one was, and there is time left to handle it. */
+const isBehind = ({ begun, timeLeft }: Progress, { position }: EncodedEvent): boolean =>
+  begun !== undefined && position <= begun && (timeLeft === undefined || Duration.toMillis(timeLeft()) > 0)
 
 const untried = (progress: Progress, { position }: EncodedEvent): void => {
   progress.untriedFrom = least(progress.untriedFrom, position)
@@ -215,4 +231,5 @@ const untried = (progress: Progress, { position }: EncodedEvent): void => {
  * @since 0.1.0
  * @category combinators
  */
-export const least = (a: Position | undefined, b: Position): Position => a === undefined || b < a ? b : a
+export const least = (a: Position.Position | undefined, b: Position.Position): Position.Position =>
+  a === undefined || b < a ? b : a

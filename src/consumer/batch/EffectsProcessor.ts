@@ -71,7 +71,8 @@ export const make = (
               isLocked,
               handle: handleIn,
               done,
-              waits
+              waits,
+              stopTimeout: leased.stopTimeout ?? EventInHand.defaultTimeout
             }
           )
           const locked = failures.filter(isLocked)
@@ -159,10 +160,14 @@ const retrying = (
   { inHand, lease = alwaysHeld, onRetry, partition, stopTimeout = EventInHand.defaultTimeout }: LeasedPartition,
   restore: Restore
 ) =>
-  Effect.fnUntraced(function*(event: EncodedEvent, isOnce: boolean): Effect.fn.Return<Handled, EventStoreError> {
+  Effect.fnUntraced(function*(
+    event: EncodedEvent,
+    isOnce: boolean,
+    timeLeft: () => Duration.Duration = () => stopTimeout
+  ): Effect.fn.Return<Handled, EventStoreError> {
     const retries = yield* Retries.make(policy)
     // Another worker has begun the event that this one has in hand.
-    const timeout = () => lease.status() === "lost" ? Duration.zero : stopTimeout
+    const timeout = () => lease.status() === "lost" ? Duration.zero : timeLeft()
     while (true) {
       while (lease.status() === "expired") {
         if (Exit.isFailure(yield* Effect.exit(restore(EventInHand.elapsed(leaseInterval))))) return untried

@@ -161,6 +161,42 @@ describe("a subscription that handles several keys at a time", () => {
       assert.strictEqual(plan?.untriedFrom, third)
     }).pipe(Effect.provide(EventStore.layerMemory)))
 
+  for (const isInTime of [true, false]) {
+    const what = isInTime ? "lets the keys that are behind catch up" : "leaves what does not catch up in time"
+    it.live(`${what} after an interruption`, () =>
+      Effect.gen(function*() {
+        const events = yield* appended([{ key: "a" }, { key: "b" }, { key: "a" }, { key: "c" }, { key: "c" }])
+        const begun: Array<bigint> = []
+        const three = yield* Deferred.make<void>()
+        const open = yield* Deferred.make<void>()
+        const [first, second, third, fourth] = events.map(({ position }) => position)
+        const handle: Handler = ({ position }) =>
+          Effect.gen(function*() {
+            begun.push(position)
+            if (begun.length === 3) yield* Deferred.succeed(three, undefined)
+            if (position === third && !isInTime) return yield* Effect.never
+            if (position !== second) yield* Deferred.await(open)
+          })
+        const processor = processorOf(handle, { concurrency: 2, onFailure: "park" })
+        let plan: BatchPlan | undefined
+        const stopping = { ...leased, stopTimeout: isInTime ? Duration.minutes(1) : Duration.seconds(2) }
+        const fiber = yield* Effect.forkChild(processor.apply(stopping, keyed(events), (one) => {
+          plan = one
+          return committed(one)
+        }))
+        yield* Deferred.await(three)
+        assert.deepStrictEqual<ReadonlyArray<bigint | undefined>>(begun, [first, second, fourth])
+        yield* Effect.forkChild(Fiber.interrupt(fiber))
+        yield* Effect.yieldNow
+        yield* Deferred.succeed(open, undefined)
+        yield* Effect.timeout(Fiber.await(fiber), "1 minute")
+        assert.deepStrictEqual<ReadonlyArray<bigint | undefined>>(begun, [first, second, fourth, third])
+        const applied = plan?.applied.map(({ event }) => event.position)
+        assert.deepStrictEqual(applied, isInTime ? events.slice(0, 4).map(({ position }) => position) : [first, second])
+        assert.strictEqual(plan?.untriedFrom, isInTime ? events[4]!.position : third)
+      }).pipe(Effect.provide(EventStore.layerMemory)))
+  }
+
   it.live("interrupts each handler that does not end in time after an interruption", () =>
     Effect.gen(function*() {
       const events = yield* appended([{ key: "a" }, { key: "b" }])
