@@ -37,6 +37,7 @@ import * as PgRestore from "./PgRestore.ts"
 import * as PgSnapshots from "./PgSnapshots.ts"
 import * as PgStatement from "./PgStatement.ts"
 import * as PgStreams from "./PgStreams.ts"
+import * as LogPages from "./read/LogPages.ts"
 import * as QueryReads from "./read/QueryReads.ts"
 import * as SnapshotReads from "./read/SnapshotReads.ts"
 import * as StreamReads from "./read/StreamReads.ts"
@@ -136,7 +137,7 @@ const logReader = Effect.fnUntraced(function*(
   schema: string,
   { groupRead }: PgOptions
 ): Effect.fn.Return<PgLogReader.PgLogReader, never, Scope.Scope> {
-  const mark = PgLogReader.lastMark()
+  const mark = LogPages.lastMark()
   const reader = PgLogReader.make(query, schema, mark)
   const { readByQuery } = reader
   return {

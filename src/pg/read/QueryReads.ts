@@ -12,8 +12,8 @@ import type { EventStoreDriver, PageOfEvents, QueryPage } from "../../eventStore
 import * as Limits from "../../eventStore/Limits.ts"
 import { arrayText, nullable, queryParameters } from "../append/AppendParameters.ts"
 import type { PgConnections } from "../connections/PgConnections.ts"
-import * as PgLogReader from "../PgLogReader.ts"
 import type { PgStatement } from "../PgStatement.ts"
+import * as LogPages from "./LogPages.ts"
 import * as ReadBatcher from "./ReadBatcher.ts"
 
 /** How many events the pages of a statement have together. */
@@ -41,10 +41,10 @@ export const make = Effect.fnUntraced(function*(
   { deadlines, sql }: PgConnections,
   query: PgStatement,
   schema: string,
-  { mark, readByQuery }: { readonly mark: PgLogReader.LastMark; readonly readByQuery: EventStoreDriver["readByQuery"] },
+  { mark, readByQuery }: { readonly mark: LogPages.LastMark; readonly readByQuery: EventStoreDriver["readByQuery"] },
   options?: ReadBatcher.ReadBatcherOptions
 ): Effect.fn.Return<EventStoreDriver["readByQuery"], never, Scope.Scope> {
-  const statement = `select wanted.ordinal::integer as number, ${PgLogReader.pageColumns}
+  const statement = `select wanted.ordinal::integer as number, ${LogPages.pageColumns}
     from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $8::integer[], $9::text[], $10::text[])
       with ordinality as wanted(items, type_items, types, tag_items, tags, "after", "limit", scan, positions, ids, ordinal)
     cross join lateral ${schema}.read_query(
@@ -59,7 +59,7 @@ export const make = Effect.fnUntraced(function*(
     const most = Math.max(minEvents, Math.floor(maxEvents / requests.length))
     const limits = requests.map(({ page }) => Math.min(page.limit, most))
     return Effect.map(
-      query<PgLogReader.PageRow & { readonly number: number }>(statement, [
+      query<LogPages.PageRow & { readonly number: number }>(statement, [
         ...parametersOf(requests, limits),
         ...mark.last()
       ]),
@@ -69,7 +69,7 @@ export const make = Effect.fnUntraced(function*(
           const own = byNumber.get(index + 1)!
           mark.read(own[0]!)
           const limit = limits[index]!
-          return own.length >= limit && limit < page.limit ? "long" : PgLogReader.queryPageOf(own, page)
+          return own.length >= limit && limit < page.limit ? "long" : LogPages.queryPageOf(own, page)
         })
       }
     )
@@ -91,7 +91,7 @@ export const make = Effect.fnUntraced(function*(
 
 const parametersOf = (requests: ReadonlyArray<Request>, limits: ReadonlyArray<number>): ReadonlyArray<unknown> => {
   const queries = requests.map(({ page }) => queryParameters(page.query))
-  const known = requests.map(({ page: { basis = [] } }) => PgLogReader.knownOf(basis))
+  const known = requests.map(({ page: { basis = [] } }) => LogPages.knownOf(basis))
   const arrays = (position: 1 | 2 | 3 | 4) => queries.map((parameters) => arrayText(parameters[position].map(String)))
   const ofBasis = (textOf: (event: LogPosition) => string) =>
     known.map((basis) => basis.length === 0 ? null : arrayText(basis.map(textOf)))
