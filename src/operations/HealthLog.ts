@@ -42,11 +42,18 @@ interface Episode {
   greenAt: number | undefined
   /** The status at the last check after the delay; green before. */
   logged: HealthStatus.Status
-  /** When each cause was seen first; `undefined` when a line has named it. */
-  readonly causes: Map<string, number | undefined>
+  /** The causes that were seen lately. */
+  readonly causes: Map<string, Cause>
 }
 
-/** A part that is green for less than this number of delays is not yet well: a stall may show in every second check only. */
+interface Cause {
+  readonly first: number
+  last: number
+  /** Whether a line has named it. */
+  isLogged: boolean
+}
+
+/** A part that is green, or without a cause, for less than this number of delays is not yet well: a stall may show in every second check only. */
 const delaysUntilForgotten = 3
 
 /**
@@ -61,6 +68,17 @@ export const make = (delay: number): HealthLog => {
   const millis = delay * 1000
   const isForgotten = ({ greenAt }: Episode, now: number): boolean =>
     greenAt !== undefined && now - greenAt >= delaysUntilForgotten * millis
+  /** A part may not be green for weeks, with other causes all the time. */
+  const seen = (causes: Episode["causes"], shown: ReadonlyArray<string>, now: number): void => {
+    for (const cause of shown) {
+      const known = causes.get(cause)
+      if (known === undefined) causes.set(cause, { first: now, last: now, isLogged: false })
+      else known.last = now
+    }
+    for (const [cause, { last }] of causes) {
+      if (now - last >= delaysUntilForgotten * millis) causes.delete(cause)
+    }
+  }
   const ofGreen = (name: string, now: number): Effect.Effect<void> => {
     const episode = episodes.get(name)
     if (episode === undefined) return Effect.void
@@ -82,16 +100,16 @@ export const make = (delay: number): HealthLog => {
     episode.greenAt = undefined
     const { began, causes, logged } = episode
     const shown = reasons.slice(0, maxReasons).map(causeOf)
-    for (const cause of shown) if (!causes.has(cause)) causes.set(cause, now)
+    seen(causes, shown, now)
     if (logged === "green" && now - began < millis) return Effect.void
     const isWorse = HealthStatus.rank(status) > HealthStatus.rank(logged)
     const isOther = shown.some((cause) => {
-      const seen = causes.get(cause)
-      return seen !== undefined && now - seen >= millis
+      const { first, isLogged } = causes.get(cause)!
+      return !isLogged && now - first >= millis
     })
     episode.logged = status
     if (!isWorse && !isOther) return Effect.void
-    for (const cause of shown) causes.set(cause, undefined)
+    for (const cause of shown) causes.get(cause)!.isLogged = true
     return (status === "red" ? Effect.logError : Effect.logWarning)(textOf(part))
   }
   return {

@@ -79,4 +79,27 @@ describe("the log of health", () => {
         "Error: Health: the log is red: the session 1 holds"
       ])
     })))
+
+  it.effect("has no line for a cause that shows for a moment now and then", () =>
+    scenario(Effect.fnUntraced(function*(report) {
+      yield* report(0, "red", "1 key is parked")
+      assert.lengthOf(yield* report(10, "red", "1 key is parked"), 1)
+      for (let n = 0; n < 3; n++) {
+        assert.deepStrictEqual(yield* report(10, "red", "1 key is parked", "the session 2 holds"), [])
+        for (let pause = 0; pause < 6; pause++) assert.deepStrictEqual(yield* report(10, "red", "1 key is parked"), [])
+      }
+      yield* report(10, "red", "1 key is parked", "the session 2 holds")
+      assert.deepStrictEqual(yield* report(10, "red", "1 key is parked", "the session 2 holds"), [
+        "Error: Health: the log is red: 1 key is parked; the session 2 holds"
+      ])
+    })))
+
+  it.effect("has a line for another cause that has lasted between rare checks", () =>
+    scenario(Effect.fnUntraced(function*(report) {
+      yield* report(0, "red", "the session 1 holds")
+      assert.lengthOf(yield* report(60, "red", "the session 1 holds"), 1)
+      assert.deepStrictEqual(yield* report(60, "red", "the session 2 holds"), [])
+      assert.lengthOf(yield* report(60, "red", "the session 2 holds"), 1)
+      assert.deepStrictEqual(yield* report(60, "red", "the session 2 holds"), [])
+    })))
 })
