@@ -7,10 +7,12 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberMap from "effect/FiberMap"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import * as EventInHand from "../consumer/worker/EventInHand.ts"
 import type { ProjectionBehind } from "../core/errors.ts"
 import * as LockWait from "../core/lockWait.ts"
 import { monotonicMillis } from "../core/monotonic.ts"
@@ -53,12 +55,32 @@ const maxWait = Duration.seconds(1)
 export type Running = FiberMap.FiberMap<string, void, TimerError>
 
 /**
- * Returns no instances. Those that are added later are interrupted when the scope closes.
+ * Returns no instances. Those that are added later are interrupted when the scope closes. A deferred step may run a handler that does not end then: the scope
+ * waits for it no longer than a worker does, and the step takes effect once, also if another program carries it out meanwhile.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const makeRunning: Effect.Effect<Running, never, Scope.Scope> = FiberMap.make()
+export const makeRunning: Effect.Effect<Running, never, Scope.Scope> = Effect.gen(function*() {
+  const scope = yield* Scope.make()
+  yield* Effect.addFinalizer(() =>
+    Effect.flatMap(
+      Effect.forkDetach(Scope.close(scope, Exit.void), { startImmediately: true }),
+      (closing) =>
+        Effect.raceFirst(
+          Effect.interruptible(Fiber.await(closing)),
+          Effect.andThen(EventInHand.elapsed(EventInHand.interruptionTimeout), logGoesOn)
+        )
+    )
+  )
+  return yield* Scope.provide(FiberMap.make<string, void, TimerError>(), scope)
+})
+
+const logGoesOn = Effect.logWarning(
+  `The deferred steps of an instance have not ended within ${
+    Duration.format(EventInHand.interruptionTimeout)
+  } after their interruption, and go on by themselves; another program carries them out meanwhile`
+)
 
 /**
  * Attempts at instances that have not succeeded.

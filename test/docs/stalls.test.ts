@@ -236,6 +236,9 @@ describe("docs/stalls.md", () => {
         ...texts("src/process/ProcessTimer.ts", /The deferred steps of the instance /).map((text) =>
           `${text}"o-1" cannot be carried out`
         ),
+        ...texts("src/process/TimerWork.ts", /The deferred steps of an instance have not ended within /).map((text) =>
+          `${text}3s after their interruption`
+        ),
         ...texts(
           "src/process/ProcessHealth.ts",
           /; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon/
