@@ -486,8 +486,8 @@ begin
 end $$;
 
 -- Locks documents of inline projections until the transaction ends, also those that do not exist. An append does so before it draws positions.
--- So the appends that touch a document draw them in the order in which they change it. Each key comes once, in its strongest mode, and in one
--- order for all callers.
+-- So the appends that touch a document draw them in the order in which they change it. It locks each key once, in its strongest mode, and all
+-- callers lock keys in the same order.
 --   p_documents  names, each after "x" for an exclusive or "s" for a shared lock
 --   p_end        until when to wait, as for `wait_for_lock`
 create function evsrc.lock_documents(p_documents text[], p_end timestamptz) returns void language plpgsql volatile
@@ -502,8 +502,8 @@ begin
     ) as document;
 end $$;
 
--- Locks the documents of appends without waiting. Returns the numbers of the appends of which another transaction holds one; those of which it
--- holds none have all of theirs.
+-- Locks the documents of appends without waiting. Returns the numbers of the appends with a document that another transaction has locked. The
+-- other appends hold the locks of all their documents.
 --   p_documents  for each append null, or names as for `lock_documents`, as the text of an array
 --   p_outcomes   the outcomes so far: an append that is 'busy' needs none
 create function evsrc.try_lock_documents(p_documents text[], p_outcomes text[]) returns integer[] language plpgsql volatile
@@ -533,12 +533,12 @@ begin
   );
 end $$;
 
--- Returns the numbers of the appends of which a document has another revision than that from which it was computed, or is locked by a session:
--- the write of the document would wait for it. It locks the others, so that their writes wait for no session. The caller holds the locks of
+-- Returns the numbers of the appends with a document that was computed from another revision than the stored one, or whose row a session has
+-- locked, so that a write would wait. Locks the rows of the other documents, so that their writes do not wait. The caller holds the locks of
 -- `lock_documents` on them, so no append changes them meanwhile.
 --   p_appends, p_generations, p_keys, p_revisions  one element per document: the number of the append, the document, and its revision; 0 if
 --                                                  there was none
---   p_outcomes                                     the outcomes so far: others than those that are 'appended' write nothing
+--   p_outcomes                                     the outcomes so far: only appends that are 'appended' write documents
 create function evsrc.lock_unchanged_documents(
   p_appends integer[], p_generations text[], p_keys text[], p_revisions bigint[], p_outcomes text[]
 ) returns integer[] language plpgsql volatile
@@ -696,11 +696,11 @@ end $$;
 -- The steps, of which `append_one` takes the same:
 --   1. require READ COMMITTED on a primary server
 --   2. lock the stream, then the command id, then the types and tags, then the documents; without p_wait a held lock means 'busy', or 'stale' if
---      it is that of a document which was computed before
+--      it is that of a document which was computed before the append
 --   3. look up the command id in events and archived_events: 'duplicate'
 --   4. read version, closes and id of the stream's last event; for a stream without rows, look into closed_streams
 --   5. check that the stream is open ('closed'), then the expected version ('conflict') and the id of the last event ('diverged'),
---      and that the log has the events on which the condition rests ('diverged'), then the documents that were computed before ('stale'),
+--      and that the log has the events on which the condition depends ('diverged'), then the documents that were computed before ('stale'),
 --      then the condition ('changed')
 --   6. take recorded_at, in whole milliseconds
 --   7. lock the in-flight low-water mark, and only then draw positions
@@ -733,7 +733,7 @@ end $$;
 --   p_item_seen               the positions of the known matches after it, as the text of an array, or null
 --   p_item_sent               null, or the ids of known matches whose positions were not known yet, as the text of an array. The log must
 --                             have them all, in this order, and after all other known matches
--- One element per event on which a condition rests, so that the log must have it; null if there is none:
+-- One element per event on which a condition depends, so that the log must have it; null if there is none:
 --   p_basis_appends, p_basis_positions, p_basis_ids  the number of the append, and the event
 -- One element per document that was computed before the appends, and that `write_documents_ahead` writes in this statement; null if there is none:
 --   p_ahead_appends, p_ahead_generations, p_ahead_keys, p_ahead_revisions  as for `lock_unchanged_documents`

@@ -104,8 +104,8 @@ export interface Claim {
   /** In how many milliseconds the next lease of another worker, or a hold, ends unless it is renewed. */
   readonly nextLeaseEndsIn: number | undefined
   /**
-   * In how many milliseconds a lease, a hold or the heartbeat of another worker ends that `InProcessStore.keepLeases` does not renew; undefined if there is
-   * none. Only an `InProcessStore` returns it.
+   * The number of milliseconds until the first lease, hold or heartbeat of another worker ends that `InProcessStore.keepLeases` does not renew; undefined if
+   * there is none. Only an `InProcessStore` returns it.
    */
   readonly nextEndIn?: number | undefined
   /**
@@ -266,8 +266,8 @@ export interface LeaseDriver {
   readonly release: (generation: string, owner: string, partition?: number) => Effect.Effect<void, EventStoreError>
 
   /**
-   * What a store adds that only this process can change. Its workers wait for calls; without it they send heartbeats, and look for what other processes have
-   * done.
+   * Present if only this process can change the store. Then calls wake its workers; without it, workers send heartbeats, and poll for changes by other
+   * processes.
    */
   readonly inProcess?: InProcessStore | undefined
 }

@@ -100,7 +100,7 @@ export const filterOf = (
 interface Partition extends ReportedPartition, CommittingPartition {
   readonly maxDuration: Duration.Duration
   readonly requests: ParkingRequests.ParkingRequests
-  /** Whether the checkpoint moves a moment later after a page without an event for the partition. A query may wait for that of a projection. */
+  /** Whether the checkpoint moves up to 100 ms later after a page without an event for the partition; never for a projection, as a query may wait for it. */
   readonly savesLater: boolean
 }
 
@@ -253,7 +253,7 @@ const save = Effect.fnUntraced(function*(
 ): Effect.fn.Return<boolean, EventStoreError> {
   const { read, saved } = place
   if (read.position === saved.position) return true
-  // Other code that waits for the partition may read an event after the checkpoint, and then it stays where it is.
+  // A release that waits for the partition may read more types, and have an event after the checkpoint. Then the checkpoint stays where it is.
   const at = (position: Position.Position) => position === saved.position ? saved : read
   const committed = yield* commit(partition, saved.position, read.position, at, nothing)
   if (committed.advanced !== "advanced" || partition.isTaken) return false

@@ -22,7 +22,7 @@ const withoutValue = (issue: SchemaIssue.Leaf): SchemaIssue.Leaf => {
   }
 }
 
-// Messages of a definition are written once; those of an issue are made for the value.
+// A message in a definition is constant; one in an issue is made for the value.
 const safeFormat = SchemaIssue.makeFormatterStandardSchemaV1({
   leafHook: (issue) => SchemaIssue.defaultLeafHook(withoutValue(issue)),
   checkHook: ({ filter: { annotations } }) =>
@@ -66,7 +66,7 @@ export const shownOf = (
   names: ReadonlySet<PropertyKey>
 ): ReadonlyArray<PropertyKey> => path.map((key) => typeof key === "number" || names.has(key) ? key : "*")
 
-/** Whether an issue has the value, because a parse was asked to report it. The words of any node may quote it then. */
+/** Returns whether an issue has the value, because the caller of the parser asked to report it. Then the words of any node may quote the value. */
 const hasValue = (issue: SchemaIssue.Issue): boolean => {
   if ("input" in issue) return true
   switch (issue._tag) {
@@ -95,8 +95,7 @@ export const safeMessageOf = (ast: SchemaAST.AST, issue: SchemaIssue.Issue): str
 }
 
 /**
- * Returns what is wrong with a value of a Schema; without a word that was made for the value where that has personal data, which are the fields with
- * these names.
+ * Returns what is wrong with a value of a Schema. For fields with the names in `personal`, it omits the words that were made for the value.
  *
  * @since 0.1.0
  * @category accessors
@@ -120,7 +119,7 @@ export const messageWithout = (
 }
 
 /**
- * The Schemas of a definition. Their words, unlike those of a Schema that a function makes of the values that it is given, quote no value.
+ * The Schemas of a definition. Their words quote no value. A Schema that a function builds from its arguments may quote them.
  *
  * @since 0.1.0
  * @category models
@@ -130,7 +129,7 @@ export interface Definitions {
 }
 
 /**
- * Returns the Schemas of a definition. The payload and the error of a command are Schemas, and their types do not say so.
+ * Returns the Schemas of a definition. It takes `unknown`, because the types of a command's payload and error do not say that they are Schemas.
  *
  * @since 0.1.0
  * @category constructors
@@ -178,7 +177,7 @@ const nameOf = (ast: SchemaAST.AST | undefined): string | undefined => {
  */
 export interface Thrown {
   readonly message: string
-  /** Quotes nothing of the value; `undefined` if the Schema is none of the definition, so that its words may. */
+  /** A message that quotes nothing of the value; `undefined` if the Schema is not part of the definition, because its words may quote the value. */
   readonly safeMessage: string | undefined
 }
 

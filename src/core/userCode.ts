@@ -74,9 +74,9 @@ const ofSchema = (
 }
 
 /**
- * Returns the result of `run`. When it throws, throws an error that names `what`: for a change to a frozen state always, for a value that a Schema rejects
- * with what is invalid, and with `hasPersonalData` for everything, because the words may quote it; they are then withheld, but for those of the
- * `definitions`.
+ * Returns the result of `run`. If `run` has changed a frozen value, or a Schema has rejected a value, throws an error that names `what`; for a Schema, the
+ * error also says what is invalid. Other errors pass through unchanged. With `hasPersonalData`, every error names `what`, and withholds the words of its
+ * cause, because they may quote personal data; the words of the `definitions` are kept.
  *
  * @since 0.1.0
  * @category combinators

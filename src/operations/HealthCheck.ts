@@ -30,7 +30,7 @@ export interface Reading {
 export interface Deadline {
   /** The time for the whole check. */
   readonly timeout: Duration.Duration
-  /** How much of it has passed before; none by default. */
+  /** How much of it has passed already; none by default. */
   readonly passed?: Duration.Duration | undefined
 }
 
@@ -44,7 +44,7 @@ export const timeoutOf = (
   { timeout = "15 seconds" }: { readonly timeout?: Duration.Input | undefined }
 ): Duration.Duration => Duration.fromInputUnsafe(timeout)
 
-/** A check that takes longer looks for the session for which it waits. */
+/** A check that takes longer than this looks for the session for which it waits. */
 const lookDelay = Duration.seconds(1)
 
 /** How long a check that has failed looks for the session for which it may have waited. */

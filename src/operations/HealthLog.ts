@@ -53,7 +53,7 @@ interface Cause {
   isLogged: boolean
 }
 
-/** A part that is green, or without a cause, for less than this number of delays is not yet well: a stall may show in every second check only. */
+/** The number of delays after which a part counts as recovered, and a cause as gone. A stall may show in every second check only. */
 const delaysUntilForgotten = 3
 
 /**
@@ -68,7 +68,7 @@ export const make = (delay: number): HealthLog => {
   const millis = delay * 1000
   const isForgotten = ({ greenAt }: Episode, now: number): boolean =>
     greenAt !== undefined && now - greenAt >= delaysUntilForgotten * millis
-  /** A part may not be green for weeks, with other causes all the time. */
+  /** Notes the causes, and forgets old ones, because a part may not be green for weeks while its causes change. */
   const seen = (causes: Episode["causes"], shown: ReadonlyArray<string>, now: number): void => {
     for (const cause of shown) {
       const known = causes.get(cause)

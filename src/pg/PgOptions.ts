@@ -36,8 +36,8 @@ export interface PgOptions extends PgDeadlineOptions {
   /** How group commit batches concurrent appends. */
   readonly groupCommit?: AppendQueueOptions | undefined
   /**
-   * How group read batches concurrent reads of streams, of snapshots and by queries, and of the documents that inline projections change. Of the last, one is sent at
-   * once and alone by default (`alone`), because group commit appends all of them together afterwards.
+   * How group read batches concurrent reads of streams, of snapshots, by queries, and of the documents that inline projections change. By default, only one
+   * read of documents at a time is sent alone (`alone`), because group commit sends the appends behind these reads together.
    */
   readonly groupRead?: ReadBatcherOptions | undefined
   /**

@@ -41,7 +41,7 @@ export const of = (due: Reaction.Due, from: DateTime.Utc): Result.Result<DateTim
   )
 }
 
-/** Returns a duration in milliseconds; `NaN` for what is none. Effect takes `NaN` for zero. */
+/** Returns a duration in milliseconds; `NaN` for a value that is no duration. Effect takes `NaN` for zero. */
 const millisOf = (input: Duration.Input): number =>
   Number.isNaN(input) ? NaN : Option.match(Duration.fromInput(input), { onNone: () => NaN, onSome: Duration.toMillis })
 

@@ -1,5 +1,6 @@
 /**
- * Finds deadlines that should have fired. A deadline may be set to an instant in the past, so it is overdue since it could fire first: since it was due and set.
+ * Finds deadlines that should have fired. A deadline may be set to an instant in the past. So it is overdue from the later of two times: when it was due, and
+ * when it was set.
  *
  * @since 0.1.0
  */
@@ -23,7 +24,7 @@ import * as ProcessInstances from "./ProcessInstances.ts"
 export interface Overdue {
   readonly instance: ProcessInstances.Instance
   readonly since: DateTime.Utc
-  /** How many other instances have a deadline that was due before. Some of them may have been set since. */
+  /** How many other instances have a deadline that was due before the time checked. Some deadlines may have been set after it. */
   readonly others: number
   /** Whether there may be more of them than were read. */
   readonly isMore: boolean
@@ -36,7 +37,7 @@ const maxRead = 100
 const pageSize = 100
 
 /**
- * Returns the instance with the earliest deadline of those that have been overdue for longer than a time.
+ * Returns the instance with the earliest deadline, among the instances with a deadline that has been overdue for longer than `timeout`.
  *
  * @since 0.1.0
  * @category accessors
@@ -65,7 +66,7 @@ export const first = Effect.fnUntraced(function*(
   return undefined
 })
 
-/** Returns since when the first deadline of an instance could have fired that was due before a time. The read model does not have when it was set. */
+/** Returns when the first deadline of an instance that was due before a time could have fired. The read model does not store when a deadline was set. */
 const overdueSince = Effect.fnUntraced(function*(
   { decider }: ProcessContract.Any,
   { deadlines, id }: ProcessInstances.Instance,

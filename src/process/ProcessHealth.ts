@@ -37,13 +37,13 @@ export interface HealthOptions extends Health.HealthOptions {
  * @category models
  */
 export interface ProcessHealth extends Health.Health {
-  /** The instance with the earliest deadline of those that have been overdue for longer than `overdueTimeout`: since they were due and set. */
+  /** The instance with the earliest deadline, among those with a deadline overdue for longer than `overdueTimeout`, counted from when it was due and set. */
   readonly overdue: ProcessInstances.Instance | undefined
   /** Instances that a program has deferred to a newer release, the longest waiting first, 100 at most. */
   readonly deferred: ReadonlyArray<ProcessInstances.Instance>
 }
 
-/** The instance that is parked for longest at a command or the reaction to a deadline, and the one that is at an input. */
+/** Returns the instance that has been parked longest at a command or at the reaction to a deadline, and the one parked longest at an input. */
 const stuckIn = Effect.fnUntraced(function*(process: ProcessContract.Any, parkedBefore: DateTime.Utc) {
   const first = { parkedBefore, limit: 1 }
   const outputs = yield* Parking.list(ProcessConsumers.of(process).outputs, first)

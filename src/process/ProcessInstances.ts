@@ -143,8 +143,8 @@ const make = (
 }
 
 /**
- * Returns when something happened to an instance; `undefined` for what follows from another event of the same append. What the runtime appends often has the
- * time in the event: a projection that reads `recordedAt` cannot be computed before the append, which then takes more round trips.
+ * Returns when something happened to an instance; `undefined` for what follows from another event of the same append. Frequent events have the time in their
+ * payload, because a projection that reads `recordedAt` cannot be computed before the append, which then takes more round trips.
  */
 const timeOf = (event: ProcessEvent, recorded: RecordedEvent<Event.Tagged>): DateTime.Utc | undefined => {
   switch (event.kind) {

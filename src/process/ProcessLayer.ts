@@ -34,7 +34,8 @@ import * as ProcessTimer from "./ProcessTimer.ts"
 export interface ProcessOptions extends Subscription.WorkerOptions {
   /**
    * How often a program looks for deadlines that other programs have set, and for steps that another release has deferred; 5 seconds by default. A program
-   * fires the deadlines that it has set itself when they are due. On a store in memory it looks only after the log has grown.
+   * fires the deadlines that it has set itself when they are due. On a store in memory, it looks
+   * when the log has grown instead.
    */
   readonly deadlineInterval?: Duration.Input | undefined
 }
@@ -59,7 +60,7 @@ const claim = Duration.seconds(30)
 /** How many instances a timer works on at a time. */
 const concurrency = 32
 
-/** The events of a page, some of which are handled again after a crash: without an effect, because each step has its own command id. */
+/** The number of events in a page. After a crash, some are handled again, without an effect, because each step has its own command id. */
 const batchSize = 100
 
 /**

@@ -112,7 +112,7 @@ export const run = (timer: Timer): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { alarm, definition } = timer
     const outages = OutageLog.make(`the timer of the process manager "${definition.name}"`)
-    // As many instances as it takes may fail; that the store does not respond has a line all the same.
+    // A log of its own: however many instances fail, the line that the store does not respond is written.
     const ofInstances = OutageLog.make(`each instance of the process manager "${definition.name}"`)
     const running = yield* TimerWork.makeRunning
     const firing = TimerWork.attemptsOf(

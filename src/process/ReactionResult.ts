@@ -1,5 +1,5 @@
 /**
- * Checks what a reaction returns: code without types, or with a cast, may return no array of own events and actions.
+ * Checks what a reaction returns: code without types, or with a cast, may return something else than an array of own events and actions.
  *
  * @since 0.1.0
  */

@@ -55,8 +55,8 @@ const maxWait = Duration.seconds(1)
 export type Running = FiberMap.FiberMap<string, void, TimerError>
 
 /**
- * Returns no instances. Those that are added later are interrupted when the scope closes. A deferred step may run a handler that does not end then: the scope
- * waits for it no longer than a worker does, and the step takes effect once, also if another program carries it out meanwhile.
+ * Returns an empty set of running instances. When the scope closes, it interrupts the instances that were added. A deferred step may run a handler that does
+ * not end then: the scope waits for it no longer than a worker does. The step takes effect once, even if another program carries it out meanwhile.
  *
  * @since 0.1.0
  * @category constructors

@@ -1,4 +1,4 @@
-/** What is said of a value that a function of the user makes and a Schema rejects: which value, which field, and what is allowed. */
+/** The errors for values that a user's function makes and a Schema rejects. Each names the value, the field and what is allowed. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Schema } from "effect"
 import { Aggregate, Command, Decision, PersonalData, Position, Projection, StreamId, Version } from "evsrc"
@@ -49,7 +49,7 @@ const definitionsWith = (fields: { readonly id: typeof Schema.String; readonly t
 const command = { id: "1", title: "a" }
 const event = { _tag: "Noted" as const, ...command }
 
-describe("a function that makes an invalid value says which one, where, and what is allowed", () => {
+describe("the error of a function that makes an invalid value names it, the field and what is allowed", () => {
   const says = `threw: "Noted" does not satisfy its Schema: Expected a value with a length of at most 5\n  at ["title"]`
   const ofState =
     "threw: a value does not satisfy its Schema: Expected a value with a length of at most 5\n  at [\"title\"]"

@@ -86,7 +86,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         assert.strictEqual(transactions, 0)
       }).pipe(Effect.provide(Projector.layerInline([counts])), Effect.provide(stores(client()))))
 
-    it.live("run in a transaction if a document has changed meanwhile, and those beside them do not", () =>
+    it.live("run in a transaction only if one of their documents has changed meanwhile", () =>
       Effect.gen(function*() {
         const base = yield* EventStore.EventStore
         const other = yield* Layer.build(Layer.fresh(Projector.layerInline([counts])))

@@ -21,7 +21,7 @@ const timeout = 300_000
 
 describe("processes whose appends run an inline projection", () => {
   it.live(
-    "fold each event into its documents once and in the order of the log, through kill -9",
+    "fold each event into its documents once, in log order, through kill -9",
     () =>
       Effect.gen(function*() {
         const { url } = yield* freshDatabase

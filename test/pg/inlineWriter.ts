@@ -1,6 +1,6 @@
 /**
- * One of several processes whose appends run an inline projection. Its fibers append until the test stops it: plainly, on a condition, in a transaction of
- * the caller that may roll back, and events that the projection does not read.
+ * One of several processes whose appends run an inline projection. Its fibers append until the test stops it: without a condition, on a condition, in a
+ * transaction of the caller that may roll back, and events that the projection does not read.
  */
 import { PgClient } from "@effect/sql-pg"
 import { Effect, Exit, Layer, Option, Random, Schema } from "effect"
@@ -14,7 +14,7 @@ class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
 
 const oneIn = (n: number) => Effect.map(Random.next, (random) => random < 1 / n)
 
-/** Its own document, and now and then one that other fibers and processes change too, in either order. */
+/** Returns the fiber's own document, and sometimes one that other fibers and processes change too, in either order. */
 const documentsFor = Effect.fnUntraced(function*(writer: string) {
   const isHot = yield* oneIn(20)
   const isWarm = yield* oneIn(4)

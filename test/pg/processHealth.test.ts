@@ -40,7 +40,7 @@ const untilGreen = ProcessManager.health(Clocks).pipe(
 
 describe("the health of a process manager", () => {
   it.live(
-    "ends in time while another session has locked its instances, and names the session",
+    "ends in time while a session has locked its instances, and names the session",
     () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient

@@ -70,7 +70,7 @@ describe("a reaction that returns no array of events and actions fails, and the 
   })
 })
 
-describe("a reaction with an invalid value fails, and the error names the value, the field and what is allowed", () => {
+describe("the error of a reaction with an invalid value names it, the field and what is allowed", () => {
   const what = "a text that has more than 30 characters"
   const says = "Expected a value with a length of at most 30\n  at [\"what\"]"
   const cases: Readonly<Record<string, readonly [() => unknown, string]>> = {

@@ -132,7 +132,7 @@ describe("virtual time on memory stores", () => {
     )
   })
 
-  test("fires a deadline that a program has set which has ended", () => {
+  test("fires a deadline that an ended program has set", () => {
     const reminders = remindAfter("reminders", "7 days")
     const build = Layer.build(
       ProcessManager.layer([reminders]).pipe(Layer.fresh, Layer.provideMerge(targets()))

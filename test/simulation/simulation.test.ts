@@ -59,7 +59,7 @@ describe("the simulation of process managers", () => {
   )
 
   it.effect(
-    "ends every job while programs of one process start and end on a store in memory",
+    "ends every job while programs of one process share a store in memory",
     () =>
       Effect.gen(function*() {
         for (let seed = first; seed < first + runs; seed++) {

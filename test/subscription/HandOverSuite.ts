@@ -284,7 +284,7 @@ export const handOvers: ReadonlyArray<Case<Stores>> = [
     equal((yield* DeliveryAudit.run(newer)).status, "complete", "the audit")
   }),
 
-  test("hands over an event that only the other release reads, and that its checkpoint is before", function*() {
+  test("hands over an event after its checkpoint that only the other release reads", function*() {
     const [name, prefix] = [unique("mails"), unique("mail")]
     const inbox = makeInbox()
     const [saving, proceed] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]

@@ -74,10 +74,10 @@ interface Options {
   readonly isLocked: (failure: Failure) => boolean
   /** Returns the function that handles an event in an uninterruptible region. */
   readonly handle: (restore: Restore) => Handle
-  /** The places of events that were handled before. Those that are handled now are added. */
+  /** The places of events that were handled before. `handleAll` adds those of the events that it handles. */
   readonly done: Set<string>
   readonly waits: VainWaits.VainWaits
-  /** For how long after an interruption the keys that are behind others catch up with them, so that no event is handled again. */
+  /** How long keys that are behind others may catch up with them after an interruption, so that no event is handled again. */
   readonly stopTimeout: Duration.Duration
 }
 
@@ -86,7 +86,7 @@ interface Progress {
   readonly applied: Set<ConsumerKey.Delivery>
   readonly failures: Array<Failure>
   readonly parked: Set<string>
-  /** How many events were handled now. */
+  /** The number of events that this call has handled. */
   handled: number
   goesOn: boolean
   /** Whether the worker stops. */
@@ -102,8 +102,8 @@ interface Progress {
 }
 
 /**
- * Handles deliveries in order, until the worker stops or the consumer stops at one. Call it in an uninterruptible region, given by its `restore`. Fails when
- * the store does, as soon as the events in hand are handled.
+ * Handles deliveries, those of each key in order, until the worker stops or the consumer stops at one. Call it in an uninterruptible region, given by its
+ * `restore`. Fails when the store does, as soon as the events in hand are handled.
  *
  * @since 0.1.0
  * @category combinators

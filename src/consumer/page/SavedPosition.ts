@@ -1,6 +1,6 @@
 /**
- * How far a partition has read beyond its checkpoint. Pages without an event for it need no checkpoint of their own: every append wakes all partitions, and most
- * of them have nothing to handle. Another worker reads these pages again, and they are as empty then.
+ * How far a partition has read beyond its checkpoint. Every append wakes all partitions, and most of them have nothing to handle, so pages without an event for
+ * a partition do not move its checkpoint at once. Another worker may read these pages again, and finds no event either.
  *
  * @since 0.1.0
  */
@@ -26,7 +26,7 @@ export interface SavedPosition {
   readonly read: LogPosition
   /** Whether the checkpoint is to be saved. */
   readonly isDue: () => boolean
-  /** Ends when the checkpoint is to be saved; never if everything is. */
+  /** Ends when the checkpoint is to be saved; never if all that was read is saved. */
   readonly due: Effect.Effect<void>
   /** Takes a position that was saved. */
   readonly hasSaved: (position: LogPosition) => Effect.Effect<void>

@@ -1,6 +1,6 @@
 /**
- * The wait of a worker between two claims. In a store that only this process can change, a worker without events to process waits for a call, and its leases are
- * kept meanwhile. Everywhere else it sends heartbeats.
+ * The wait of a worker between two claims. If only this process can change the store, a worker without events to process waits until a call wakes it, and the
+ * store renews its leases meanwhile. Otherwise it sends heartbeats.
  *
  * @since 0.1.0
  */
@@ -39,7 +39,7 @@ export const after = Effect.fnUntraced(function*(
   const { owner, settings: { lease }, store: { inProcess } } = worker
   const { generation, nextEndIn } = claimed
   if (inProcess === undefined) return { dueIn, isIdle: false }
-  // What begins from now on opens it.
+  // A partition that begins to process events from now on opens it.
   worker.activity.closeUnsafe()
   const isIdle = hasNothingToDo(worker, claimed)
   if (!isIdle || worker.kept !== generation) yield* stopKeeping(worker)
@@ -100,7 +100,7 @@ export const during =
       return Effect.ensuring(wait, ended)
     })
 
-/** Returns whether all partitions that the worker owns wait for events, and nothing is to be looked at in time. */
+/** Returns whether all partitions that the worker owns wait for events, and the worker has nothing to check at a certain time. */
 const hasNothingToDo = (
   { logs, processor: { consumer }, running, state }: Worker,
   { assigned, assignmentSize, change, isTakingOver, otherReadsAlive, partitions }: Claim

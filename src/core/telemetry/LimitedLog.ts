@@ -17,7 +17,7 @@ export interface LimitedLog {
   readonly log: (level: "Error" | "Warn", message: string, error: unknown) => Effect.Effect<void>
   /** Writes the number of further lines, if there were some and their minute is over, or with `isEnd`. To be called at intervals. */
   readonly summarize: (options?: { readonly isEnd?: boolean | undefined }) => Effect.Effect<void>
-  /** Returns whether there are further lines of which `summarize` has not written the number. */
+  /** Returns whether there are further lines that `summarize` has not counted in the log yet. */
   readonly hasMore: () => boolean
 }
 

@@ -38,7 +38,7 @@ export interface OutageLog {
   readonly succeeded: (...sources: ReadonlyArray<number | string>) => Effect.Effect<void>
 }
 
-/** Kinds beyond so many at a time are not logged: there are few, unless their texts vary. */
+/** The maximum number of kinds that are logged at a time. There are few, unless their texts vary. Further ones are logged at the level Debug. */
 const maxKinds = 20
 
 /**
@@ -49,7 +49,7 @@ const maxKinds = 20
  */
 export const make = (subject: string): OutageLog => {
   const failing = new Set<number | string>()
-  // An outage may last as long as one source is stuck. What others meet later is logged all the same.
+  // An outage lasts as long as one source is stuck. Later failures of other sources are logged all the same.
   const kinds = new Map<string, Set<number | string>>()
   let since = 0
   return {

@@ -141,8 +141,8 @@ export interface InlineProjectionsDriver {
   readonly maxWait: number
 
   /**
-   * Calls a function after each change of a registration or of gaps. Returns a function that stops it. Undefined where other processes may change them: a
-   * program then looks at intervals.
+   * Calls a function after each change of a registration or of gaps. Returns a function that stops it. Undefined if other processes may change them; then
+   * programs poll.
    */
   readonly listen?: ((changed: () => void) => () => void) | undefined
 }

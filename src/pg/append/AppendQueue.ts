@@ -54,7 +54,8 @@ export interface AppendQueueOptions {
   /** The maximum payload of a statement in bytes. 4 MiB by default. A single append may exceed it. */
   readonly batchBytes?: number | undefined
   /**
-   * The maximum number of documents of inline projections that a statement writes: each needs a lock. 256 by default. A single append may exceed it.
+   * The maximum number of documents of inline projections that a statement writes, because each needs a lock. 256 by default. A single append may exceed
+   * it.
    */
   readonly batchDocuments?: number | undefined
   /**

@@ -24,8 +24,8 @@ import { type Attempted, isLockConflict, isLockTimeout, type LockWaits } from ".
 import { type AppendRow, attempted, type CommittedAppend, committedOf, heldLock, type PgAppend } from "./PgAppend.ts"
 
 /**
- * Returns a function that appends in the caller's transaction; or, if the request has an effect to run in one, with documents that were computed before,
- * or in a transaction of its own.
+ * Returns a function that appends in the caller's transaction. Outside of one, it appends a request with inline projections by one statement, with documents
+ * that were computed before, or in a transaction of its own; another request by one statement.
  *
  * @since 0.1.0
  * @category constructors
@@ -120,7 +120,7 @@ const appendAhead = (
         const prepared: PreparedAppend = {
           ...request,
           documents,
-          // Its place does not last: when the documents have changed, the transaction comes after the appends behind it.
+          // It may lose its place in the queue: if the documents have changed, its transaction comes after the appends behind it.
           onQueued: undefined
         }
         const sent = request.closes === true ? appendAlone(context, prepared) : context.inBatch(prepared)

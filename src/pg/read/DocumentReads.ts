@@ -1,5 +1,5 @@
 /**
- * Reads the documents that the inline projections of an append change, those of several appends by one statement.
+ * Reads the documents that the inline projections of appends change, for several appends by one statement.
  *
  * @since 0.1.0
  */
@@ -16,7 +16,7 @@ import * as ReadBatcher from "./ReadBatcher.ts"
 /** The maximum number of documents for which a statement of several reads asks. */
 const maxKeys = 512
 
-/** How many bytes the documents of a statement of several reads have together, without the last one. */
+/** The number of bytes, over all reads of a statement, after which it returns no further document. */
 const maxBytes = 4 * 1024 * 1024
 
 type Wanted = Parameters<DocumentsDriver["loadAll"]>[0]

@@ -139,7 +139,7 @@ export const readByQuery = (query: PgStatement, schema: string, mark: LastMark):
 }
 
 /**
- * Returns those of a page's events that can be looked for: an event whose id is unknown cannot be checked.
+ * Returns the events of a basis that the log can be checked for: the id of each is known.
  *
  * @since 0.1.0
  * @category accessors

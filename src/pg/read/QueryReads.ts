@@ -1,5 +1,5 @@
 /**
- * Reads pages by queries on PostgreSQL, those of several queries by one statement. Decisions read what they rest on in this way.
+ * Reads pages by queries on PostgreSQL, for several queries by one statement. Decisions read their events in this way.
  *
  * @since 0.1.0
  */
@@ -16,15 +16,15 @@ import type { PgStatement } from "../PgStatement.ts"
 import * as LogPages from "./LogPages.ts"
 import * as ReadBatcher from "./ReadBatcher.ts"
 
-/** How many events the pages of a statement have together. */
+/** The maximum number of events of all pages of a statement together, unless `minEvents` allows more. */
 const maxEvents = 1_024
 
-/** The minimum of what a page may have, however many are in the statement. */
+/** The number of events that every page may have, however many pages are in the statement. */
 const minEvents = 16
 
 interface Request {
   readonly page: QueryPage
-  /** Those of the caller. */
+  /** The limits of the caller. */
   readonly limits: Limits.Limits
 }
 

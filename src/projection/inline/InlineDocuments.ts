@@ -205,8 +205,9 @@ interface Checked {
 }
 
 /**
- * Looks for gaps at intervals, forever, and makes the documents again. In a store that only this process can change, it waits for a change before it looks
- * again. While programs without the projection keep appending, the pauses between repairs grow. It does not make the documents of a projection that was retired. A projection whose repair waits or fails does not hold up the others.
+ * Looks for gaps at intervals, forever, and makes the documents again. If only this process can change the store, it waits for a change before it looks again.
+ * While programs without the projection keep appending, the pauses between repairs grow. It does not make the documents of a projection that was retired. A
+ * projection whose repair waits or fails does not hold up the others.
  *
  * @since 0.1.0
  * @category combinators

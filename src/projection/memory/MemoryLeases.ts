@@ -168,7 +168,7 @@ const claim = (
   })
 }
 
-/** Returns in how many milliseconds a lease, a hold or the heartbeat of another worker ends that is not kept. */
+/** Returns the number of milliseconds until the first lease, hold or heartbeat of another worker ends that the store does not renew. */
 const nextEndIn = (
   { kept, partitions, workers }: MemoryState.GenerationState,
   owner: string,

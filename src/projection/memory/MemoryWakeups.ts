@@ -1,5 +1,5 @@
 /**
- * Wakes the workers of a store in memory when their next claim may return something else, and keeps the leases of those that wait for it.
+ * Wakes the workers of a store in memory when their next claim may return something else, and renews the leases of waiting workers.
  *
  * @since 0.1.0
  */
@@ -40,7 +40,7 @@ export const make = (state: MemoryState.MemoryState): InProcessStore => ({
 })
 
 /**
- * Wakes the workers of the consumer of a generation, except an owner.
+ * Wakes the workers of the consumer of a generation, except the owner `except`.
  *
  * @since 0.1.0
  * @category writing
@@ -52,8 +52,8 @@ export const wake = (state: MemoryState.MemoryState, generation: string, except?
 }
 
 /**
- * Runs an operation on the leases of a generation, before which the leases of the workers that wait are renewed. If it changes what they can claim, it wakes
- * them, except the owner that runs it.
+ * Renews the leases of the waiting workers, then runs an operation on the leases of a generation. If the operation changes what workers can claim, wakes them,
+ * except the owner that runs it.
  *
  * @since 0.1.0
  * @category combinators
@@ -80,7 +80,7 @@ export const change = <A, E>(
   })
 
 /**
- * Renews the leases of the workers that wait. To be called before anything looks at the times of the leases.
+ * Renews the leases of the waiting workers. Call it before any code reads the times of leases.
  *
  * @since 0.1.0
  * @category writing

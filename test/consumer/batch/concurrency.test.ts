@@ -107,7 +107,7 @@ describe("a subscription that handles several keys at a time", () => {
     )
   }
 
-  it.effect("begins the first events of other keys while a handler runs, and the next one of its key afterwards", () =>
+  it.effect("begins events of other keys while a handler runs, and of its own key after it", () =>
     Effect.gen(function*() {
       const events = yield* appended([{ key: "a" }, { key: "a" }, { key: "b" }, { key: "c" }])
       const begun: Array<string> = []

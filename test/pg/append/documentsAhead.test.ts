@@ -1,4 +1,4 @@
-/** Documents that were computed before their appends, as the statements write them: which append finds its documents changed, and what is written. */
+/** How statements write documents that were computed before their appends: which appends find their documents changed, and what is written. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Option, Schedule } from "effect"
@@ -124,7 +124,7 @@ layer(migrated, { excludeTestServices: true })("documents computed before their 
       assert.deepStrictEqual(yield* stored([kept!, stale!]), { [kept!]: "0", [stale!]: "0" })
     }))
 
-  it.effect("are stale while another append holds the lock of one of them, and the others are written", () =>
+  it.effect("are stale while another append has locked one of them", () =>
     Effect.gen(function*() {
       const { batch, inOther, other, single } = yield* sessions
       const [held, free] = [unique("k"), unique("k")]
@@ -199,7 +199,7 @@ layer(migrated, { excludeTestServices: true })("documents computed before their 
       assert.deepStrictEqual(yield* stored([key]), { [key]: "2" })
     }))
 
-  it.effect("that two appends of a statement would write fail the statement, and nothing is written", () =>
+  it.effect("fail a statement in which two appends write the same one", () =>
     Effect.gen(function*() {
       const { batch } = statementsOf(yield* PgClient.PgClient)
       const sql = yield* PgClient.PgClient

@@ -32,7 +32,7 @@ const tracer = Tracer.make({
   }
 })
 
-/** Returns how many reads each statement of several had, once these have so many together. The span of one ends just after its callers have their answers. */
+/** Waits for this number of reads in shared statements, and returns how many each had. A statement's span ends just after its callers have the results. */
 const sent = (reads: number) =>
   Effect.suspend(() =>
     statements.reduce((sum, one) => sum + one, 0) < reads ? Effect.fail("too few") : Effect.succeed([...statements])
@@ -143,7 +143,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         const found = yield* Effect.forEach(pages, (page) => Effect.result(grouped.readByQuery(page)), together)
         assert.deepStrictEqual(found, expected)
         assert.deepStrictEqual(yield* sent(71), [64, 7])
-        assert.strictEqual(expected.filter(Result.isFailure).length, 24, "those that rest on another log")
+        assert.strictEqual(expected.filter(Result.isFailure).length, 24, "those whose basis is of another log")
         const limited = { ...pages[0]!, query: EventQuery.ofStoredTypes([{ types: ["Booked"] }]) }
         const few = Effect.updateService(
           grouped.readByQuery(limited),
@@ -155,7 +155,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         assert.isBelow(Number(examined.reached.position), Number(all.at(-1)!.position), "as far as its caller allows")
       }).pipe(Effect.provide(store)))
 
-    it.live("returns to each of many appends the documents that it changes, by few statements", () =>
+    it.live("returns to each of many appends the documents it changes, by few statements", () =>
       Effect.gen(function*() {
         const { loadAll, write } = yield* PgProjectionStore.makeDriver(options)
         const documents = upTo(24).flatMap((n) =>
@@ -199,7 +199,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         for (const documents of found.flat(2)) assert.isAbove(Number(documents.revision), 0)
       }).pipe(Effect.provide(store)))
 
-    it.live("fails only the append whose documents the server cannot read, and no other that was interrupted", () =>
+    it.live("fails only the read of documents that the server cannot read", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const { loadAll, write } = yield* PgProjectionStore.makeDriver(options)
@@ -222,7 +222,7 @@ for (const [name, client] of Object.entries({ PGlite: layerPglite, PostgreSQL: l
         assert.strictEqual(Option.getOrThrow(Exit.findErrorOption(bad!)).reason._tag, "StoreFailure")
       }).pipe(Effect.provide(Layer.fresh(store))))
 
-    it.live("reads in a transaction of the caller the documents that the transaction has written", () =>
+    it.live("reads the documents that the caller's transaction has written", () =>
       Effect.gen(function*() {
         const sql = yield* PgClient.PgClient
         const { loadAll, write } = yield* PgProjectionStore.makeDriver(options)

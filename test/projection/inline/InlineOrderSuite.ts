@@ -182,7 +182,7 @@ export const inlineOrder: ReadonlyArray<Case<Stores>> = [
     ], pairs)
   }),
 
-  test("inline documents of many concurrent appends are folds in the order of the log, hot and cold ones", function*() {
+  test("concurrent appends fold hot and cold inline documents in the order of the log", function*() {
     const prefix = unique("price")
     const make = <const L extends Projection.Lifecycle>(lifecycle: L) =>
       Projection.make(unique(lifecycle), {
