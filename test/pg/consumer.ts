@@ -43,7 +43,7 @@ export const follow = Effect.fnUntraced(function*(pageSize: number, after: Posit
         Effect.repeat({ until: (is) => is, schedule: everyFew }),
         Effect.raceFirst(Fiber.join(fiber)),
         Effect.asVoid,
-        Effect.timeout("1 minute")
+        Effect.timeout("2 minutes")
       )
   }
   return consumer

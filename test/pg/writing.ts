@@ -69,7 +69,7 @@ export const start = Effect.fnUntraced(function*(url: string, options: Options =
           }),
         schedule: Schedule.spaced("100 millis")
       }),
-      Effect.timeout("2 minutes")
+      Effect.timeout("1 minute")
     ),
     /** Kills a process with SIGKILL and starts another in its place. */
     replaceOne: Effect.gen(function*() {
