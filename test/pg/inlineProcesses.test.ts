@@ -13,8 +13,8 @@ import { Digests, digests, hot, stores, warm } from "./inlineWriting.ts"
 const Folded = digests("folded", "live")
 
 /** How often a process is killed and replaced, and the events that are written in between. */
-const kills = scale(2, 8)
-const between = scale(100, 400)
+const kills = scale(2, 5)
+const between = scale(100, 300)
 
 // Generous, because other load on the machine slows the test down.
 const timeout = 300_000
