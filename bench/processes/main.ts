@@ -2,7 +2,7 @@
  * Process managers: the time from an event to the command that follows it, the rate of reactions, and the rate at which deadlines fire that are due at once.
  * The programs have default options, on one PostgreSQL with its default durability.
  */
-import { DateTime, type Duration, Effect, Layer, Logger } from "effect"
+import { DateTime, Duration, Effect, Layer, Logger } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { spawn } from "node:child_process"
 import * as Fs from "node:fs"
@@ -32,10 +32,14 @@ const upTo = (count: number) => Array.from({ length: count }, (_, index) => inde
 let made = 0
 const fresh = () => `${process.pid}-${++made}`
 
-/** Waits until a condition holds. It looks seldom enough that the look itself does not count. */
+/** Waits until a condition holds. It looks seldom enough that the look itself does not count, even if it has to read a long log. */
 const until = <E, R>(what: string, condition: Effect.Effect<boolean, E, R>, interval: Duration.Input) =>
   Effect.gen(function*() {
-    while (!(yield* condition)) yield* Effect.sleep(interval)
+    for (;;) {
+      const [took, holds] = yield* Effect.timed(condition)
+      if (holds) return
+      yield* Effect.sleep(Duration.max(Duration.fromInputUnsafe(interval), Duration.times(took, 30)))
+    }
   }).pipe(Effect.timeoutOrElse({ duration: "10 minutes", orElse: () => Effect.die(new Error(`no end of ${what}`)) }))
 
 /** How long after the answer to an append, its commit therefore, a program decides the command that follows, on an idle system. */

@@ -1,14 +1,25 @@
 /**
  * The health endpoint: whether the store responds, whether each consumer has an owner and makes progress, and whether deadlines fire.
  */
+import * as Cause from "effect/Cause"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import { type EventStore, Health, ProcessManager, type ProjectionStore, Projector, Subscription } from "evsrc"
+import {
+  type EventStore,
+  type EventStoreError,
+  Health,
+  ProcessManager,
+  type ProjectionBehind,
+  type ProjectionStore,
+  Projector,
+  Subscription
+} from "evsrc"
 import { Fulfilment } from "../fulfilment/Fulfilment.ts"
 import { OrderOverview } from "../fulfilment/OrderOverview.ts"
 import { UsersProjection } from "../users/UsersProjection.ts"
@@ -42,6 +53,12 @@ const withProcess = (health: Health.Health, process: ProcessManager.ProcessHealt
   reasons: Array.from(new Set([...health.reasons, ...process.reasons]))
 })
 
+/** Says no more, because anyone can call the endpoint. The log has the error. */
+const whyUnknown = (error: EventStoreError | ProjectionBehind | Cause.TimeoutError): string =>
+  Cause.isTimeoutError(error)
+    ? `the store has not responded within ${Duration.format(maxWait)}`
+    : "the store cannot be reached"
+
 const handlers = HttpApiBuilder.group(
   Api,
   "system",
@@ -62,21 +79,21 @@ const handlers = HttpApiBuilder.group(
           }),
           Effect.timeoutOption(maxWait)
         )
-        const health = yield* Effect.all([check, ProcessManager.health(Fulfilment)]).pipe(
+        const checked = yield* Effect.all([check, ProcessManager.health(Fulfilment)]).pipe(
           Effect.timeout(maxWait),
           Effect.tapError((error) => Effect.logWarning("The store does not respond", error)),
           Effect.map(([health, process]) => withProcess(health, process)),
-          Effect.option,
-          Effect.provideContext(stores),
-          Effect.map(Option.getOrUndefined)
+          Effect.result,
+          Effect.provideContext(stores)
         )
+        const health = Option.getOrUndefined(Result.getSuccess(checked))
         const workers = (yield* statuses).map(({ detail, heartbeat, ...status }) => ({
           ...status,
           heartbeat: DateTime.makeUnsafe(heartbeat),
           ...(detail === undefined ? {} : { detail })
         }))
         const reasons = [
-          ...(health === undefined ? ["the store cannot be reached"] : []),
+          ...Option.toArray(Option.map(Result.getFailure(checked), whyUnknown)),
           ...(health?.status === "red" ? health.reasons : []),
           ...workers.flatMap(({ consumer, detail, state }) =>
             state === "stuck" || state === "retrying"
@@ -99,5 +116,5 @@ const handlers = HttpApiBuilder.group(
   })
 )
 
-/** `Health.watch` keeps the gauges of /metrics current, even if nothing calls /health. */
-export const layer = Layer.merge(handlers, Layer.effectDiscard(Health.watch(consumers)))
+/** The checks at intervals keep the gauges of /metrics current, even if nothing calls /health. */
+export const layer = Layer.merge(handlers, Layer.effectDiscard(ProcessManager.watch([Fulfilment], { consumers })))

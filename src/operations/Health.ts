@@ -9,23 +9,20 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Ref from "effect/Ref"
-import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Consumer from "../consumer/Consumer.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import { monotonicMillisUnsafe } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
-import * as Background from "../core/telemetry/background.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
-import * as OutageLog from "../core/telemetry/OutageLog.ts"
 import type { EventStoreDriver, EventTypes } from "../eventStore/driver/EventStoreDriver.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import { ProjectionStore } from "../projection/ProjectionStore.ts"
 import * as ConsumerHealth from "./ConsumerHealth.ts"
 import * as HealthCheck from "./HealthCheck.ts"
-import * as HealthLog from "./HealthLog.ts"
 import * as HealthStatus from "./HealthStatus.ts"
+import * as HealthWatch from "./HealthWatch.ts"
 import * as LogHealth from "./LogHealth.ts"
 import type { HealthLimits } from "./PartitionHealth.ts"
 
@@ -202,22 +199,11 @@ export const watch = (
     readonly interval?: Duration.Input | undefined
   } = {}
 ): Effect.Effect<void, never, EventStore | ProjectionStore | Scope.Scope> =>
-  Effect.flatMap(make(consumers, options), (check) => {
-    const outages = OutageLog.make("The health check")
-    const logged = HealthLog.make(limitsOf(options).maxWait)
-    const checkOnce = OutageLog.watch(
-      outages,
-      "The health of consumers could not be checked",
-      Effect.tap(Effect.tapCause(check, () => publishUnknown(consumers)), ({ consumers, log }) =>
-        logged.report([
-          { name: "the log", ...log },
-          ...consumers.map((one) => ({ name: one.consumer, ...one }))
-        ]))
-    )
-    return Effect.asVoid(Effect.forkScoped(Background.withoutSpans(
-      Effect.repeat(checkOnce, Schedule.spaced(options.interval ?? "10 seconds"))
-    )))
-  })
+  Effect.flatMap(make(consumers, options), (check) =>
+    HealthWatch.run(Effect.map(check, HealthWatch.partsOf), {
+      ...options,
+      whenFailed: HealthWatch.publishUnknown(consumers)
+    }))
 
 const limitsOf = (options: HealthOptions): HealthLimits => {
   const seconds = (input: Duration.Input | undefined, otherwise: number) =>
@@ -228,19 +214,6 @@ const limitsOf = (options: HealthOptions): HealthLimits => {
     maxWait: seconds(options.maxWait, 10),
     maxCount: options.maxCount ?? 10_000
   }
-}
-
-/** Sets the gauges of health to red, because the result of the last successful check may be out of date. */
-const publishUnknown = (consumers: ReadonlyArray<Consumer.Consumer>): Effect.Effect<void> => {
-  const red = HealthStatus.rank("red")
-  return Effect.andThen(
-    Metric.update(Metrics.logHealth, red),
-    Effect.forEach(
-      consumers,
-      ({ id }) => Metric.update(Metric.withAttributes(Metrics.consumerHealth, { consumer: id }), red),
-      { discard: true }
-    )
-  )
 }
 
 /** Updates the gauges of a consumer. */

@@ -4,9 +4,9 @@
  * @since 0.1.0
  */
 export { ignore } from "../consumer/ConsumerDefinition.ts"
+export { health, type HealthOptions, type ProcessHealth, watch, type WatchOptions } from "./health/ProcessHealth.ts"
 export * from "./ProcessContract.ts"
 export { make } from "./ProcessDefinition.ts"
-export { health, type HealthOptions, type ProcessHealth } from "./ProcessHealth.ts"
 export { Instance } from "./ProcessInstances.ts"
 export { layer, ProcessManagers, type ProcessOptions } from "./ProcessLayer.ts"
 export { abandon, consumers, eventName, inspect, type Inspection, list, retry } from "./ProcessOperations.ts"

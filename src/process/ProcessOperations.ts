@@ -79,6 +79,11 @@ export interface Inspection<out State> {
   readonly parked: Option.Option<Parking.Parked>
 }
 
+const parkedOf = Effect.fnUntraced(function*({ id }: ProcessConsumers.ProcessConsumers["outputs"], key: string) {
+  const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
+  return yield* parkedUnder(driver, yield* driver.activeGeneration(id), key)
+})
+
 /**
  * Returns an instance with its state, its history and what it is parked at; none if there is no such instance.
  *
@@ -99,9 +104,6 @@ export const inspect = Effect.fnUntraced(function*<State>(
   const stream = decider.aggregate.streamOf(id)
   const { state } = yield* AggregateLoader.loadReadOnly(decider, id, {})
   const history = yield* Stream.runCollect(EventStore.readStream(decider.aggregate.events, stream))
-  const { driver } = (yield* ProjectionStore.ProjectionStore)[internals]
-  const parkedOf = ({ id: consumer }: ProcessConsumers.ProcessConsumers["outputs"], key: string) =>
-    Effect.flatMap(driver.activeGeneration(consumer), (generation) => parkedUnder(driver, generation, key))
   const inputs = ProcessConsumers.keyedInputs(process)
   const [parked] = [
     ...yield* parkedOf(ProcessConsumers.of(process).outputs, stream),
@@ -143,7 +145,8 @@ export const retry = (
 
 /**
  * Ends an instance for a reason, which its stream and the read model keep. Commands that it has not dispatched yet are not dispatched any more, its deadlines
- * are dropped, and later inputs are ignored and counted. Returns false if no instance of this id is running. It waits for a command of the instance that is
+ * are dropped, and later inputs are ignored and counted. An instance that has completed can be abandoned while a command of it is parked or deferred. Returns
+ * false if there is neither a running instance of this id nor such a command. It waits for a command of the instance that is
  * being dispatched, so none takes effect after it has returned. If that takes longer than 10 seconds, it fails with `StoreUnavailable`, and the instance has
  * ended all the same. Fails with `InvalidRequest` if this program does not run the process manager.
  *
@@ -164,13 +167,17 @@ export const abandon = Effect.fnUntraced(function*(
   }
   const abandoned = { kind: "abandoned", reason } as const
   const commandId = (yield* IdGenerator)()
+  const isParked =
+    (yield* parkedOf(ProcessConsumers.of(process).outputs, process.decider.aggregate.streamOf(id))).length > 0
+  const isUnfinished = ({ deferred, status }: Pick<ProcessState<unknown>, "deferred" | "status">) =>
+    status === "running" || (status === "completed" && (isParked || deferred > 0))
   const { ignored, undeclared, ...appended } = yield* instances.append(
     id,
     commandId,
-    ({ status }) =>
-      status === "running" ? { events: [process.processEvents.toEvent(abandoned)] } : {
-        ignored: status
-      }
+    (state) =>
+      state.status === "running" || isUnfinished(state)
+        ? { events: [process.processEvents.toEvent(abandoned)] }
+        : { ignored: state.status }
   )
   let { position } = appended
   // An operator may end an instance that this release cannot load: the read model has its status.
@@ -187,7 +194,7 @@ export const abandon = Effect.fnUntraced(function*(
           })
         )
     )
-    if (!Option.exists(found, ({ status }) => status === "running")) return false
+    if (!Option.exists(found, isUnfinished)) return false
     position = yield* instances.write(id, commandId, abandoned)
   }
   if (ignored === "unstarted") return false

@@ -273,8 +273,14 @@ const dispatchLatest = Effect.fnUntraced(function*(
   yield* CommandContext.provide(CommandContext.causedBy(found.value))(
     dispatch(definition, runtime, recorded, sending, state)
   )
+  // Entries of partitions that another program owns by now would stay.
+  const [oldest] = runtime.latest.size < maxLatest ? [] : runtime.latest.keys()
+  if (oldest !== undefined) runtime.latest.delete(oldest)
   runtime.latest.set(id, sending.index)
 })
+
+/** The maximum number of entries of `latest`. Without its entry a command is dispatched a second time, under its id. */
+const maxLatest = 10_000
 
 /** Dispatches a command under the id of the event that sends it. An error that the command declares is an input of the instance. */
 const dispatch = (
@@ -289,7 +295,7 @@ const dispatch = (
     const { rejections, sends, status } = state
     const id = idOf(definition, recorded)
     const rejectedAs = `${definition.name}:rejected:${recorded.id}`
-    if (status === "abandoned" || (runtime.latest.get(id) === index && runtime.latest.delete(id))) return
+    if ((runtime.latest.get(id) === index && runtime.latest.delete(id)) || status === "abandoned") return
     // A rejected command leaves nothing in the log, so it would be decided again when the event is handled again.
     if (rejections > 0 && (yield* instances.hasReceipt(rejectedAs))) return
     const depth = depthOf(recorded)

@@ -6,6 +6,7 @@ import { CommandBus, Event, ProcessManager, Schedules } from "evsrc"
 import { ProcessProperties, ProcessSpec } from "evsrc/testing"
 import { OrderEvent, OrderId, Product } from "../../examples/fulfilment/contract/Orders.ts"
 import { PaymentEvent } from "../../examples/fulfilment/contract/Payments.ts"
+import { OrderOverview } from "../../examples/fulfilment/OrderOverview.ts"
 
 const SentEvent = Schema.TaggedUnion({ ReminderSent: { orderId: OrderId } })
 class Unsubscribed extends Schema.TaggedError<Unsubscribed>()("Unsubscribed", {}) {}
@@ -90,6 +91,8 @@ layer(Reminders.pipe(Layer.provideMerge(stores)), { excludeTestServices: true })
       const one = ProcessManager.inspect(Reminder, orderId)
       const abandoned = ProcessManager.abandon(Reminder, orderId, "the customer has called")
       const health = ProcessManager.health(Reminder)
+      const watch = ProcessManager.watch([Reminder], { consumers: [OrderOverview] })
+      yield* Effect.scoped(watch)
       yield* EventStore.append(OrderEvent, "Order-o-1", [placed])
       yield* Effect.repeat(overdue, {
         until: ({ items }) => items.length === 1,

@@ -240,10 +240,10 @@ describe("docs/stalls.md", () => {
           `${text}3s after their interruption`
         ),
         ...texts(
-          "src/process/ProcessHealth.ts",
+          "src/process/health/InstanceHealth.ts",
           /; see ProcessManager.inspect, then use ProcessManager.retry or ProcessManager.abandon/
         ).map((text) => `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s${text}`),
-        ...texts("src/process/ProcessHealth.ts", /; correct what failed, then use ProcessManager.retry.*/).map((
+        ...texts("src/process/health/InstanceHealth.ts", /; correct what failed, then use ProcessManager.retry.*/).map((
           text
         ) =>
           `the instance "o-1" of the process manager "fulfilment" has been parked for 40 s at the input "OrderPaid" at position 7${text}`

@@ -88,6 +88,7 @@ describe("the store", () => {
       const unhealthy = await ask("GET", "/health")
       expectAll([unhealthy], 503, "Unhealthy")
       assert.deepInclude(unhealthy.json, { status: "unhealthy", store: "unreachable" })
+      assert.match(String(at(unhealthy.json, "message")), /^the store cannot be reached/)
       down = false
       assert.strictEqual((await ask("PATCH", "/users/ann", write)).status, 200)
       await poll(() => ask("GET", "/health"), ({ status }) => status === 200)
@@ -101,6 +102,7 @@ describe("the store", () => {
       async (ask) => {
         const { json, status } = await ask("GET", "/health")
         assert.deepStrictEqual([status, at(json, "store")], [503, "unreachable"])
+        assert.match(String(at(json, "message")), /^the store has not responded within 2s/)
       }
     ))
 

@@ -119,6 +119,33 @@ const operations: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(run([process], { handling: { onDo } })))
   }),
 
+  test("abandons an instance that has completed while its last command is parked", function*() {
+    const id = unique("i")
+    const process = probe(uniqueName(), {
+      Went: (_, { id, n }) => [ProcessManager.send(Do, { id, what: `went ${n}` }), ProcessManager.complete]
+    })
+    const isHandled = { current: false }
+    const onDo = () => {
+      if (isHandled.current) return "done" as const
+      throw new Error("no connection")
+    }
+    yield* Effect.gen(function*() {
+      yield* signal(process, [begun(id), went(id, 1)])
+      yield* untilParked(process, "outputs")
+      equal(yield* ProcessManager.abandon(process, id, "no connection for days"), true, "the outcome")
+      equal(yield* ProcessManager.abandon(process, id, "again"), false, "the outcome of a repetition")
+      isHandled.current = true
+      const found = Option.getOrThrow(yield* ProcessManager.inspect(process, id))
+      equal([found.instance.status, found.instance.reason], ["abandoned", "no connection for days"], "the instance")
+      equal(found.parked, Option.none(), "where it is parked")
+      const other = unique("i")
+      yield* signal(process, [begun(other), went(other, 1)])
+      yield* untilDone(other, 1)
+      equal(yield* ProcessManager.abandon(process, other, "not needed"), false, "the outcome after the last command")
+      equal(yield* doneTo(id), [], "the commands")
+    }).pipe(Effect.provide(run([process], { handling: { onDo } })))
+  }),
+
   test("abandons an instance once the command that is being dispatched has taken effect", function*() {
     const id = unique("i")
     const process = probe(uniqueName())

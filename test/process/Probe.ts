@@ -94,7 +94,7 @@ export const contract = (name: string, { idOf = (id) => id, partitionBy, partiti
 type Behaviour = Parameters<ReturnType<typeof contract>["behaviour"]>[0]
 export type Reactions = Behaviour["react"]
 
-export const due = (after: "0 millis" | "50 millis" | "1 hour" | "7 days" | "365 days", what = "due") =>
+export const due = (after: "0 millis" | "50 millis" | "1 minute" | "1 hour" | "7 days" | "365 days", what = "due") =>
   ProcessManager.deadline("Due", { what }, { after })
 
 /** Returns the process manager. By default each input is one own event, and all but the first and the last are a command too. */

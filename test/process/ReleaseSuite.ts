@@ -390,6 +390,22 @@ const endedCases: ReadonlyArray<Case<Stores>> = [
     }).pipe(Effect.provide(runFirst(first)))
   }),
 
+  test("an operator abandons an ended instance whose removed command wrote nothing", function*() {
+    const { first, id } = yield* endedWithGift()
+    yield* Effect.gen(function*() {
+      yield* passed(first, id)
+      yield* until("the deferred command", deferredIn(first), (ids) => ids.length === 1)
+      equal(yield* ProcessManager.abandon(first, id, "the command is gone"), true, "whether it waited")
+      equal(yield* deferredIn(first), [], "what waits")
+      equal(yield* ProcessManager.abandon(first, id, "again"), false, "whether it waits")
+      const { outputs } = ProcessManager.consumers(first)
+      yield* Checkpoints.reset(outputs, Position.start)
+      const { position } = Option.getOrThrow(yield* Stream.runLast(EventStore.readStreamEncoded(instance(first, id))))
+      yield* handled(outputs, position)
+      equal(yield* deferredIn(first), [], "what waits after a reset")
+    }).pipe(Effect.provide(runFirst(first)))
+  }),
+
   test("a command of an instance that has ended waits for the release that declares it", function*() {
     const { dispatched, first, id, second } = yield* endedWithGift()
     yield* Effect.gen(function*() {

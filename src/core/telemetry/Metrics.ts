@@ -230,3 +230,34 @@ export const processIgnored = Metric.counter("evsrc_process_ignored_total", {
   description: "Inputs and deadlines that an instance of a process manager has ignored",
   incremental: true
 })
+
+/**
+ * For how long the earliest deadline of a process manager has been due and has not fired, in seconds, by the attribute `process`. `ProcessManager.health`
+ * and `ProcessManager.watch` update this gauge and the two below.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const processDeadlineLag = Metric.gauge("evsrc_process_deadline_lag_seconds", {
+  description: "For how long the earliest deadline of a process manager has been due, in seconds"
+})
+
+/**
+ * The number of instances of a process manager that wait for a newer release, 100 at most, by the attribute `process`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const processDeferredInstances = Metric.gauge("evsrc_process_deferred_instances", {
+  description: "Instances of a process manager that wait for a newer release"
+})
+
+/**
+ * 0 while the instances of a process manager are green, 1 while they are yellow, 2 while they are red, by the attribute `process`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const processHealth = Metric.gauge("evsrc_process_health", {
+  description: "0 while the instances of a process manager are green, 1 while they are yellow, 2 while they are red"
+})

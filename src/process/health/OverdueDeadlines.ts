@@ -9,11 +9,11 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import type { EventStoreError, ProjectionBehind } from "../core/errors.ts"
-import * as EventStore from "../eventStore/EventStore.ts"
-import * as ProjectionStore from "../projection/ProjectionStore.ts"
-import type * as ProcessContract from "./ProcessContract.ts"
-import * as ProcessInstances from "./ProcessInstances.ts"
+import type { EventStoreError, ProjectionBehind } from "../../core/errors.ts"
+import * as EventStore from "../../eventStore/EventStore.ts"
+import * as ProjectionStore from "../../projection/ProjectionStore.ts"
+import type * as ProcessContract from "../ProcessContract.ts"
+import * as ProcessInstances from "../ProcessInstances.ts"
 
 /**
  * An instance with a deadline that is overdue.
@@ -30,6 +30,19 @@ export interface Overdue {
   readonly isMore: boolean
 }
 
+/**
+ * The deadlines of a process manager that are due.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface DueDeadlines {
+  /** The instance with the earliest deadline, among the instances with a deadline that has been overdue for longer than the timeout. */
+  readonly overdue: Overdue | undefined
+  /** Since when the earliest deadline, or that of `overdue`, could have fired. */
+  readonly since: DateTime.Utc | undefined
+}
+
 /** The maximum number of instances whose streams a check reads. The timer fires the earliest first, so while so many have just been set, it works. */
 const maxRead = 100
 
@@ -37,33 +50,38 @@ const maxRead = 100
 const pageSize = 100
 
 /**
- * Returns the instance with the earliest deadline, among the instances with a deadline that has been overdue for longer than `timeout`.
+ * Returns the deadlines that are due, and which of them have been overdue for longer than `timeout`.
  *
  * @since 0.1.0
  * @category accessors
  */
-export const first = Effect.fnUntraced(function*(
+export const read = Effect.fnUntraced(function*(
   process: ProcessContract.Any,
   now: DateTime.Utc,
   timeout: Duration.Duration
 ): Effect.fn.Return<
-  Overdue | undefined,
+  DueDeadlines,
   ProjectionBehind | EventStoreError,
   EventStore.EventStore | ProjectionStore.ProjectionStore
 > {
   const before = DateTime.subtractDuration(now, timeout)
   const { items, next } = yield* ProjectionStore.list(ProcessInstances.of(process), {
-    where: { nextDueAt: { lt: before } },
+    where: { nextDueAt: { lt: now } },
     orderBy: { field: "nextDueAt" },
     limit: maxRead
   })
-  for (const [index, instance] of items.entries()) {
+  const isBefore = ({ nextDueAt }: ProcessInstances.Instance) =>
+    nextDueAt !== null && DateTime.isLessThan(nextDueAt, before)
+  const late = items.filter(isBefore)
+  for (const [index, instance] of late.entries()) {
     const since = yield* overdueSince(process, instance, before)
     if (since !== undefined && DateTime.isLessThan(since, before)) {
-      return { instance, since, others: items.length - index - 1, isMore: Option.isSome(next) }
+      const isMore = late.length === items.length && Option.isSome(next)
+      return { overdue: { instance, since, others: late.length - index - 1, isMore }, since }
     }
   }
-  return undefined
+  const [first] = items
+  return { overdue: undefined, since: first && (yield* overdueSince(process, first, now)) }
 })
 
 /** Returns when the first deadline of an instance that was due before a time could have fired. The read model does not store when a deadline was set. */
