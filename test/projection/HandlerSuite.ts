@@ -27,6 +27,7 @@ import * as Projector from "../../src/projection/Projector.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import { attentive } from "../support/Attentive.ts"
 import { includes, reasonOf } from "./assertions.ts"
+import { handlerRetries } from "./HandlerRetrySuite.ts"
 import { inlineHandlerOrder } from "./inline/InlineOrderSuite.ts"
 
 const SaleEvent = Schema.TaggedUnion({
@@ -118,6 +119,7 @@ const parked = (projection: Projection.AnyHandler) =>
  */
 export const cases: ReadonlyArray<Case<Stores | SqlClient.SqlClient>> = [
   inlineHandlerOrder,
+  ...handlerRetries,
 
   test("applies each event once, through restarts and competing workers", function*() {
     const table = yield* makeTable

@@ -71,12 +71,13 @@ export const make = (owned: Unparking.OwnedPartition): ParkingRequests & { reado
         ? nothing
         : yield* Unparking.apply({ ...owned, onRetry }, chunk, checkpoint)
       if (unparked.advanced !== "advanced") return { ...unparked, hasMore: false }
-      const done = new Set([...unparked.failures.map(({ key }) => key), ...changed, ...unparked.changed])
-      for (const { parked, reached } of read.keys) {
-        if (isLast || done.has(parked.key)) pass.keys.delete(parked.key)
-        else pass.keys.set(parked.key, { ...parked, ...reached, isFreeing: true })
-      }
-      if (!isLast) return { ...unparked, hasMore: true }
+      const { freeing, untriedFrom } = unparked
+      for (const parked of freeing) pass.keys.set(parked.key, parked)
+      for (const { key } of unparked.failures) pass.keys.delete(key)
+      for (const key of [...changed, ...unparked.changed, ...unparked.freed]) pass.keys.delete(key)
+      // The rest of the chunk is read again.
+      if (untriedFrom !== undefined) pass.after = Position.make(untriedFrom - 1n)
+      if (!isLast || untriedFrom !== undefined) return { ...unparked, hasMore: true }
       const [freed, failures] = [[...unparked.freed], [...unparked.failures]]
       // Keys without an event in the last chunk have no further one up to the checkpoint, either.
       for (const some of Arr.chunksOf(pass.keys.values(), RequestedKeys.maxKeysInChunk)) {

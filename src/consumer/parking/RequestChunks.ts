@@ -68,6 +68,8 @@ export const nothing: Carried = {
   freed: [],
   applied: 0,
   changed: [],
+  freeing: [],
+  untriedFrom: undefined,
   hasMore: false
 }
 

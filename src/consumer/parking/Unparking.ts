@@ -98,6 +98,10 @@ export interface Unparked {
   readonly applied: number
   /** The keys whose request was withdrawn or replaced: nothing of the chunk was written for them. */
   readonly changed: ReadonlyArray<string>
+  /** Keys of the chunk that are being freed, each as it is stored now. One of which no event was tried is not among them, unless it is skipped. */
+  readonly freeing: ReadonlyArray<Parked>
+  /** The position of the first event that was not tried, because the transaction ended before it; undefined if all were tried. */
+  readonly untriedFrom: Position.Position | undefined
 }
 
 /**
@@ -120,7 +124,11 @@ export const apply = Effect.fnUntraced(function*(
   if (skipped.advanced !== "advanced") return skipped
   const keys = chunk.keys.map((one) => isToSkip(one) ? { ...one, parked: { ...one.parked, isFreeing: true } } : one)
   const applied = yield* applyAll(owned, without({ ...chunk, keys }, skipped.changed), checkpoint)
-  return { ...applied, changed: [...skipped.changed, ...applied.changed] }
+  return {
+    ...applied,
+    changed: [...skipped.changed, ...applied.changed],
+    freeing: [...skipped.freeing, ...applied.freeing]
+  }
 })
 
 const isToSkip = ({ parked: { isFreeing, request } }: KeyProgress): boolean => !isFreeing && request?.action === "skip"
@@ -219,7 +227,7 @@ const write = (
   { epoch, generation, partition, store }: OwnedPartition,
   { keys, unread = [] }: Chunk,
   checkpoint: LogPosition,
-  { applied, changes, failures: failed, reads }: BatchPlan,
+  { applied, changes, failures: failed, reads, untriedFrom }: BatchPlan,
   takenBy?: string
 ): Effect.Effect<Unparked, EventStoreError> => {
   const failures: ReadonlyArray<FailedDelivery> = [...failed, ...unread]
@@ -249,14 +257,26 @@ const write = (
     if (result !== "written") return yield* Effect.fail(new NotWritten(result))
     if (others.length > 0) yield* store.park(generation, partition, others.map(failedEventOf))
     const freed = results.flatMap(({ key, next, reached }) => next === undefined && reached === undefined ? [key] : [])
-    return { advanced, failures, freed, applied: applied.length, changed: [] }
+    const freeing = keys.flatMap(({ isComplete, parked, reached }): ReadonlyArray<Parked> =>
+      isComplete || reached === undefined || failureOf.has(parked.key)
+        ? []
+        : [{ ...parked, ...reached, isFreeing: true }]
+    )
+    return { advanced, failures, freed, applied: applied.length, changed: [], freeing, untriedFrom }
   })).pipe(Effect.catchTag("NotWritten", ({ result }): Effect.Effect<Unparked> =>
     Effect.succeed(
       result === "moved" ? { ...none, advanced: "lost" } : { ...none, advanced: "changed", changed: result.changed }
     )))
 }
 
-const none: Omit<Unparked, "advanced"> = { failures: [], freed: [], applied: 0, changed: [] }
+const none: Omit<Unparked, "advanced"> = {
+  failures: [],
+  freed: [],
+  applied: 0,
+  changed: [],
+  freeing: [],
+  untriedFrom: undefined
+}
 
 const resultOf = ({ isComplete, parked, reached }: KeyProgress, failure: FailedDelivery | undefined): Unpark => ({
   key: parked.key,
