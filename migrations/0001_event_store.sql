@@ -2145,8 +2145,9 @@ as $$
 #variable_conflict use_column
 begin
   perform evsrc.require_read_committed();
-  -- Before the lock of the table, as an append does: nobody registers an inline projection of these types meanwhile.
-  perform evsrc.lock_condition_keys(p_types, '{}', null, evsrc.end_of_lock_wait());
+  -- Before the lock of the table, as an append does: nobody registers an inline projection of these types meanwhile, and a decision on these tags
+  -- has either appended, or looks for matches after this transaction.
+  perform evsrc.lock_condition_keys(p_types, p_tags, null, evsrc.end_of_lock_wait());
   -- An append that has drawn its positions either has inserted before this lock, or inserts after this transaction.
   lock table evsrc.events in share row exclusive mode;
   position := coalesce((select max(event."position") from evsrc.log event), 0);

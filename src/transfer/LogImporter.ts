@@ -109,8 +109,12 @@ export const importLog = <E, R>(
         const events = group.lines.flatMap((line) =>
           line.kind === "event" && line.event.position > last ? [line.event] : []
         )
-        if (events.length > 0) yield* restore(driver, Position.max(before.position, last), events, group)
-        written += events.length
+        let after = Position.max(before.position, last)
+        for (const some of chunksByTags(events)) {
+          yield* restore(driver, after, some, group)
+          after = some.at(-1)!.position
+          written += some.length
+        }
         for (const line of group.lines) {
           if (line.kind !== "archived") continue
           const moved = yield* driver.archive(line.stream, line.archivedAt)
@@ -207,6 +211,24 @@ export const hasEvent = Effect.fnUntraced(function*(
   const [own] = change === undefined ? events : yield* change(events)
   return own !== undefined && encode({ kind: "event", event: own }) === encode({ kind: "event", event })
 })
+
+/** The maximum number of tags in a transaction, unless one event has more: each is a lock, of which the server has a few thousand by default. */
+const maxTags = 1_000
+
+/** Divides events into parts, each for a transaction of its own. */
+const chunksByTags = (events: ReadonlyArray<StoredEvent>): ReadonlyArray<ReadonlyArray<StoredEvent>> => {
+  const chunks: Array<Array<StoredEvent>> = []
+  let left = 0
+  for (const event of events) {
+    if (chunks.length === 0 || event.tags.length > left) {
+      chunks.push([])
+      left = Math.max(maxTags, event.tags.length)
+    }
+    chunks.at(-1)!.push(event)
+    left -= event.tags.length
+  }
+  return chunks
+}
 
 const restore = Effect.fnUntraced(function*(
   driver: EventStoreDriver,

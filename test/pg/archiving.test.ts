@@ -524,6 +524,28 @@ describe("an import", () => {
       }).pipe(Effect.scoped)
   )
 
+  it.live("waits for an append on the condition that its tags have no event", () =>
+    Effect.gen(function*() {
+      const [from, to] = [yield* freshDatabase, yield* freshDatabase]
+      const lines = yield* Effect.andThen(append("a", 1, "tagged"), Stream.runCollect(LogTransfer.export())).pipe(
+        Effect.provide(storeAt(from.url))
+      )
+      const target = yield* Layer.build(storeAt(to.url))
+      const sql = yield* PgClient.make({ url: Redacted.make(to.url) }).pipe(Effect.provide(Reactivity.layer))
+      const importing = yield* sql.withTransaction(Effect.gen(function*() {
+        // As an append does before it looks for matches.
+        yield* sql`select evsrc.lock_condition_keys(array['Other'], null, array[row('{}', '{tag:tagged}')::evsrc.query_item], null)`
+        const importing = yield* Effect.forkScoped(
+          Effect.provideContext(LogTransfer.import(Stream.fromIterable(lines)), target)
+        )
+        const waiting = sql`select from pg_locks where locktype = 'advisory' and not granted`
+        yield* Effect.repeat(waiting, { until: (rows) => rows.length === 1 || importing.pollUnsafe() !== undefined })
+        assert.isUndefined(importing.pollUnsafe(), "the import has not ended")
+        return importing
+      }))
+      assert.strictEqual((yield* Fiber.join(importing)).written, 1)
+    }).pipe(Effect.scoped))
+
   it.live(
     "ends before an append that waits and has drawn no position, which then comes after its events",
     () =>
