@@ -13,6 +13,7 @@ import * as CommandContext from "./CommandContext.ts"
 import * as CommandScheduler from "./CommandScheduler.ts"
 import { inherit } from "./ContextInheritance.ts"
 import * as InProcessRpc from "./InProcessRpc.ts"
+import * as RpcPayload from "./RpcPayload.ts"
 
 /**
  * Dispatches a command in process and returns the receipt of what it wrote.
@@ -37,12 +38,60 @@ export const dispatch = <C extends Command.Any>(
   payload: Command.PayloadInput<C>,
   context: CommandContext.CommandContext = {}
 ): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
+  run(command, () => RpcPayload.commandPayload(command, payload), context)
+
+/**
+ * Dispatches a command whose payload is JSON of unknown form, such as the body of a request or a message, and returns the receipt of what it wrote. The
+ * payload is decoded by the JSON codec of its Schema; `InvalidCommand` lists all its problems.
+ *
+ * **Example** (the body of a request)
+ *
+ * ```ts
+ * CommandBus.dispatchUnknown(RenameUser, await request.json(), { commandId: key, actor: "ann" })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const dispatchUnknown = <C extends Command.Any>(
+  command: C,
+  json: unknown,
+  context: CommandContext.CommandContext = {}
+): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
+  run(command, () => RpcPayload.commandPayloadOfJson(command, json), context)
+
+/**
+ * Dispatches the command of a name in an `RpcGroup` of commands, such as that of an aggregate, with a payload that is JSON of unknown form, and returns the
+ * receipt of what it wrote. If the group has no command of the name, it fails with `InvalidCommand`, which lists the names.
+ *
+ * **Example** (the commands of an aggregate)
+ *
+ * ```ts
+ * CommandBus.dispatchByName(User.group, message.type, message.body, { commandId: message.id })
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const dispatchByName = <C extends Command.Any>(
+  group: RpcPayload.Group<C>,
+  name: string,
+  json: unknown,
+  context: CommandContext.CommandContext = {}
+): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
+  Effect.flatMap(RpcPayload.commandOfName(group, name), (command) => dispatchUnknown(command, json, context))
+
+const run = <C extends Command.Any>(
+  command: C,
+  payload: () => Effect.Effect<Command.Payload<C>, InvalidCommand>,
+  context: CommandContext.CommandContext
+): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
   Effect.contextWith((caller: Context.Context<Command.HandlerOf<C>>) => {
     const handler = InProcessRpc.handlerOf(caller, command)
     return safeSpan.withSpan(
       Effect.suspend(() =>
         Effect.flatMapEager(
-          InProcessRpc.commandPayload(command, payload),
+          payload(),
           (valid) => handler.call(valid, inherit(Context.get(caller, CommandContext.CommandContext), context))
         )
       ),

@@ -25,7 +25,8 @@ import * as PayloadHash from "../eventStore/payload/PayloadHash.ts"
 import * as ErasedFields from "../personalData/ErasedFields.ts"
 import type * as Command from "./Command.ts"
 import { CommandContext, DefaultActor } from "./CommandContext.ts"
-import { givenFields, payloadSchema } from "./InProcessRpc.ts"
+import { payloadSchema } from "./InProcessRpc.ts"
+import { givenFields } from "./RpcPayload.ts"
 import { traceparentOf } from "./TraceContext.ts"
 
 /**

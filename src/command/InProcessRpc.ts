@@ -1,29 +1,19 @@
 /**
- * Calls the handler of an Rpc in the same process, without encoding: the payload is constructed and validated, and the handler
- * receives the decoded value.
+ * Calls the handler of an Rpc in the same process, without encoding: the handler receives the payload as `RpcPayload` makes it.
  *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import { constTrue } from "effect/Function"
 import * as Headers from "effect/http/Headers"
-import * as Predicate from "effect/Predicate"
 import * as References from "effect/References"
-import * as Result from "effect/Result"
 import * as Rpc from "effect/rpc/Rpc"
 import { RequestId } from "effect/rpc/RpcMessage"
 import type * as Schema from "effect/Schema"
 import * as Tracer from "effect/Tracer"
-import { InvalidCommand, InvalidQuery } from "../core/errors.ts"
 import * as HandledEvent from "../core/HandledEvent.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
-import type * as Event from "../event/Event.ts"
-import * as EventPersonalData from "../event/EventPersonalData.ts"
-import * as JsonCodec from "../personalData/JsonCodec.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
-import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import type { HandlerOf } from "./Command.ts"
 import { CommandContext, DefaultActor } from "./CommandContext.ts"
 
@@ -39,47 +29,6 @@ export interface AnyRpc extends Rpc.Any {
   readonly errorSchema: { readonly Type: unknown }
 }
 
-/** An unknown field is most likely a misspelt optional one, so it is an error. The message lists every problem of the payload. */
-const strict = { parseOptions: { onExcessProperty: "error", errors: "all" } } as const
-
-/**
- * Returns the payload of a command. Fails with `InvalidCommand`, which lists all problems, when the payload does not satisfy its Schema,
- * has a field that the Schema does not have, or has a value that its Schema would decode to another one after encoding it.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const commandPayload = <C extends AnyRpc>(
-  command: C,
-  payload: C["payloadSchema"]["~type.make.in"],
-  /** The events of the command, if the context need not have its handler. */
-  events: ReadonlyArray<Event.Any> = []
-): Effect.Effect<C["payloadSchema"]["Type"], InvalidCommand> =>
-  construct(command, payload, events, (problems) =>
-    new InvalidCommand({
-      command: command._tag,
-      message: `The payload of command "${command._tag}" is invalid: ${problems}`
-    }))
-
-/**
- * Returns the payload of a query. Fails with `InvalidQuery`, which lists all problems, when the payload does not satisfy its Schema or
- * has a field that the Schema does not have.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const queryPayload = <Q extends AnyRpc>(
-  query: Q,
-  payload: Q["payloadSchema"]["~type.make.in"]
-): Effect.Effect<Q["payloadSchema"]["Type"], InvalidQuery> =>
-  construct(
-    query,
-    payload,
-    [],
-    (problems) =>
-      new InvalidQuery({ query: query._tag, message: `The payload of query "${query._tag}" is invalid: ${problems}` })
-  )
-
 /**
  * Returns the payload Schema of a command or query. `Command.Any` and `Query.Any` do not say that it is a Schema.
  *
@@ -89,72 +38,6 @@ export const queryPayload = <Q extends AnyRpc>(
 export const payloadSchema = (rpc: Pick<AnyRpc, "payloadSchema">): Schema.Top =>
   // `Rpc.make` takes nothing but a Schema, and nothing else makes an Rpc.
   rpc.payloadSchema as Schema.Top
-
-const defaulted = new WeakMap<object, ReadonlySet<string>>()
-
-/** Remembers which fields of a payload have their values from a default. */
-const rememberDefaults = (given: unknown, made: unknown): void => {
-  if (given === made || !Predicate.isObject(given) || !Predicate.isObject(made)) return
-  const fields = Object.keys(made).filter((field) => Reflect.get(given, field) === undefined)
-  if (fields.length > 0) defaulted.set(made, new Set(fields))
-}
-
-/**
- * Returns the guard of the fields of a payload that the caller has given; a default has filled in the others.
- *
- * @since 0.1.0
- * @category guards
- */
-export const givenFields = (payload: unknown): (field: string) => boolean => {
-  const filledIn = Predicate.isObject(payload) ? defaulted.get(payload) : undefined
-  return filledIn === undefined ? constTrue : (field) => !filledIn.has(field)
-}
-
-const notDecoded =
-  `would have another value once it is encoded and decoded, as in a call over HTTP; pass ${JsonCodec.remedy}`
-
-const construct = <R extends AnyRpc, E>(
-  rpc: R,
-  payload: R["payloadSchema"]["~type.make.in"],
-  events: ReadonlyArray<Event.Any>,
-  invalid: (problems: string) => E
-): Effect.Effect<R["payloadSchema"]["Type"], E> => {
-  const schema = payloadSchema(rpc)
-  const failWith = (message: (personal: ReadonlySet<string>) => string) =>
-    Effect.flatMap(personalFields(rpc), (fields) => {
-      const ofEvents = events.flatMap((set) => Array.from(EventPersonalData.fieldNamesOf(set)))
-      return Effect.fail(invalid(message(new Set([...fields, ...ofEvents]))))
-    })
-  const accept = (valid: unknown): Effect.Effect<R["payloadSchema"]["Type"], E> => {
-    const path = JsonCodec.findChange(schema)(valid)
-    if (path !== undefined) {
-      const failure = SchemaFailure.at(schema, path, notDecoded)
-      return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
-    }
-    rememberDefaults(payload, valid)
-    // `makeEffect` of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
-    return Effect.succeed(valid as R["payloadSchema"]["Type"])
-  }
-  const makes = Result.try(() => schema.makeEffect(payload, strict))
-  const made = Result.isSuccess(makes) ? makes.success : Effect.die(makes.failure)
-  // Nearly every Schema is synchronous.
-  if (Exit.isExit(made) && Exit.isSuccess(made)) return accept(made.value)
-  return made.pipe(
-    Effect.catch((issue) => failWith((personal) => SchemaFailure.messageWithout(schema, issue, personal))),
-    Effect.catchDefect((defect) => {
-      const failure = SchemaFailure.ofThrown("a function of its Schema", defect)
-      return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
-    }),
-    Effect.flatMap(accept)
-  )
-}
-
-/** Returns the names of the personal fields of a payload, as far as the handler's events are known. */
-const personalFields = (rpc: AnyRpc): Effect.Effect<ReadonlySet<string>> =>
-  Effect.map(
-    Effect.context<never>(),
-    (context) => new Set([...PersonalFields.fieldsOf(payloadSchema(rpc)), ...entryOf(context, rpc)?.personal ?? []])
-  )
 
 /** The handler that a context holds for an Rpc. `RpcGroup.toHandlers` makes the first part of it. */
 interface Entry extends Rpc.Handler<string> {
@@ -166,6 +49,15 @@ interface Entry extends Rpc.Handler<string> {
   /** Whether the payload or the events have personal fields. */
   readonly isPersonal?: boolean | undefined
 }
+
+/**
+ * Returns the names of the personal fields in the events of the handler that a context holds for an Rpc, as far as they are known.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const personalOf = (context: Context.Context<never>, rpc: AnyRpc): ReadonlySet<string> =>
+  entryOf(context, rpc)?.personal ?? new Set()
 
 const keys = new WeakMap<AnyRpc, Context.Key<unknown, Entry>>()
 

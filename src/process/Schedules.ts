@@ -16,6 +16,7 @@ import type * as Command from "../command/Command.ts"
 import * as CommandContext from "../command/CommandContext.ts"
 import * as CommandScheduler from "../command/CommandScheduler.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
+import * as RpcPayload from "../command/RpcPayload.ts"
 import { ignore } from "../consumer/ConsumerDefinition.ts"
 import { type EventStoreError, type InvalidCommand, invalidRequest, type ProjectionBehind } from "../core/errors.ts"
 import { IdGenerator } from "../core/IdGenerator.ts"
@@ -168,7 +169,7 @@ export const layer = <C extends Command.Any>(
       (context, command) =>
         Context.add(context, CommandScheduler.keyOf(command), {
           schedule: Effect.fnUntraced(function*(payload, { id = newId(), ...when }) {
-            const valid = yield* InProcessRpc.commandPayload(command, payload)
+            const valid = yield* RpcPayload.commandPayload(command, payload)
             const now = yield* driver.now
             const due = yield* Effect.fromResult(dueOf(when, now))
             const deadline = {

@@ -10,6 +10,7 @@ import * as Layer from "effect/Layer"
 import type { HandlerOf } from "../command/Command.ts"
 import * as HandlerRegistry from "../command/HandlerRegistry.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
+import * as RpcPayload from "../command/RpcPayload.ts"
 import type { InvalidQuery } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
@@ -58,15 +59,47 @@ export const ask = <Q extends Query.Any>(
   query: Q,
   payload: Query.PayloadInput<Q>,
   options: AskOptions = {}
+): Effect.Effect<Query.Success<Q>, Query.Error<Q> | InvalidQuery, HandlerOf<Q>> =>
+  run(query, () => RpcPayload.queryPayload(query, payload), options)
+
+/**
+ * Asks a query whose payload is JSON of unknown form, such as the parameters of a request, and returns its answer. The payload is decoded by the JSON codec of
+ * its Schema; `InvalidQuery` lists all its problems.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const askUnknown = <Q extends Query.Any>(
+  query: Q,
+  json: unknown,
+  options: AskOptions = {}
+): Effect.Effect<Query.Success<Q>, Query.Error<Q> | InvalidQuery, HandlerOf<Q>> =>
+  run(query, () => RpcPayload.queryPayloadOfJson(query, json), options)
+
+/**
+ * Asks the query of a name in an `RpcGroup` of queries, with a payload that is JSON of unknown form, and returns its answer. If the group has no query of the
+ * name, it fails with `InvalidQuery`, which lists the names.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const askByName = <Q extends Query.Any>(
+  group: RpcPayload.Group<Q>,
+  name: string,
+  json: unknown,
+  options: AskOptions = {}
+): Effect.Effect<Query.Success<Q>, Query.Error<Q> | InvalidQuery, HandlerOf<Q>> =>
+  Effect.flatMap(RpcPayload.queryOfName(group, name), (query) => askUnknown(query, json, options))
+
+const run = <Q extends Query.Any>(
+  query: Q,
+  payload: () => Effect.Effect<Query.Payload<Q>, InvalidQuery>,
+  { after, timeout }: AskOptions
 ): Effect.Effect<Query.Success<Q>, Query.Error<Q> | InvalidQuery, HandlerOf<Q>> => {
-  const { after, timeout } = options
   const answer = Effect.contextWith((caller: Context.Context<HandlerOf<Q>>) =>
     safeSpan.withSpan(
       Effect.suspend(() =>
-        Effect.flatMapEager(
-          InProcessRpc.queryPayload(query, payload),
-          (valid) => InProcessRpc.handlerOf(caller, query).call(valid)
-        )
+        Effect.flatMapEager(payload(), (valid) => InProcessRpc.handlerOf(caller, query).call(valid))
       ),
       `QueryBus.ask ${query._tag}`,
       { "evsrc.query": query._tag },

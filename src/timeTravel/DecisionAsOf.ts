@@ -9,7 +9,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
-import * as InProcessRpc from "../command/InProcessRpc.ts"
+import * as RpcPayload from "../command/RpcPayload.ts"
 import type * as AsOf from "../core/AsOf.ts"
 import { type AsOfNotReached, type EventStoreError, type InvalidCommand, invalidRequest } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
@@ -57,7 +57,7 @@ export const decision = <C extends Command.Any, Events extends Event.Any, M exte
   asOf: AsOf.OfLog
 ): Effect.Effect<DecisionAsOf<M>, InvalidCommand | AsOfNotReached | EventStoreError, EventStore.EventStore> =>
   Effect.flatMap(
-    InProcessRpc.commandPayload(decision.command, payload, [decision.events]),
+    RpcPayload.commandPayload(decision.command, payload, [decision.events]),
     (valid) => modelsAt(decision.models(valid), asOf)
   )
 
@@ -127,7 +127,7 @@ export const decisionDiff = <C extends Command.Any, Events extends Event.Any, M 
   EventStore.EventStore
 > =>
   Effect.gen(function*() {
-    const valid = yield* InProcessRpc.commandPayload(decision.command, payload, [decision.events])
+    const valid = yield* RpcPayload.commandPayload(decision.command, payload, [decision.events])
     const models = decision.models(valid)
     const encoded = Effect.fnUntraced(function*(at: DecisionAsOf<M>) {
       const json: Record<string, Schema.Json> = {}

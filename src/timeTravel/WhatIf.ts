@@ -11,7 +11,7 @@ import type { AggregateDecider } from "../aggregate/AggregateDefinition.ts"
 import type { Loaded } from "../aggregate/AggregateState.ts"
 import * as Decider from "../aggregate/Decider.ts"
 import type * as Command from "../command/Command.ts"
-import * as InProcessRpc from "../command/InProcessRpc.ts"
+import * as RpcPayload from "../command/RpcPayload.ts"
 import * as AsOf from "../core/AsOf.ts"
 import {
   type AsOfNotReached,
@@ -153,7 +153,7 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
 > =>
   Effect.gen(function*() {
     const { aggregate: contract } = decider
-    const valid = yield* InProcessRpc.commandPayload(command, payload, [contract.events])
+    const valid = yield* RpcPayload.commandPayload(command, payload, [contract.events])
     // `HasId` of Aggregate.make guarantees that every command carries the id, as a string.
     const id = Reflect.get(valid as object, contract.id) as string
     const stream = contract.streamOf(id)
@@ -227,7 +227,7 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
   EventStore
 > =>
   Effect.gen(function*() {
-    const valid = yield* InProcessRpc.commandPayload(decision.command, payload, [decision.events])
+    const valid = yield* RpcPayload.commandPayload(decision.command, payload, [decision.events])
     const models = decision.models(valid)
     const store = yield* EventStore
     const { driver } = store[internals]

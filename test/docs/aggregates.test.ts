@@ -90,6 +90,10 @@ layer(Tickets.pipe(Layer.provideMerge(EventStore.layerMemory)))("a ticket", (it)
       const first = yield* assign
       const second = yield* assign
       assert.deepStrictEqual(second, first)
+      const body: unknown = JSON.parse(`{ "ticketId": "2", "agent": "ben" }`)
+      yield* CommandBus.dispatchUnknown(AssignTicket, body)
+      yield* CommandBus.dispatchByName(Ticket.group, "AssignTicket", body)
+      assert.strictEqual((yield* Aggregate.load(TicketDecider, "2")).version, 3)
     }))
 
   it.effect("rejects an unexpected version, and an invalid payload", () =>
