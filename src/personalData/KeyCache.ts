@@ -8,7 +8,7 @@ import type * as Aead from "effect/crypto/Aead"
 import type * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type { EventStoreError } from "../core/errors.ts"
+import { type EventStoreError, KeyStoreUnavailable, storeError } from "../core/errors.ts"
 import type { FoundKeys, KeyStoreDriver } from "./KeyStoreDriver.ts"
 import { importKey } from "./PersonalDataCipher.ts"
 
@@ -64,6 +64,8 @@ export interface KeyCache {
 export interface KeyCacheOptions {
   /** For how long a process may use a key without asking whether a subject was erased since. */
   readonly maxAge: Duration.Duration
+  /** For how long a caller asks again after answers that were older than `maxAge` when they came. */
+  readonly timeout: Duration.Duration
   /** How many keys the cache holds; the least recently fetched leave first. */
   readonly capacity: number
   /** Returns the bytes of a new key. */
@@ -78,43 +80,24 @@ export interface KeyCacheOptions {
  */
 export const make = Effect.fnUntraced(function*(
   driver: KeyStoreDriver,
-  { capacity, maxAge, newKey }: KeyCacheOptions
+  { capacity, maxAge, newKey, timeout }: KeyCacheOptions
 ): Effect.fn.Return<KeyCache> {
   const clock = yield* Clock.Clock
   const cached = new Map<string, Entry>()
   // The wall clock may be set back, and keys would live on.
   const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
   const oldest = () => now() - Duration.toMillis(maxAge)
-  const erasures = watchErasures({ now, oldest, ask: driver.lastErasure, onChange: () => cached.clear() })
+  const inTime = untilInTime({ now, maxAge, timeout })
+  const erasures = watchErasures({ now, oldest, inTime, ask: driver.lastErasure, onChange: () => cached.clear() })
 
-  const importAll = Effect.fnUntraced(function*({ durable, keys, lastErasure }: FoundKeys, asked: Asked) {
-    const imported = new Map<string, CachedKey>()
-    for (const [subject, found] of keys) {
-      if (found._tag === "Erased") {
-        imported.set(subject, found)
-        continue
-      }
-      const before = cached.get(subject)?.key
-      imported.set(
-        subject,
-        before?._tag === "Key" && isSameKey(before.bytes, found.key)
-          ? before
-          : { _tag: "Key", key: yield* importKey(subject, found.key), bytes: found.key }
-      )
-    }
-    // Last, and in one step: another fiber may have learnt of an erasure while a key was imported.
-    if (erasures.update(lastErasure, asked) && durable) {
-      for (const [subject, key] of imported) put(cached, capacity, subject, { key, confirmedAt: asked.at })
-    }
-    return imported
-  })
+  const importAll = importing(erasures, cached, capacity)
 
-  const lookUp = Effect.fnUntraced(function*(
+  const lookUpOnce = Effect.fnUntraced(function*(
     subjects: ReadonlySet<string>,
     isUsable: (entry: Entry) => boolean,
     fetch: (missing: ReadonlyArray<string>) => Effect.Effect<FoundKeys, EventStoreError>
-  ) {
-    yield* erasures.check
+  ): Effect.fn.Return<Answer<Map<string, CachedKey>>, EventStoreError> {
+    const lastErasure = yield* erasures.check
     const keys = new Map<string, CachedKey>()
     const missing: Array<string> = []
     for (const subject of subjects) {
@@ -122,10 +105,16 @@ export const make = Effect.fnUntraced(function*(
       if (entry === undefined || !isUsable(entry)) missing.push(subject)
       else keys.set(subject, entry.key)
     }
-    if (missing.length === 0) return keys
+    if (missing.length === 0) return { value: keys, askedAt: now() }
     const asked = erasures.asking()
-    return new Map([...keys, ...yield* importAll(yield* fetch(missing), asked)])
+    const found = yield* fetch(missing)
+    const imported = yield* importAll(found, asked)
+    // One of the cached keys may be that of a subject that was erased.
+    if (keys.size > 0 && found.lastErasure !== lastErasure) return yield* lookUpOnce(subjects, isUsable, fetch)
+    return { value: new Map([...keys, ...imported]), askedAt: asked.at }
   })
+
+  const lookUp = (...request: Parameters<typeof lookUpOnce>) => inTime(lookUpOnce(...request))
 
   /** The cached key of a subject, which the store may have lost, or else a new one. */
   const offer = (subject: string) =>
@@ -155,6 +144,30 @@ export const make = Effect.fnUntraced(function*(
   }
 })
 
+/** Returns the function that makes the keys of a result ready for use, and caches those that are durable. */
+const importing = (erasures: ErasureWatch, cached: Map<string, Entry>, capacity: number) =>
+  Effect.fnUntraced(function*({ durable, keys, lastErasure }: FoundKeys, asked: Asked) {
+    const imported = new Map<string, CachedKey>()
+    for (const [subject, found] of keys) {
+      if (found._tag === "Erased") {
+        imported.set(subject, found)
+        continue
+      }
+      const before = cached.get(subject)?.key
+      imported.set(
+        subject,
+        before?._tag === "Key" && isSameKey(before.bytes, found.key)
+          ? before
+          : { _tag: "Key", key: yield* importKey(subject, found.key), bytes: found.key }
+      )
+    }
+    // Last, and in one step: another fiber may have learnt of an erasure while a key was imported.
+    if (erasures.update(lastErasure, asked) && durable) {
+      for (const [subject, key] of imported) put(cached, capacity, subject, { key, confirmedAt: asked.at })
+    }
+    return imported
+  })
+
 interface ErasureWatch {
   /** Returns the id of the last erasure, at most `maxAge` ago. */
   readonly check: Effect.Effect<string, EventStoreError>
@@ -169,8 +182,9 @@ interface ErasureWatch {
   readonly expire: () => void
 }
 
-const watchErasures = ({ ask, now, oldest, onChange }: {
+const watchErasures = ({ ask, inTime, now, oldest, onChange }: {
   readonly now: () => number
+  readonly inTime: InTime
   /** Returns when a check may have been sent at the earliest. */
   readonly oldest: () => number
   readonly ask: Effect.Effect<string, EventStoreError>
@@ -198,14 +212,19 @@ const watchErasures = ({ ask, now, oldest, onChange }: {
     return !overlapped
   }
 
-  const check: Effect.Effect<string, EventStoreError> = Effect.suspend(() => {
-    if (lastErasure !== undefined && checkedAt > oldest()) return Effect.succeed(lastErasure)
+  const checkOnce: Effect.Effect<Answer<string>, EventStoreError> = Effect.suspend(() => {
+    if (lastErasure !== undefined && checkedAt > oldest()) {
+      return Effect.succeed({ value: lastErasure, askedAt: now() })
+    }
     const asked = asking()
-    return Effect.flatMap(ask, (found) => update(found, asked) ? Effect.succeed(found) : check)
+    return Effect.flatMap(
+      ask,
+      (value) => update(value, asked) ? Effect.succeed({ value, askedAt: asked.at }) : checkOnce
+    )
   })
 
   return {
-    check,
+    check: inTime(checkOnce),
     asking,
     update,
     expire: () => {
@@ -213,6 +232,50 @@ const watchErasures = ({ ask, now, oldest, onChange }: {
     }
   }
 }
+
+/** A result, and when the request was sent that returned it. */
+interface Answer<out A> {
+  readonly value: A
+  readonly askedAt: number
+}
+
+type InTime = <A>(ask: Effect.Effect<Answer<A>, EventStoreError>) => Effect.Effect<A, EventStoreError>
+
+/**
+ * Returns a function that asks until an answer is not older than `maxAge`. An erasure may have ended after a request was sent, and before an answer came that
+ * took longer. With a `maxAge` of 0 every use asks the store, and the first answer is taken.
+ */
+const untilInTime = ({ maxAge, now, timeout }: {
+  readonly now: () => number
+  readonly maxAge: Duration.Duration
+  readonly timeout: Duration.Duration
+}): InTime => {
+  const [maxMillis, timeoutMillis] = [Duration.toMillis(maxAge), Duration.toMillis(timeout)]
+  return (ask) =>
+    Effect.suspend(() => {
+      const begun = now()
+      const next: typeof ask = Effect.flatMap(ask, (answer) => {
+        const late = now() - answer.askedAt
+        if (maxMillis === 0 || late < maxMillis) return Effect.succeed(answer)
+        return now() - begun < timeoutMillis ? next : Effect.fail(tooLate(maxAge, timeout, late))
+      })
+      return Effect.map(next, ({ value }) => value)
+    })
+}
+
+const tooLate = (maxAge: Duration.Duration, timeout: Duration.Duration, late: number): EventStoreError =>
+  storeError(
+    new KeyStoreUnavailable({
+      message:
+        `The key store responds too late: its last response took ${
+          Duration.format(Duration.millis(late))
+        }, and a subject may have been erased `
+        + `meanwhile, because an erasure waits for ${Duration.format(maxAge)} (maxAge). This was so for ${
+          Duration.format(timeout)
+        } (timeout); try again, or raise maxAge in all programs of the key store`,
+      cause: undefined
+    })
+  )
 
 /** When a request was sent, and how often the id had changed by then. */
 interface Asked {

@@ -33,7 +33,8 @@ export interface KeyStoreOptions {
   /**
    * For how long a process may use a key without asking whether a subject was erased since, and encrypt under a key without asking whether
    * the store still has it; 5 seconds by default. An erasure waits as long
-   * before it reports success, so all processes of one key store must have the same value.
+   * before it reports success, so all processes of one key store must have the same value. A response of the store that takes longer is not
+   * used: the process asks again, for up to `timeout`.
    */
   readonly maxAge?: Duration.Input | undefined
   /** How many keys a process caches; 10,000 by default. */
@@ -109,7 +110,8 @@ export const make = Effect.fnUntraced(
     const driver = KeyStoreDeadline.make(unbounded, timeout)
     const cipher = yield* PersonalDataCipher.make
     const maxAge = Duration.fromInputUnsafe(options.maxAge ?? "5 seconds")
-    const cache = yield* KeyCache.make(driver, { maxAge, capacity: options.capacity ?? 10_000, newKey: cipher.newKey })
+    const capacity = options.capacity ?? 10_000
+    const cache = yield* KeyCache.make(driver, { maxAge, timeout, capacity, newKey: cipher.newKey })
     return KeyStore.of({
       maxAge,
       lastErasure: cache.lastErasure,

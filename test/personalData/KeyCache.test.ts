@@ -16,7 +16,7 @@ describe("KeyCache", () => {
         find: () => Effect.die("not called"),
         findOrCreate: () => Effect.die("not called"),
         erase: () => Effect.die("not called")
-      }, { maxAge: Duration.zero, capacity: 10, newKey: Effect.die("not called") })
+      }, { maxAge: Duration.zero, timeout: Duration.zero, capacity: 10, newKey: Effect.die("not called") })
       const fibers = yield* Effect.forEach(["a", "b", "c"], () => Effect.forkChild(cache.lastErasure))
       yield* Effect.yieldNow
       assert.strictEqual(requests.length, 3)

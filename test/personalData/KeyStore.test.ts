@@ -244,8 +244,64 @@ describe("KeyStore.erase", () => {
         "the last erasure that the other process has read"
       )
       yield* Deferred.succeed(release, undefined)
-      yield* Fiber.join(lateResult)
+      assert.deepStrictEqual(yield* Fiber.join(lateResult), erased("ann"), "the late result")
       assert.deepStrictEqual(yield* decryptOne(second, encrypted), erased("ann"), "the value after the late result")
+    }))
+
+  it.effect("holds for a cached key that is used together with one that comes late", () =>
+    Effect.gen(function*() {
+      const { driver, release, slowDriver, delayNext, reached } = yield* makeSlowDriver
+      const [first, second] = [yield* KeyStore.make(driver), yield* KeyStore.make(slowDriver)]
+      const encrypted = [yield* encryptOne(first, "ann", "Ann"), yield* encryptOne(first, "bob", "Bob")]
+      assert.deepStrictEqual(yield* decryptOne(second, encrypted[0]!), Result.succeed("Ann"))
+      yield* TestClock.adjust("1 seconds")
+      yield* first.erase("ann")
+      yield* TestClock.adjust("3 seconds")
+      delayNext()
+      const both = yield* Effect.forkChild(decryptAll(second, encrypted))
+      yield* Deferred.await(reached)
+      yield* TestClock.adjust("2 seconds")
+      yield* Deferred.succeed(release, undefined)
+      assert.deepStrictEqual(yield* Fiber.join(both), [erased("ann"), Result.succeed("Bob")])
+    }))
+
+  it.effect("is seen by a process that is told late that there was none", () =>
+    Effect.gen(function*() {
+      const driver = yield* MemoryKeyStore.make
+      const responses: Array<Deferred.Deferred<void>> = []
+      const late = Effect.flatMap(driver.lastErasure, (found) =>
+        Effect.suspend(() => {
+          const response = Deferred.makeUnsafe<void>()
+          responses.push(response)
+          return Effect.as(Deferred.await(response), found)
+        }))
+      const [first, second] = [yield* KeyStore.make(driver), yield* KeyStore.make({ ...driver, lastErasure: late })]
+      const seen = yield* Effect.forkChild(second.lastErasure, { startImmediately: true })
+      yield* first.erase("ann")
+      yield* TestClock.adjust("5 seconds")
+      yield* Deferred.succeed(responses[0]!, undefined)
+      yield* Effect.yieldNow
+      assert.strictEqual(responses.length, 2, "the number of requests")
+      yield* Deferred.succeed(responses[1]!, undefined)
+      assert.strictEqual(yield* Fiber.join(seen), yield* driver.lastErasure)
+    }))
+
+  it.effect("makes uses fail while every response of the store takes longer than `maxAge`", () =>
+    Effect.gen(function*() {
+      const driver = yield* MemoryKeyStore.make
+      const slowDriver: KeyStoreDriver = { ...driver, lastErasure: Effect.delay(driver.lastErasure, "6 seconds") }
+      const [first, second] = [
+        yield* KeyStore.make(driver),
+        yield* KeyStore.make(slowDriver, { timeout: "20 seconds" })
+      ]
+      const encrypted = yield* encryptOne(first, "ann", "Ann")
+      const decrypting = yield* Effect.forkChild(reasonOf(decryptOne(second, encrypted)), { startImmediately: true })
+      for (let passed = 0; passed < 30; passed++) yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(
+        (yield* Fiber.join(decrypting)).message,
+        "The key store responds too late: its last response took 6s, and a subject may have been erased meanwhile, because an erasure waits for 5s "
+          + "(maxAge). This was so for 20s (timeout); try again, or raise maxAge in all programs of the key store"
+      )
     }))
 
   it.effect("fails after the timeout of a driver that does not respond, and asks again", () =>
