@@ -235,7 +235,7 @@ export const scrub = (text: string, secrets: Iterable<unknown>): string => {
   const [anywhere, asWords] = [new Set<string>(), new Set<string>()]
   for (const secret of secrets) {
     if (secret === null || secret === undefined || secret === "" || typeof secret === "boolean") continue
-    for (const written of writtenForms(String(secret))) {
+    for (const written of writtenForms(String(secret)).flatMap(casesOf)) {
       for (const form of formsOf(written)) (form.length >= minLength ? anywhere : asWords).add(form)
       for (const word of written.split(/[^\p{L}\p{N}]+/u)) if (word.length >= minLength) asWords.add(word)
     }
@@ -261,5 +261,12 @@ const writtenForms = (text: string): ReadonlyArray<string> => {
   return [text, text.slice(0, 10), String(date), date.toUTCString(), date.toDateString(), String(date.getTime())]
 }
 
-/** Escapes a text for use in a regular expression. */
-const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
+/** Returns a text, and its capitals and small letters where a regular expression that ignores case would not find them: those of "Weiß" are "WEISS". */
+const casesOf = (text: string): ReadonlyArray<string> =>
+  isAscii(text) ? [text] : Array.from(new Set([text, text.toUpperCase(), text.toLowerCase()]))
+
+const isAscii = (text: string): boolean => /^[\0-\x7f]*$/.test(text)
+
+/** Escapes a text for use in a regular expression. Where the letter i is Turkish, its capital has a dot, and "I" is that of a small letter without one. */
+const escaped = (text: string): string =>
+  text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&").replace(/[iIıİ]\u0307?/g, "(?:i\u0307?|[ıİ])")

@@ -402,6 +402,26 @@ describe("EncryptedValue.scrub", () => {
     assert.deepStrictEqual(record, ["ann@example.com", 1, "Main"])
   })
 
+  it("removes capitals and small letters that are longer than the value, or Turkish", () => {
+    const remove = (text: string, value: string) => EncryptedValue.scrub(text, [value])
+    const texts = ["Weiß", "Jürgen Strauß", "İnci Işık", "ıssız", "ŒUVRE", "Νίκος", "ﬁlip", "ǰan", "Iris"]
+    for (const text of texts) {
+      for (
+        const other of [
+          text,
+          text.toUpperCase(),
+          text.toLowerCase(),
+          text.toLocaleUpperCase("tr"),
+          text.toLocaleLowerCase("tr")
+        ]
+      ) {
+        assert.strictEqual(remove(`no room for ${other}!`, text), "no room for [personal data]!", `${other} of ${text}`)
+        const [last = ""] = other.split(" ").slice(-1)
+        assert.strictEqual(remove(`(${last})`, text), "([personal data])", `${last} of ${text}`)
+      }
+    }
+  })
+
   it("removes nothing of an erased subject", () => {
     const erased = { id: "ann", all: { _tag: "Erased", subject: "ann" }, list: [] }
     assert.strictEqual(EncryptedValue.scrub("Erased: ann", EncryptedValue.secretsOf(stored, erased)), "Erased: ann")
