@@ -8,7 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
-import type { EventStoreError } from "../../core/errors.ts"
+import { type EventStoreError, storeError, StoreUnavailable } from "../../core/errors.ts"
 import * as LockWait from "../../core/lockWait.ts"
 import type * as Event from "../../event/Event.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
@@ -16,7 +16,7 @@ import * as ConsumerKey from "../ConsumerKey.ts"
 import * as Retries from "../Retries.ts"
 import * as EventInHand from "../worker/EventInHand.ts"
 import type * as PartitionLease from "../worker/PartitionLease.ts"
-import type { BatchProcessor, LeasedPartition } from "./BatchProcessor.ts"
+import type { BatchProcessor, LeasedPartition, UpToDate } from "./BatchProcessor.ts"
 import { type Handle, handleAll, type Handled, least, type Restore } from "./DeliveryHandling.ts"
 import { type Handler, handleSingle, type HandlingConsumer } from "./EventHandling.ts"
 import { type Failure, isLockedIn, isOfTheStore, othersWait, stopsAt } from "./Failure.ts"
@@ -60,7 +60,7 @@ export const make = (
           const done = handledOf(leased)
           const waits = (waitsOf ??= VainWaits.make(yield* Clock.Clock))(leased)
           const isLocked = isLockedIn(consumer, leased)
-          const handleOne = handleSingle(consumer, handle, events, leased.upToDate)
+          const handleOne = handleSingle(consumer, handle, events, upToDateUnderLease(leased))
           const handleIn = (restore: Restore) => retrying(handleOne, policy, leased, restore)
           const { applied, failures, goesOn, stoppedAt, ...handled } = yield* handleAll(
             ConsumerKey.deliveriesOf(events),
@@ -153,6 +153,21 @@ const leaseInterval = Duration.millis(20)
 
 const untried: Handled = { failed: "untried", isStopping: true }
 
+/** The error of an event whose handler must not begin, because the lease has ended meanwhile. */
+const leaseEnded: EventStoreError = storeError(
+  new StoreUnavailable({ message: "The lease of the partition has ended before the handler began", cause: undefined })
+)
+
+/** Brings events up to date, for which the key store may take its time, and fails with `leaseEnded` if the lease is not held afterwards. */
+const upToDateUnderLease = (
+  { lease = alwaysHeld, upToDate = Effect.succeed }: LeasedPartition
+): UpToDate =>
+(events) =>
+  Effect.flatMap(
+    upToDate(events),
+    (events) => lease.status() === "held" ? Effect.succeed(events) : Effect.fail(leaseEnded)
+  )
+
 /** Handles an event until it succeeds, its retries end, or the worker stops; or once, if it waits for a lock. Fails when the store does. */
 const retrying = (
   handle: (event: EncodedEvent) => Effect.Effect<void, EventStoreError>,
@@ -187,6 +202,8 @@ const retrying = (
       const result = yield* exit
       if (Result.isSuccess(result)) return { failed: undefined, isStopping }
       const error = result.failure
+      if (error === leaseEnded && !isStopping) continue
+      if (error === leaseEnded) return untried
       if (isOfTheStore(error)) return yield* error
       const { attempts, delay } = yield* retries.failed(error)
       if (delay === undefined || isOnce && LockWait.isOfKey(error)) return { failed: { error, attempts }, isStopping }

@@ -2,10 +2,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Exit, Fiber, Schedule, Schema, Stream } from "effect"
 import { EventStore, Position, StoreUnavailable, Subscription } from "evsrc"
-import type { BatchPlan } from "../../../src/consumer/batch/BatchProcessor.ts"
+import type { BatchPlan, UpToDate } from "../../../src/consumer/batch/BatchProcessor.ts"
 import * as EffectsProcessor from "../../../src/consumer/batch/EffectsProcessor.ts"
 import type { Handler } from "../../../src/consumer/batch/EventHandling.ts"
 import { outcomeOf } from "../../../src/consumer/batch/PlanCommit.ts"
+import type * as PartitionLease from "../../../src/consumer/worker/PartitionLease.ts"
 import { storeError } from "../../../src/core/errors.ts"
 import type { EncodedEvent } from "../../../src/event/RecordedEvent.ts"
 
@@ -233,6 +234,46 @@ describe("a subscription that handles several keys at a time", () => {
         assert.isTrue(Exit.hasInterrupts(exit), `with a concurrency of ${concurrency}`)
       }
     }).pipe(Effect.provide(EventStore.layerMemory)))
+
+  for (const status of ["expired", "lost"] as const) {
+    it.live(`begins no handler whose lease is ${status} once the key store has responded`, () =>
+      Effect.gen(function*() {
+        const events = yield* appended([{ key: "a" }, { key: "b" }, { key: "a" }])
+        for (const concurrency of [1, 2]) {
+          const begun: Array<readonly [bigint, PartitionLease.Status]> = []
+          let now: PartitionLease.Status = "held"
+          const ended = yield* Deferred.make<void>()
+          let asked = 0
+          const upToDate: UpToDate = (events) =>
+            Effect.sync(() => {
+              if (++asked === 2) {
+                now = status
+                Deferred.doneUnsafe(ended, Effect.void)
+              }
+              return events
+            })
+          const handle: Handler = ({ position }) => Effect.sync(() => begun.push([position, now]))
+          const processor = processorOf(handle, { concurrency, onFailure: "park" })
+          let plan: BatchPlan | undefined
+          const fiber = yield* Effect.forkChild(
+            processor.apply({ ...leased, lease: { status: () => now }, upToDate }, keyed(events), (one) => {
+              plan = one
+              return committed(one)
+            })
+          )
+          if (status === "expired") {
+            yield* Deferred.await(ended)
+            yield* Effect.sleep("50 millis")
+            assert.deepStrictEqual(begun, [[events[0]!.position, "held"]])
+            now = "held"
+          }
+          yield* Fiber.await(fiber)
+          const expected = status === "lost" ? events.slice(0, 1) : events
+          assert.deepStrictEqual(begun.toSorted(), expected.map(({ position }) => [position, "held"] as const))
+          assert.strictEqual(plan?.untriedFrom, events[expected.length]?.position)
+        }
+      }).pipe(Effect.provide(EventStore.layerMemory)))
+  }
 
   it("has a concurrency from 1 to 1000", () => {
     for (const concurrency of [0, 1.5, 1_001, NaN]) {
