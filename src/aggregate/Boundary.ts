@@ -100,23 +100,28 @@ const isOfOneMoment = <State>(
 ): boolean => after === undefined || from.position <= after
 
 /**
- * Loads models, and then the state.
+ * Loads models, and then the state. The state may wait for a lock: if a subject is erased meanwhile, personal models are read again.
  *
  * @since 0.1.0
  * @category constructors
  */
 export const load = <State>(
-  loadModels: Effect.Effect<ModelLoader.LoadedModels, EventStoreError>,
+  { models }: Pick<Boundary, "models">,
+  reloadModels: ModelLoader.Reload,
   loadState: Effect.Effect<InstanceLoader.LoadedState<State>, EventStoreError>,
   reload: InstanceLoader.Reload
 ): Effect.Effect<Base<State>, EventStoreError> =>
-  Effect.flatMap(loadModels, (models) =>
-    Effect.map(loadState, (state) => ({
-      state,
-      models,
-      isCurrent: models.isCurrent && state.wasRead && isOfOneMoment(state, models),
-      reload
-    })))
+  Effect.flatMap(
+    models.load(reloadModels),
+    (loaded) =>
+      Effect.flatMap(loadState, (state) =>
+        Effect.map(models.upToDate(loaded), (now) => ({
+          state,
+          models: now,
+          isCurrent: now === loaded && loaded.isCurrent && state.wasRead && isOfOneMoment(state, loaded),
+          reload
+        })))
+  )
 
 /** How often state and models are read in search of a moment at which both were the current ones. */
 const maxReads = 3

@@ -81,12 +81,16 @@ export const make = <State>(sources: Sources<State>): CachedStates<State> => {
       )
     })
 
-  const readAndCache = Effect.fnUntraced(function*(stream: string, given: CachedState<State> | undefined) {
+  const readAndCache = Effect.fnUntraced(function*(
+    stream: string,
+    given: CachedState<State> | undefined
+  ): Effect.fn.Return<CachedState<State>, EventStoreError> {
     const lastErasure = yield* cache.checkErasures
     const clock = yield* Clock.Clock
     const isUsable = given !== undefined && cache.isCurrent(stream, given, clock.currentTimeMillisUnsafe())
     const loaded = yield* readCurrent(stream, isUsable ? given : undefined)
-    if (lastErasure !== cache.checkedErasure()) return loaded
+    // A subject was erased during the read.
+    if (lastErasure !== (yield* cache.checkErasures)) return yield* readAndCache(stream, undefined)
     // The version went down, which happens only when an older backup was restored.
     if (given !== undefined && loaded.version < given.version) cache.remove(stream)
     cache.put(stream, loaded, clock.currentTimeMillisUnsafe())

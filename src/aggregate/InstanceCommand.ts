@@ -119,7 +119,7 @@ const load = <State, Events extends Event.Any, C extends Command.Any>(
   const loadState = InstanceLoader.load(instances, attempt.stream, state, lock, reload.state)
   return boundary === undefined || reload.models === undefined
     ? Effect.map(loadState, (state) => ({ state, models: undefined, isCurrent: state.isCurrent, reload: reload.state }))
-    : Boundary.load(boundary.models.load(reload.models), loadState, reload.state)
+    : Boundary.load(boundary, reload.models, loadState, reload.state)
 }
 
 const reloadOf = <State>(

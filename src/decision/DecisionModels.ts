@@ -13,6 +13,7 @@ import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as EventFilter from "../event/EventFilter.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { AppendCondition, EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
@@ -115,6 +116,8 @@ export const rejectUntagged = (
 export interface Reader {
   /** Returns the models. It reads only what is missing: it keeps the states up to the high-water mark of the last read. */
   readonly read: Effect.Effect<ReadModels, EventStoreError>
+  /** Returns whether the models that were read last have nothing of a subject that was erased since. */
+  readonly isUpToDate: Effect.Effect<boolean, EventStoreError>
   /** Forgets what was read when an append that rests on it has found that the log was set back. Takes the error of the append. */
   readonly appendFailed: (error: AppendError) => void
 }
@@ -153,12 +156,26 @@ export const reader = (store: EventStore.EventStore["Service"], models: Decision
     final = nothing
     marks = []
   }
+  const readOfOneLog = Effect.catchReason(read, "EventStoreError", "LogDiverged", () =>
+    Effect.suspend(() => {
+      forget()
+      return read
+    }))
+  const { keys } = store[internals]
+  const isPersonal = EventPersonalData.modelsHavePersonalData(models)
+  let readUnder: string | undefined
+  // A subject may be erased between two reads, and while one waits for the server.
+  const readUpToDate: typeof read = Effect.flatMap(keys.lastErasure, (lastErasure) => {
+    if (lastErasure !== readUnder) forget()
+    readUnder = lastErasure
+    return Effect.flatMap(
+      readOfOneLog,
+      (found) => Effect.flatMap(keys.lastErasure, (now) => now === lastErasure ? Effect.succeed(found) : readUpToDate)
+    )
+  })
   return {
-    read: Effect.catchReason(read, "EventStoreError", "LogDiverged", () =>
-      Effect.suspend(() => {
-        forget()
-        return read
-      })),
+    read: isPersonal ? readUpToDate : readOfOneLog,
+    isUpToDate: isPersonal ? Effect.map(keys.lastErasure, (now) => now === readUnder) : Effect.succeed(true),
     appendFailed: (error) => {
       if (error._tag === "EventStoreError" && error.reason._tag === "LogDiverged") forget()
     }

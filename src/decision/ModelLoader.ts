@@ -78,6 +78,8 @@ export interface ModelLoader {
   readonly load: (reload: Reload) => Effect.Effect<LoadedModels, EventStoreError>
   /** Loads the states that the log has now. */
   readonly current: (base: LoadedModels) => Effect.Effect<LoadedModels, EventStoreError>
+  /** Returns loaded models as they are to be used now: read again, if a subject of their personal data was erased since. */
+  readonly upToDate: (base: LoadedModels) => Effect.Effect<LoadedModels, EventStoreError>
   /** Returns what to load after an append has failed. */
   readonly afterError: (base: LoadedModels, error: AppendError) => Reload
 }
@@ -162,6 +164,7 @@ export const cached = (
           return loadedFrom(cache, inLog, new Set(), { isAlone: false, reload }, reload.since)
         })
       }),
+    upToDate: Effect.succeed,
     afterError: ({ isAlone, reload, sentAt }, error) => {
       // The log was set back, so that an event of the matches is missing.
       if (isDiverged(error)) cache.clear()
@@ -200,10 +203,13 @@ export const reading = (store: EventStore.EventStore["Service"], models: Models)
         track: () => untracked
       }
   )
+  const upToDate = (loaded: LoadedModels) =>
+    Effect.flatMap(reader.isUpToDate, (isUpToDate) => isUpToDate ? Effect.succeed(loaded) : read)
   return {
     first,
-    load: () => Effect.suspend(() => last === undefined ? read : Effect.succeed(last)),
+    load: () => Effect.suspend(() => last === undefined ? read : upToDate(last)),
     current: () => read,
+    upToDate,
     afterError: (_, error) => {
       reader.appendFailed(error)
       // A conflict on a stream leaves the models as they were read.

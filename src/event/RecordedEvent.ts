@@ -34,6 +34,8 @@ export interface NewEvent {
   readonly tags?: ReadonlyArray<string> | undefined
   /** The payload with its personal data in plaintext, if it has any. No store keeps it. */
   readonly decrypted?: string | undefined
+  /** The id of the last erasure before the plaintext was encrypted. No store keeps it. */
+  readonly lastErasure?: string | undefined
 }
 
 /**

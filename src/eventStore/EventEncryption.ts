@@ -34,7 +34,7 @@ import * as PayloadHash from "./payload/PayloadHash.ts"
  * @category constructors
  */
 export const encryptEvents = Effect.fnUntraced(function*(
-  keys: Pick<Keys, "encrypt" | "erased">,
+  keys: Pick<Keys, "encrypt" | "erased" | "lastErasure">,
   events: Event.Any,
   batch: ReadonlyArray<NewEvent>,
   content: PayloadHash.Content | undefined
@@ -53,18 +53,21 @@ export const encryptEvents = Effect.fnUntraced(function*(
   }
   yield* requireErased(keys, plain)
   const all = plain.flatMap(({ fields }) => fields)
+  // Before the encryption, which fails for a subject that was erased by then.
+  const lastErasure = all.length > 0 ? yield* keys.lastErasure : undefined
+  const encryptedOf = (event: EncryptedEvent, hash?: PersonalPayloadHash) => encryptedEvent(event, hash, lastErasure)
   const plaintext = content === undefined ? [] : PayloadHash.plaintextFields(content, events, batch)
   const open = content?.open(plaintext)
   if (content === undefined || open === content.whole) {
     // What has no personal data does not depend on the key store.
     if (all.length > 0) yield* keys.encrypt(all, "reject")
-    const encrypted = all.length === 0 ? batch : plain.map((event) => encryptedEvent(event, undefined))
+    const encrypted = all.length === 0 ? batch : plain.map((event) => encryptedOf(event))
     return open === undefined ? encrypted : withHash(encrypted, open)
   }
   const salted = PayloadHash.salted(content.whole, yield* saltSubjects(content, subjectsOf(all)), plaintext)
   const encryption = encryptWithSalts(keys, all, salted.fields, content)
   yield* all.length > 0 ? encryption : Effect.mapError(encryption, (error) => explainKeys(error, content, plaintext))
-  const encrypted = plain.map((event, index) => encryptedEvent(event, index === 0 ? salted.hash() : undefined))
+  const encrypted = plain.map((event, index) => encryptedOf(event, index === 0 ? salted.hash() : undefined))
   return withHash(encrypted, open!)
 })
 
@@ -147,7 +150,8 @@ interface EncryptedEvent {
 
 const encryptedEvent = (
   { data, event, fields }: EncryptedEvent,
-  personalPayloadHash: PersonalPayloadHash | undefined
+  personalPayloadHash: PersonalPayloadHash | undefined,
+  lastErasure: string | undefined
 ): NewEvent => {
   const hash = personalPayloadHash === undefined ? undefined : { personalPayloadHash }
   // An event whose personal data was erased before it is written again has no such field.
@@ -157,7 +161,7 @@ const encryptedEvent = (
   const metadata = JsonText.make({ ...parseJson(event.metadata) as Metadata, ...hash, ...own })
   return own === undefined
     ? { ...event, metadata }
-    : { ...event, data: JsonText.make(data), metadata, decrypted: event.data }
+    : { ...event, data: JsonText.make(data), metadata, decrypted: event.data, lastErasure }
 }
 
 /**
@@ -198,6 +202,27 @@ export const upToDate = <E extends EncodedEvent>(
         events.map((event): E => isCurrent(event) ? event : { ...event, decrypted: undefined })
       )
     })
+
+/**
+ * Returns the events of an append as its inline projections may see them now: what was erased since they were encrypted is erased in them too. An append
+ * may have waited for a lock since.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const appendUpToDate = (
+  keys: Decryption,
+  sent: ReadonlyArray<NewEvent>,
+  events: ReadonlyArray<EncodedEvent>
+): Effect.Effect<ReadonlyArray<EncodedEvent>, EventStoreError> =>
+  !events.some(isDecrypted)
+    ? Effect.succeed(events)
+    : Effect.flatMap(keys.lastErasure, (now) =>
+      sent.every(({ decrypted, lastErasure }) =>
+          decrypted === undefined || lastErasure === now
+        )
+        ? Effect.succeed(events)
+        : decryptEvents(keys, events.map(({ decrypted: _, ...event }): EncodedEvent => event)))
 
 const isDecrypted = ({ decrypted }: EncodedEvent): boolean => decrypted !== undefined
 

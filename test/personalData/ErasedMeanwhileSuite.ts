@@ -4,15 +4,20 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import * as Aggregate from "../../src/aggregate/Aggregate.ts"
+import * as Command from "../../src/command/Command.ts"
+import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
 import type { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as Decision from "../../src/decision/Decision.ts"
 import * as Erasure from "../../src/erasure/Erasure.ts"
 import * as Event from "../../src/event/Event.ts"
 import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
@@ -128,6 +133,146 @@ const byReader = <A, E>(
     equal(arrived, expected(10, 1), "what has arrived")
   })
 
+type Appending = ReturnType<typeof Projector.layerInline<never>>
+
+/** What an inline projection sees of the events, given the layer of one that passes each to a function. */
+const inline = (
+  what: string,
+  layerOf: (name: string, receive: (event: Person) => void) => Appending
+): Case<Stores> =>
+  test(`${what} see nothing that was erased while their append waited`, function*() {
+    const person = unique("p")
+    const { [internals]: { driver } } = yield* EventStore.EventStore
+    const [sent, erased] = [Latch.makeUnsafe(false), Latch.makeUnsafe(false)]
+    const waiting = EventStore.make({
+      ...driver,
+      append: (request) => Effect.andThen(Effect.andThen(sent.open, erased.await), driver.append(request))
+    })
+    const received: Array<string> = []
+    const name = unique("inline")
+    yield* Effect.gen(function*() {
+      const appending = yield* Effect.forkChild(append(person, 3))
+      yield* sent.await
+      yield* Erasure.erase(person)
+      yield* erased.open
+      yield* Fiber.join(appending)
+      equal(new Set(received), new Set(["erased", "none"]), "what the projection has seen")
+      yield* Projector.retireInline(`${name}@1`)
+    }).pipe(
+      Effect.timeout("1 minute"),
+      Effect.provide(
+        Layer.provide(
+          layerOf(name, (event) => received.push(shown(event))),
+          Layer.effect(EventStore.EventStore, waiting)
+        )
+      )
+    )
+  })
+
+const Look = Command.make("Look", { payload: { person: Schema.String } })
+
+const namesOf = (person: string) =>
+  Decision.model({
+    events: Person,
+    tags: { person },
+    initial: [] as ReadonlyArray<string>,
+    evolve: { Moved: (names, event) => [...names, shown(event)], Rested: (names) => names }
+  })
+
+const Looked = Aggregate.make("Looked", {
+  id: "person",
+  state: Schema.Array(Schema.String),
+  events: Person,
+  commands: [Look]
+})
+
+const looked = {
+  initial: [],
+  evolve: {
+    Moved: (names: ReadonlyArray<string>, event: Person) => [...names, shown(event)],
+    Rested: (names: ReadonlyArray<string>) => names
+  }
+}
+
+/** Commands that are decided on all names of a person; `see` receives them. */
+const looking = {
+  aggregate: (see: (names: ReadonlyArray<string>) => void) =>
+    Aggregate.layer(Looked.decider({
+      ...looked,
+      decide: {
+        Look: (names, { person }) => {
+          see(names)
+          return [Rested.make({ person, n: 0 })]
+        }
+      }
+    })),
+  models: (see: (names: ReadonlyArray<string>) => void) =>
+    Aggregate.layer(
+      Looked.withModels({ Look: ({ person }) => ({ names: namesOf(person) }) }).decider({
+        ...looked,
+        decide: {
+          Look: (_, { person }, { names }) => {
+            see(names)
+            return [Rested.make({ person, n: 0 })]
+          }
+        }
+      })
+    ),
+  decision: (see: (names: ReadonlyArray<string>) => void) =>
+    Decision.layer(
+      Decision.make(Look, {
+        events: Person,
+        models: ({ person }) => ({ names: namesOf(person) }),
+        decide: ({ names }, { person }) => {
+          see(names)
+          return [Rested.make({ person, n: 0 })]
+        }
+      })
+    )
+}
+
+/** What a command sees whose person is erased in the middle: while its state is read, or before its append, which then conflicts. */
+const decided = (kind: keyof typeof looking, erasedIn: "read" | "append"): Case<Stores> =>
+  test(
+    `a command of ${
+      { aggregate: "an aggregate", models: "an aggregate with models", decision: "a decision" }[kind]
+    } sees nothing that was erased ${erasedIn === "read" ? "during its read" : "before it was decided again"}`,
+    function*() {
+      const person = unique("p")
+      const stream = `Looked-${person}`
+      const { append, [internals]: { driver } } = yield* EventStore.EventStore
+      const named = append(Person, stream, [Moved.make({ person, n: 1, name })])
+      yield* named
+      let erases = true
+      const erase = Effect.suspend(() => {
+        if (!erases) return Effect.void
+        erases = false
+        return Effect.andThen(erasedIn === "append" ? named : Effect.void, Erasure.erase(person))
+      }).pipe(Effect.orDie)
+      const afterRead = <A, E>(read: Effect.Effect<A, E>) =>
+        erasedIn === "read" ? Effect.tap(read, () => Effect.provide(erase, context)) : read
+      const context = yield* Effect.context<Effect.Services<typeof erase>>()
+      const erasing = EventStore.make({
+        ...driver,
+        // The models are read before the state.
+        readByQuery: (page) => kind === "models" ? driver.readByQuery(page) : afterRead(driver.readByQuery(page)),
+        readStream: (page) => afterRead(driver.readStream(page)),
+        append: (request) =>
+          erasedIn === "append"
+            ? Effect.andThen(Effect.provide(erase, context), driver.append(request))
+            : driver.append(request)
+      })
+      const seen: Array<ReadonlyArray<string>> = []
+      yield* CommandBus.dispatch(Look, { person }).pipe(
+        Effect.timeout("1 minute"),
+        Effect.provide(
+          Layer.provide(looking[kind]((names) => seen.push(names)), Layer.effect(EventStore.EventStore, erasing))
+        )
+      )
+      equal(seen, erasedIn === "read" ? [["erased"]] : [[name], ["erased", "erased"]], "the names")
+    }
+  )
+
 const ofEncoded = ({ data, decrypted }: EncodedEvent) => {
   const text = JSON.stringify([data, decrypted])
   return text.includes(name) ? name : text.includes("Erased") ? "erased" : "none"
@@ -217,6 +362,35 @@ export const cases: ReadonlyArray<Case<Stores>> = [
       )
     )
   }),
+
+  inline("inline handlers", (name, receive) => {
+    const handle = (event: Person) => Effect.sync(() => receive(event))
+    return Projector.layerInline([
+      Projection.handler(name, { events: Person, lifecycle: "inline", handle: { Moved: handle, Rested: handle } })
+    ])
+  }),
+  inline("inline documents", (name, receive) => {
+    const evolve = (events: number | undefined, event: Person) => {
+      receive(event)
+      return (events ?? 0) + 1
+    }
+    return Projector.layerInline([
+      Projection.make(name, {
+        events: Person,
+        lifecycle: "inline",
+        document: Schema.Int,
+        key: (event) => event.person,
+        evolve: { Moved: evolve, Rested: evolve }
+      })
+    ])
+  }),
+
+  decided("aggregate", "read"),
+  decided("aggregate", "append"),
+  decided("models", "read"),
+  decided("models", "append"),
+  decided("decision", "read"),
+  decided("decision", "append"),
 
   byReader("EventStore.readStream", (store, person) => store.readStream(Person, person), ({ event }) => shown(event)),
   byReader(

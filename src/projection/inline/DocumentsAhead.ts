@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import type { UpToDate } from "../../consumer/batch/BatchProcessor.ts"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import type { EventStoreError } from "../../core/errors.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
@@ -50,7 +51,8 @@ interface Computable {
  */
 export const make = (
   { events, stream }: AppendRequest,
-  touched: ReadonlyArray<Touched>
+  touched: ReadonlyArray<Touched>,
+  upToDate: UpToDate
 ): Effect.Effect<ReadonlyArray<DocumentAhead> | undefined, EventStoreError> => {
   const [first] = touched
   if (first === undefined || touched.some(({ documents }) => documents !== first.documents)) return Effect.undefined
@@ -58,8 +60,8 @@ export const make = (
     projection === undefined || locked.keys === undefined ? [] : [{ projection, follows, locked, keys: locked.keys }]
   )
   if (computable.length < touched.length) return Effect.undefined
-  const unplaced = events.map((event) => TouchedDocuments.unplaced(stream, event))
   return Effect.gen(function*() {
+    const unplaced = yield* upToDate(events.map((event) => TouchedDocuments.unplaced(stream, event)))
     const loaded = yield* first.documents.loadAll(
       computable.map(({ keys, projection }) => ({ generation: projection.id, keys }))
     )

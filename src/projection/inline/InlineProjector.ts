@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type { UpToDate } from "../../consumer/batch/BatchProcessor.ts"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import * as ConsumerReads from "../../consumer/ConsumerReads.ts"
 import * as GenerationId from "../../consumer/GenerationId.ts"
@@ -24,7 +25,9 @@ import {
   type InlineProjection,
   type RegisteredInlineProjection
 } from "../../eventStore/driver/InlineProjectionsDriver.ts"
+import * as EventEncryption from "../../eventStore/EventEncryption.ts"
 import * as EventStore from "../../eventStore/EventStore.ts"
+import type { Keys } from "../../personalData/KeyStoreLookup.ts"
 import * as DocumentBatch from "../DocumentBatch.ts"
 import * as KeyOrder from "../KeyOrder.ts"
 import type * as Projection from "../Projection.ts"
@@ -106,7 +109,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
     EventStore.EventStore,
     Effect.gen(function*() {
       const store = yield* EventStore.EventStore
-      const { changeAppends, driver: log } = store[internals]
+      const { changeAppends, driver: log, keys } = store[internals]
       const documents = (yield* ProjectionStore.ProjectionStore)[internals].driver
       if (log.transactions !== documents.transactions) {
         return yield* Effect.die(
@@ -136,7 +139,7 @@ export const layerInline = <const P extends Projection.Any<"inline"> | Projectio
           : { projection, handle: undefined }
       }))
       yield* register({ log, documents }, all, options)
-      const changed = changeAppends((request) => withProjections(request, inlines))
+      const changed = changeAppends((request) => withProjections(request, inlines, keys))
       stackedUnder.set(changed, ids)
       return changed
     })
@@ -200,7 +203,7 @@ const added = new WeakMap<
  * Returns the append request with the projections that its events touch added to its transaction. They run in the order of their ids, whatever
  * the order in which the program lists them: programs that lock documents in different orders would deadlock.
  */
-const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inline>): AppendRequest => {
+const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inline>, keys: Keys): AppendRequest => {
   const { inlineProjections: outerProjections, stream } = request
   const followers = request.events.map(({ tags = [], type }) =>
     projections.filter(({ follows }) => follows({ stream, tags, type }))
@@ -213,12 +216,13 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
   const outer = request.inTransaction && added.get(request.inTransaction)
   const all = [...touched, ...outer?.touched ?? []].toSorted((one, other) => KeyOrder.compare(one.id, other.id))
   const rest = outer === undefined ? request.inTransaction : outer.inTransaction
-  const inTransaction = project(all, rest)
+  const upToDate = (events: ReadonlyArray<EncodedEvent>) => EventEncryption.appendUpToDate(keys, request.events, events)
+  const inTransaction = project(all, rest, upToDate)
   added.set(inTransaction, { touched: all, inTransaction: rest })
   return {
     ...request,
     inTransaction,
-    documentsAhead: rest === undefined ? inSpan(DocumentsAhead.make(request, all)) : undefined,
+    documentsAhead: rest === undefined ? inSpan(DocumentsAhead.make(request, all, upToDate)) : undefined,
     touchedDocuments: TouchedDocuments.merge([
       ...request.touchedDocuments ?? [],
       ...touched.map(({ locked }) => locked)
@@ -233,16 +237,27 @@ const withProjections = (request: AppendRequest, projections: ReadonlyArray<Inli
 const inSpan = Effect.withSpan("Projector.inline")
 
 /** Returns the function that brings the projections up to date in an append's transaction, and then runs the rest of what belongs to it. */
-const project = (touched: ReadonlyArray<Touched>, rest: InTransaction | undefined): InTransaction =>
+const project = (
+  touched: ReadonlyArray<Touched>,
+  rest: InTransaction | undefined,
+  upToDate: UpToDate
+): InTransaction =>
   Effect.fnUntraced(
-    function*(events: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
+    function*(appended: ReadonlyArray<EncodedEvent>): Effect.fn.Return<void, EventStoreError> {
+      // The append may have waited for locks.
+      const events = yield* upToDate(appended)
       // Fold all before writing any: a store without transactions must not keep a part when one of them fails.
       const loaded = yield* loadAll(touched)
       const writes = yield* Effect.forEach(touched, (inline) => fold(inline, events, loaded.get(inline.id)))
       for (const { follows, handle, id } of touched) {
         if (handle === undefined) continue
         yield* HandledEvent.provide(id, events[0]?.position)(
-          Effect.forEach(events.filter(follows), handle, { discard: true })
+          // One that ran before may have taken its time.
+          Effect.forEach(
+            events.filter(follows),
+            (event) => Effect.flatMap(upToDate([event]), ([now = event]) => handle(now)),
+            { discard: true }
+          )
         )
       }
       if (rest !== undefined) yield* rest(events)
