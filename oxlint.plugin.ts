@@ -47,6 +47,7 @@ const layers: Readonly<Record<string, Layer>> = {
   "domain": { folders: order, packages: [], builtins: false },
   "pg": { folders: "all", packages: ["effect", "@effect/sql-pg"], builtins: true },
   "pglite": { folders: "all", packages: ["effect", "@effect/sql-pg", "@electric-sql/pglite"], builtins: true },
+  "http": { folders: order, packages: ["effect"], builtins: false },
   "testing": { folders: "all", packages: ["effect"], builtins: false },
   "conformance": { folders: "all", packages: ["effect"], builtins: false },
   "index.ts": { folders: order, packages: [], builtins: false }

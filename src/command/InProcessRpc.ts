@@ -39,6 +39,16 @@ export const payloadSchema = (rpc: Pick<AnyRpc, "payloadSchema">): Schema.Top =>
   // `Rpc.make` takes nothing but a Schema, and nothing else makes an Rpc.
   rpc.payloadSchema as Schema.Top
 
+/**
+ * Returns the Schema of what a command or query succeeds with. `Query.Any` does not say that it is a Schema.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const successSchema = (rpc: Pick<AnyRpc, "successSchema">): Schema.Top =>
+  // `Rpc.make` takes nothing but a Schema, and nothing else makes an Rpc.
+  rpc.successSchema as Schema.Top
+
 /** The handler that a context holds for an Rpc. `RpcGroup.toHandlers` makes the first part of it. */
 interface Entry extends Rpc.Handler<string> {
   readonly rpc?: AnyRpc

@@ -31,7 +31,7 @@ const core = [
   "transfer",
   "erasure"
 ]
-const entryPoints = ["domain", "pg", "pglite", "testing", "conformance"]
+const entryPoints = ["domain", "http", "pg", "pglite", "testing", "conformance"]
 const folders = [...core, ...entryPoints]
 
 const others = {
@@ -68,6 +68,7 @@ const postgres = ["node:fs", "node:stream", ...effect, "@effect/sql-pg"]
 const allowed: Readonly<Record<string, ReadonlyArray<string>>> = {
   ...Object.fromEntries(core.map((folder, index) => [folder, [...core.slice(0, index + 1), ...effect]])),
   domain: [...core, "domain"],
+  http: [...core, "http", ...effect],
   pg: [...folders, ...postgres],
   pglite: [...folders, ...postgres, "@electric-sql/pglite"],
   testing: [...folders, ...effect],

@@ -20,6 +20,7 @@ const bin = (name: string) => join(root, "node_modules/.bin", name)
 const entries = {
   "evsrc": "index",
   "evsrc/domain": "domain/index",
+  "evsrc/http": "http/index",
   "evsrc/pg": "pg/index",
   "evsrc/pglite": "pglite/index",
   "evsrc/testing": "testing/index",
@@ -168,7 +169,7 @@ describe("the tarball", () => {
     const all = await sizeOf(contents)
     const suites = await sizeOf(contents.filter((name) => name.includes("/conformance/")))
     assert.isBelow(suites, all / 6)
-    assert.isBelow(all, 7_800_000)
+    assert.isBelow(all, 8_400_000)
   })
 
   it("contains the texts of the migrations as they are in the files", async () => {
@@ -196,7 +197,7 @@ describe("a project with effect alone", () => {
   const load = (specifier: string) => run(core, "node", "--input-type=module", "--eval", `await import("${specifier}")`)
 
   it("loads the core and the testing tools", async () => {
-    for (const specifier of ["evsrc", "evsrc/domain", "evsrc/testing", "evsrc/conformance"]) {
+    for (const specifier of ["evsrc", "evsrc/domain", "evsrc/http", "evsrc/testing", "evsrc/conformance"]) {
       const { code, output } = await load(specifier)
       assert.strictEqual(code, 0, output)
     }
@@ -224,7 +225,7 @@ it("projects with effect alone and with all peers type-check, all declarations i
   const files = (directory: string, specifiers: ReadonlyArray<string>) =>
     specifiers.map((specifier, i) => [`${basename(directory)}/entry${i}.ts`, consumer(specifier)])
   const errors = await typeCheck(Object.fromEntries([
-    ...files(core, ["evsrc", "evsrc/domain", "evsrc/testing"]),
+    ...files(core, ["evsrc", "evsrc/domain", "evsrc/http", "evsrc/testing"]),
     ...files(full, Object.keys(entries))
   ]))
   // PGlite's own declarations use globals of Emscripten that they do not declare.
@@ -381,5 +382,38 @@ describe("a bundle of definitions for a browser", () => {
     const file = join(core, "browser.mjs")
     await writeFile(file, chunk.code)
     assert.strictEqual((await succeed(core, "node", file)).trim(), "3")
+  })
+})
+
+describe("a bundle of an HTTP client for a browser", () => {
+  const client = `
+    import { Schema } from "effect"
+    import { HttpApi, HttpApiClient, HttpApiGroup } from "effect/http-api"
+    import { Command } from "evsrc/domain"
+    import { HttpCommand } from "evsrc/http"
+
+    const PayOrder = Command.make("PayOrder", { payload: { orderId: Schema.String, amount: Schema.Int } })
+    const Api = HttpApi.make("shop").add(
+      HttpApiGroup.make("orders").add(HttpCommand.endpoint(PayOrder, { path: "/orders/:orderId/payment" }))
+    )
+    globalThis.client = HttpApiClient.make(Api)
+    console.log(Api.groups.orders.endpoints.payOrder.path)
+  `
+
+  it("contains no store, no bus and nothing of Node", async () => {
+    const entry = join(core, "client.js")
+    await writeFile(entry, client)
+    const bundle = await rolldown({ input: entry, platform: "browser" })
+    const { output: [chunk, ...others] } = await bundle.generate({ format: "esm", minify: true })
+    await bundle.close()
+    assert.lengthOf(others, 0)
+    const ours = Object.entries(chunk.modules)
+      .filter(([id, { renderedLength }]) => id.includes("/evsrc/dist/") && renderedLength > 0)
+      .map(([id]) => id.split("/evsrc/dist/")[1]!)
+    const services = /^(eventStore|projection|consumer|aggregate|pg|pglite|operations)\/|Handlers|Bus|Layer/
+    assert.deepStrictEqual(ours.filter((file) => services.test(file)), [])
+    const file = join(core, "client.mjs")
+    await writeFile(file, chunk.code)
+    assert.strictEqual((await succeed(core, "node", file)).trim(), "/orders/:orderId/payment")
   })
 })

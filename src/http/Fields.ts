@@ -1,0 +1,171 @@
+/**
+ * Where the fields of a payload are in a request: in the path, and in the body or the query string.
+ *
+ * @since 0.1.0
+ */
+import * as Predicate from "effect/Predicate"
+import * as Schema from "effect/Schema"
+import * as InProcessRpc from "../command/InProcessRpc.ts"
+
+/**
+ * The names of the parameters in a path such as `/orders/:orderId`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PathNames<Path extends string> = Path extends `${string}:${infer Rest}`
+  ? Rest extends `${infer Name}/${infer Tail}` ? Name | PathNames<`/${Tail}`> : Rest
+  : never
+
+/**
+ * The fields of a payload under their names in the request.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Renamed<Payload, Names> = {
+  readonly [K in keyof Payload as K extends keyof Names ? Names[K] & string : K]: Payload[K]
+}
+
+/**
+ * The fields in the path.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type InPath<Wire, Path extends string> = Pick<Wire, Extract<PathNames<Path>, keyof Wire>>
+
+/**
+ * The fields that are not in the path. Those that are generated may be missing.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Others<Wire, Path extends string, Generated extends PropertyKey> =
+  & Omit<Wire, PathNames<Path> | Generated>
+  & { readonly [K in Exclude<Extract<Generated, keyof Wire>, PathNames<Path>>]?: Wire[K] }
+
+/**
+ * What a path is compared with when a parameter of it is not a field of the payload, so that the compiler names the parameter.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface UnknownPathParameter<Name> {
+  readonly "~the payload has no such field": Name
+}
+
+/**
+ * What a path is compared with: `unknown` when each of its parameters is a field of the payload.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type PathOf<Wire, Path extends string> = [Exclude<PathNames<Path>, keyof Wire>] extends [never] ? unknown
+  : UnknownPathParameter<Exclude<PathNames<Path>, keyof Wire>>
+
+/**
+ * How the fields of a payload are sent.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Options {
+  readonly path: string
+  readonly rename?: Readonly<Record<string, string | undefined>> | undefined
+  readonly fields?: Readonly<Record<string, Schema.Constraint | undefined>> | undefined
+  readonly generate?: string | undefined
+}
+
+/**
+ * The fields of a payload by their place in a request.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Fields {
+  readonly path: Schema.Struct.Fields | undefined
+  readonly others: Schema.Struct.Fields | undefined
+  /** Returns the payload of a request: the fields under their own names. */
+  readonly payloadOf: (...parts: ReadonlyArray<unknown>) => Record<string, unknown>
+  /** Returns a path with the values of the fields that it names. */
+  readonly inPath: (path: string, payload: unknown) => string
+}
+
+const namesIn = (path: string): ReadonlyArray<string> => Array.from(path.matchAll(/:([^/]+)/g), ([, name]) => name!)
+
+const fieldsOf = (rpc: InProcessRpc.AnyRpc): Schema.Struct.Fields => {
+  const schema = InProcessRpc.payloadSchema(rpc)
+  if (Predicate.hasProperty(schema, "fields") && Predicate.isObject(schema.fields)) {
+    // `Command.make` and `Query.make` make a struct of the fields.
+    return schema.fields as Schema.Struct.Fields
+  }
+  throw new Error(`evsrc: the payload of "${rpc._tag}" is not a struct; define it by Command.make or Query.make`)
+}
+
+const nonEmpty = (fields: Schema.Struct.Fields): Schema.Struct.Fields | undefined =>
+  Object.keys(fields).length === 0 ? undefined : fields
+
+/**
+ * Returns where the fields of a command or a query are in a request. Throws when a parameter of the path is not a field, or when two fields get
+ * one name.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (
+  rpc: InProcessRpc.AnyRpc,
+  options: Options,
+  /** Names that the endpoint itself uses. */
+  reserved: ReadonlyArray<string> = []
+): Fields => {
+  const all = fieldsOf(rpc)
+  const wireName = (name: string) => options.rename?.[name] ?? name
+  const own = new Map<string, string>()
+  for (const name of Object.keys(all)) {
+    const wire = wireName(name)
+    const other = own.get(wire)
+    if (other !== undefined || reserved.includes(wire)) {
+      throw new Error(
+        `evsrc: "${rpc._tag}" at ${options.path}: the name "${wire}" of the field "${name}" is ${
+          other === undefined ? "one that the endpoint uses itself" : `also that of the field "${other}"`
+        }; give the field another name by \`rename: { ${name}: "…" }\``
+      )
+    }
+    own.set(wire, name)
+  }
+  const inPath = namesIn(options.path)
+  const unknown = inPath.filter((name) => !own.has(name))
+  if (unknown.length > 0) {
+    throw new Error(
+      `evsrc: "${rpc._tag}" at ${options.path}: the payload has no field ${
+        unknown.map((name) => `"${name}"`).join(", ")
+      }; its fields are `
+        + Array.from(own.keys(), (name) => `"${name}"`).join(", ")
+    )
+  }
+  const schemaOf = (name: string): Schema.Constraint => {
+    const schema = options.fields?.[name] ?? all[name]!
+    return name === options.generate ? Schema.optionalKey(schema) : schema
+  }
+  const select = (wanted: (wire: string) => boolean) =>
+    nonEmpty(Object.fromEntries(
+      Array.from(own).filter(([wire]) => wanted(wire)).map(([wire, name]) => [wire, schemaOf(name)])
+    ))
+  return {
+    path: select((wire) => inPath.includes(wire)),
+    others: select((wire) => !inPath.includes(wire)),
+    payloadOf: (...parts) =>
+      Object.fromEntries(
+        parts.flatMap((part) => Object.entries(Object(part))).flatMap(([wire, value]) => {
+          const name = own.get(wire)
+          return name === undefined ? [] : [[name, value]]
+        })
+      ),
+    inPath: (path, payload) =>
+      path.replaceAll(/:([^/]+)/g, (_, wire: string) => {
+        const name = own.get(wire) ?? wire
+        return encodeURIComponent(String(Reflect.get(Object(payload), name)))
+      })
+  }
+}

@@ -1,0 +1,212 @@
+/**
+ * Handlers of endpoints that are made from commands and queries.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as HttpApi from "effect/http-api/HttpApi"
+import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
+import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
+import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
+import * as HttpEffect from "effect/http/HttpEffect"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Layer from "effect/Layer"
+import * as CommandBus from "../command/CommandBus.ts"
+import type * as CommandContext from "../command/CommandContext.ts"
+import { ConcurrencyConflict } from "../core/errors.ts"
+import { IdGenerator } from "../core/IdGenerator.ts"
+import type { LogPosition } from "../core/LogPosition.ts"
+import type { Receipt } from "../core/Receipt.ts"
+import * as Sha256 from "../core/Sha256.ts"
+import * as QueryBus from "../query/QueryBus.ts"
+import * as ErrorMapping from "./ErrorMapping.ts"
+import * as HttpProblems from "./HttpProblems.ts"
+import * as Kit from "./Kit.ts"
+import type { CommandHeaders } from "./Requests.ts"
+
+/**
+ * The longest time that a request with `after` waits for the read model: 5 seconds.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const ReadTimeout = Context.Reference<Duration.Input>("evsrc/http/HttpHandlers/ReadTimeout", {
+  defaultValue: () => "5 seconds"
+})
+
+/**
+ * The parts of a request, as HttpApi has decoded them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Parts {
+  readonly params?: unknown
+  readonly query?: unknown
+  readonly payload?: unknown
+  readonly headers?: unknown
+}
+
+type Headers = (typeof CommandHeaders)["Type"]
+
+/** Returns a UUID of version 8, the version for custom formats, that is made of a key. */
+const idFromKey = (key: string): string => {
+  const hash = Array.from(Sha256.ofText(key), (byte) => byte.toString(16).padStart(2, "0")).join("")
+  return [hash.slice(0, 8), hash.slice(8, 12), `8${hash.slice(13, 16)}`, `8${hash.slice(17, 20)}`, hash.slice(20, 32)]
+    .join("-")
+}
+
+const contextOf = (headers: Headers): CommandContext.CommandContext => ({
+  commandId: headers["idempotency-key"],
+  expected: headers["if-none-match"] === undefined ? headers["if-match"] : "noStream"
+})
+
+const headerOf = (headers: Headers) =>
+  headers["if-none-match"] !== undefined ? "if-none-match" : headers["if-match"] !== undefined ? "if-match" : undefined
+
+/** Adds the version of the receipt as the entity tag, and where to find what the command has made. */
+const addHeaders = ({ version }: Receipt, location: string | undefined) =>
+  HttpEffect.appendPreResponseHandler((_, response) =>
+    Effect.succeed(HttpServerResponse.setHeaders(response, {
+      etag: `"${version}"`,
+      ...(location === undefined ? {} : { location })
+    }))
+  )
+
+const dispatch = (kit: Kit.CommandKit) =>
+  Effect.fnUntraced(function*(request: Parts) {
+    // HttpApi has decoded the headers by this Schema.
+    const headers = (request.headers ?? {}) as Headers
+    const payload = kit.fields.payloadOf(request.params, request.payload)
+    if (kit.generate !== undefined && payload[kit.generate] === undefined) {
+      const key = headers["idempotency-key"]
+      payload[kit.generate] = key === undefined ? (yield* IdGenerator)() : idFromKey(key)
+    }
+    const receipt = yield* CommandBus.dispatch(kit.command, payload, contextOf(headers)).pipe(
+      Effect.mapError((error) =>
+        error instanceof ConcurrencyConflict ? ErrorMapping.ofConflict(error, headerOf(headers)) : error
+      ),
+      ErrorMapping.mapStoreErrors(ErrorMapping.ofWrite)
+    )
+    yield* addHeaders(receipt, kit.location === undefined ? undefined : kit.fields.inPath(kit.location, payload))
+    return kit.answer(receipt, payload)
+  })
+
+const ask = (kit: Kit.QueryKit) =>
+  Effect.fnUntraced(function*(request: Parts) {
+    // HttpApi has decoded the query string by a Schema with this field.
+    const { after } = (request.query ?? {}) as { readonly after?: LogPosition }
+    const payload = kit.fields.payloadOf(request.params, request.query, request.payload)
+    const timeout = yield* ReadTimeout
+    return yield* QueryBus.ask(kit.query, payload, { after, timeout }).pipe(
+      ErrorMapping.mapStoreErrors(ErrorMapping.ofRead)
+    )
+  })
+
+/** An endpoint, as far as its handler depends on it. */
+interface Handled {
+  readonly "~Success": Kit.Made & { readonly Type: unknown }
+  readonly "~Error": { readonly Type: unknown }
+  readonly "~MiddlewareServices": unknown
+}
+
+type Handler<E extends Handled> = (
+  request: Parts
+) => Effect.Effect<
+  E["~Success"]["Type"],
+  E["~Error"]["Type"],
+  E["~MiddlewareServices"] | HttpServerRequest.HttpServerRequest
+>
+
+const notMade = (endpoint: { readonly identifier: string }): Error =>
+  new Error(
+    `evsrc: the endpoint "${endpoint.identifier}" is not made by HttpCommand.endpoint or HttpQuery.endpoint; handle it by `
+      + "HttpApiBuilder.group, and the others of the group by HttpHandlers.of"
+  )
+
+/** The type says nothing about its result, which `of` and `layer` give a type. */
+const handlerOf = (endpoint: Pick<HttpApiEndpoint.Top, "annotations" | "identifier">) => {
+  const kit = Kit.of(endpoint)
+  if (kit === undefined) throw notMade(endpoint)
+  const handle = kit.kind === "command" ? dispatch(kit) : ask(kit)
+  // The handler of the command or query is required by the layer of the group; the request is there when it runs.
+  return handle as (request: Parts) => Effect.Effect<never>
+}
+
+/**
+ * Returns the handler of one endpoint, for a group that has other endpoints too.
+ *
+ * **Example** (a group with an endpoint of its own)
+ *
+ * ```ts
+ * HttpApiBuilder.group(Api, "orders", (handlers) =>
+ *   handlers.handle("payOrder", HttpHandlers.of(payOrder)).handle("invoice", () => makeInvoice))
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const of = <E extends Handled & Pick<HttpApiEndpoint.Top, "annotations" | "identifier">>(
+  endpoint: E
+): Handler<E> => handlerOf(endpoint)
+
+/**
+ * What the name of a group is compared with when an endpoint of it is not made from a command or a query, so that the compiler names the endpoint.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface NotMade<Name> {
+  readonly "~not an endpoint of a command or a query; use HttpApiBuilder.group and HttpHandlers.of": Name
+}
+
+type NotMadeOf<E> = E extends { readonly "~Success": Kit.Made } ? never : HttpApiEndpoint.Identifier<E>
+
+type AllMade<E> = [NotMadeOf<E>] extends [never] ? unknown : NotMade<NotMadeOf<E>>
+
+type EndpointsOf<Groups extends HttpApiGroup.Constraint, Name extends string> = HttpApiGroup.Endpoints<
+  HttpApiGroup.WithIdentifier<Groups, Name>
+>
+
+/**
+ * Provides a whole group of endpoints of commands and queries. It requires their handlers, and the middleware that the group has besides
+ * `HttpProblems`.
+ *
+ * **Example** (the group of orders)
+ *
+ * ```ts
+ * HttpApiBuilder.layer(Api).pipe(
+ *   Layer.provide(HttpHandlers.layer(Api, "orders")),
+ *   Layer.provide(Orders.layer)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layer = <
+  Id extends string,
+  Groups extends HttpApiGroup.Constraint,
+  const Name extends HttpApiGroup.Identifier<Groups>
+>(
+  api: HttpApi.HttpApi<Id, Groups>,
+  group: Name & AllMade<EndpointsOf<Groups, Name>>
+): Layer.Layer<
+  HttpApiGroup.Service<Id, Name>,
+  never,
+  | Exclude<HttpApiEndpoint.Middleware<EndpointsOf<Groups, Name>>, HttpProblems.HttpProblems>
+  | HttpApiEndpoint.MiddlewareServices<EndpointsOf<Groups, Name>>
+> => {
+  // Each endpoint is handled by what it is made from; the compiler cannot follow that through the names of the group.
+  const erased = api as HttpApi.Constraint as HttpApi.Top
+  const handlers = HttpApiBuilder.group(erased, String(group), (handlers) => {
+    for (const [name, endpoint] of Object.entries(erased.groups[group]?.endpoints ?? {})) {
+      handlers.handle(name, handlerOf(endpoint))
+    }
+    return handlers as never
+  })
+  return handlers.pipe(Layer.provide(HttpProblems.layer)) as never
+}

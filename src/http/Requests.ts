@@ -1,0 +1,105 @@
+/**
+ * The headers and parameters that the endpoints of commands and queries share.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as LogPosition from "../core/LogPosition.ts"
+import { Position } from "../core/Position.ts"
+import * as Receipt from "../core/Receipt.ts"
+import { Version } from "../core/Version.ts"
+
+/**
+ * The value of `Idempotency-Key`. A comma or a space would let a header that was sent twice pass as one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const IdempotencyKey = Schema.String.check(
+  Schema.isPattern(/^[\x21-\x2b\x2d-\x7e]{1,256}$/u, {
+    expected: "one key of 1 to 256 printable ASCII characters without spaces and commas"
+  })
+)
+
+/**
+ * The value of `If-Match`: `"3"`, `3` or `*`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const IfMatch = Schema.String.check(
+  Schema.isPattern(/^(\*|[0-9]{1,15}|"[0-9]{1,15}")$/u, { expected: "one version such as \"3\", or *" })
+).pipe(Schema.decodeTo(
+  Schema.Union([Schema.Literal("streamExists"), Version]),
+  SchemaTransformation.transform({
+    decode: (text): "streamExists" | number => text === "*" ? "streamExists" : Number(text.replaceAll("\"", "")),
+    encode: (expected) => expected === "streamExists" ? "*" : `"${expected}"`
+  })
+))
+
+/**
+ * The headers of requests with a command.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const CommandHeaders = Schema.Struct({
+  "idempotency-key": Schema.optionalKey(IdempotencyKey).annotate({
+    description:
+      "Identifies the request. A repetition with the same key is carried out once and gets the same response."
+  }),
+  "if-match": Schema.optionalKey(IfMatch).annotate({
+    description: "The version that is expected, such as \"3\", as in the ETag of a response; * for any that exists."
+  }),
+  "if-none-match": Schema.optionalKey(Schema.Literal("*")).annotate({
+    description: "With *, the request is carried out only if there are no events yet."
+  })
+}).check(Schema.makeFilter((headers) =>
+  headers["if-match"] === undefined || headers["if-none-match"] === undefined
+  || { path: ["if-none-match"], issue: "cannot be combined with if-match" }
+))
+
+/**
+ * The position that a read waits for: the `cursor` of a receipt, or a bare position.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const after = Schema.optionalKey(LogPosition.FromString).annotate({
+  description: "The `cursor` of an earlier response. The answer includes at least the events up to there."
+})
+
+/**
+ * The receipt of a command as the answer to a request. `cursor` is what a query takes as `after`, and an event stream as its start.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const HttpReceipt = Schema.Struct({
+  version: Version,
+  position: Position,
+  cursor: LogPosition.FromString,
+  stream: Receipt.Receipt.fields.stream,
+  events: Receipt.Receipt.fields.events
+}).annotate({ identifier: "Receipt" })
+
+/**
+ * @since 0.1.0
+ * @category models
+ */
+export interface HttpReceipt extends Schema.Schema.Type<typeof HttpReceipt> {}
+
+/**
+ * Returns the answer for a receipt.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const ofReceipt = (receipt: Receipt.Receipt): HttpReceipt => ({
+  version: receipt.version,
+  position: receipt.position,
+  cursor: { ...LogPosition.ofReceipt(receipt) },
+  stream: receipt.stream,
+  events: receipt.events
+})

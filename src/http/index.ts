@@ -1,0 +1,12 @@
+/**
+ * HTTP endpoints of commands and queries, on `effect/http-api`.
+ *
+ * @since 0.1.0
+ */
+export * as HttpActor from "./HttpActor.ts"
+export * as HttpCommand from "./HttpCommand.ts"
+export * as HttpErrors from "./HttpErrors.ts"
+export * as HttpHandlers from "./HttpHandlers.ts"
+export * as HttpProblems from "./HttpProblems.ts"
+export * as HttpQuery from "./HttpQuery.ts"
+export { HttpReceipt } from "./Requests.ts"
