@@ -40,6 +40,14 @@ export interface GenerationOptions {
 }
 
 /**
+ * A consumer, or its id alone, such as `{ id: "orders@1" }`: what an operator without the program has.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ConsumerId = Pick<Consumer, "id">
+
+/**
  * Which parked keys: those that satisfy all of these conditions; all keys by default.
  *
  * @since 0.1.0
@@ -125,7 +133,7 @@ export interface Count {
  * @since 0.1.0
  * @category accessors
  */
-export const generationOf = Effect.fnUntraced(function*({ id }: Consumer, options: GenerationOptions) {
+export const generationOf = Effect.fnUntraced(function*({ id }: ConsumerId, options: GenerationOptions) {
   const { driver } = (yield* ProjectionStore)[internals]
   return { driver, generation: options.generation ?? (yield* driver.activeGeneration(id)) }
 })
@@ -176,7 +184,7 @@ const requirePageSize = Effect.fnUntraced(function*(limit: number): Effect.fn.Re
  * @category accessors
  */
 export const list = Effect.fnUntraced(function*(
-  consumer: Consumer,
+  consumer: ConsumerId,
   options: ListOptions = {}
 ): Effect.fn.Return<Page<Parked>, EventStoreError, ProjectionStore> {
   const { error, limit = 100, parkedBefore, type } = options
@@ -200,7 +208,7 @@ export const list = Effect.fnUntraced(function*(
  * @category accessors
  */
 export const stream = (
-  consumer: Consumer,
+  consumer: ConsumerId,
   options: GenerationOptions & Filter = {}
 ): Stream.Stream<Parked, EventStoreError, ProjectionStore> =>
   Stream.paginate(
@@ -227,7 +235,7 @@ export const keysInPage = 500
  * @category accessors
  */
 export const count = Effect.fnUntraced(function*(
-  consumer: Consumer,
+  consumer: ConsumerId,
   options: GenerationOptions = {}
 ): Effect.fn.Return<Count, EventStoreError, ProjectionStore> {
   const { driver, generation } = yield* generationOf(consumer, options)
@@ -246,7 +254,7 @@ export const count = Effect.fnUntraced(function*(
  * @category accessors
  */
 export const history = Effect.fnUntraced(function*(
-  consumer: Consumer,
+  consumer: ConsumerId,
   options: HistoryOptions = {}
 ): Effect.fn.Return<Page<ParkingEntry>, EventStoreError, ProjectionStore> {
   const { key, limit = 100 } = options
@@ -282,7 +290,7 @@ export const maxPartitions = 1_000
  * @category accessors
  */
 export const find = Effect.fnUntraced(function*(
-  consumer: Consumer,
+  consumer: ConsumerId,
   key: string,
   options: GenerationOptions & { readonly position?: Position.Position | undefined }
 ) {

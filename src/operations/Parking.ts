@@ -5,6 +5,7 @@
  */
 export type { Parked, ParkingEntry } from "../consumer/parking/ParkingDriver.ts"
 export {
+  type ConsumerId,
   type Count,
   count,
   type Filter,

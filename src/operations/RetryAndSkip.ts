@@ -9,7 +9,6 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type { CheckpointDriver } from "../consumer/CheckpointDriver.ts"
-import type { Consumer } from "../consumer/Consumer.ts"
 import type {
   Parked,
   ParkedPage,
@@ -25,6 +24,7 @@ import { IdGenerator } from "../core/IdGenerator.ts"
 import * as Position from "../core/Position.ts"
 import type { ProjectionStore } from "../projection/ProjectionStore.ts"
 import {
+  type ConsumerId,
   type Filter,
   find,
   generationOf,
@@ -131,7 +131,7 @@ const validateTexts = ({ actor, reason }: Pick<RetryOptions, "actor" | "reason">
   Effect.andThen(validateText("actor", actor), validateText("reason", reason))
 
 /** Fails within a handler of the consumer: the owner carries out a request only after its handler has ended. */
-const rejectWithinHandler = Effect.fnUntraced(function*({ id }: Consumer, position: Position.Position) {
+const rejectWithinHandler = Effect.fnUntraced(function*({ id }: ConsumerId, position: Position.Position) {
   if ((yield* HandledEvent.active).some((one) => one.consumer === id)) {
     return yield* storeError(new CircularWait({ consumer: id, position, waiting: "handler" }))
   }
@@ -142,7 +142,7 @@ const checkInterval = Schedule.min([Schedule.exponential("25 millis", 1.2), Sche
 
 /** Fails when another version has continued from the generation. The parked keys and their requests are that version's then. */
 const rejectContinued = Effect.fnUntraced(
-  function*(consumer: Consumer, driver: Pick<CheckpointDriver, "progress">, generation: string) {
+  function*(consumer: ConsumerId, driver: Pick<CheckpointDriver, "progress">, generation: string) {
     const continuedBy = (yield* driver.progress(generation))[0]?.continuedBy
     if (continuedBy !== undefined) {
       return yield* invalidRequest(
@@ -155,7 +155,7 @@ const rejectContinued = Effect.fnUntraced(
 
 /** Waits until the workers have carried a request out. Returns none after the timeout. */
 const awaitCarriedOut = (
-  consumer: Consumer,
+  consumer: ConsumerId,
   driver: ParkingDriver & Pick<CheckpointDriver, "progress">,
   generation: string,
   id: string,
@@ -169,7 +169,7 @@ const awaitCarriedOut = (
 
 /** Queues a request, wakes the workers of this process, and waits until a worker has carried it out. */
 const request = Effect.fnUntraced(function*(
-  consumer: Consumer,
+  consumer: ConsumerId,
   key: string,
   action: ParkingRequest["action"],
   options: RetryOptions
@@ -215,7 +215,7 @@ const request = Effect.fnUntraced(function*(
  * @category combinators
  */
 export const retry = (
-  consumer: Consumer,
+  consumer: ConsumerId,
   key: string,
   options: RetryOptions = {}
 ): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
@@ -228,7 +228,7 @@ export const retry = (
  * @category combinators
  */
 export const skip = (
-  consumer: Consumer,
+  consumer: ConsumerId,
   key: string,
   options: SkipOptions
 ): Effect.Effect<Outcome, NotParked | StillParked | EventStoreError, ProjectionStore> =>
@@ -251,7 +251,7 @@ const forEachPage = Effect.fnUntraced(function*(
 })
 
 const requestAll = Effect.fnUntraced(function*(
-  consumer: Consumer,
+  consumer: ConsumerId,
   action: ParkingRequest["action"],
   options: RetryAllOptions
 ): Effect.fn.Return<BulkOutcome, StillParked | EventStoreError, ProjectionStore> {
@@ -287,7 +287,7 @@ const requestAll = Effect.fnUntraced(function*(
  * @category combinators
  */
 export const retryAll = (
-  consumer: Consumer,
+  consumer: ConsumerId,
   options: RetryAllOptions = {}
 ): Effect.Effect<BulkOutcome, StillParked | EventStoreError, ProjectionStore> => requestAll(consumer, "retry", options)
 
@@ -299,7 +299,7 @@ export const retryAll = (
  * @category combinators
  */
 export const skipAll = (
-  consumer: Consumer,
+  consumer: ConsumerId,
   options: SkipAllOptions
 ): Effect.Effect<BulkOutcome, StillParked | EventStoreError, ProjectionStore> => requestAll(consumer, "skip", options)
 
@@ -315,7 +315,7 @@ export const skipAll = (
  * @category combinators
  */
 export const withdraw = Effect.fnUntraced(function*(
-  consumer: Consumer,
+  consumer: ConsumerId,
   options: GenerationOptions & Filter = {}
 ): Effect.fn.Return<number, EventStoreError, ProjectionStore> {
   const { driver, generation } = yield* generationOf(consumer, options)
