@@ -50,6 +50,7 @@ const layers: Readonly<Record<string, Layer>> = {
   "http": { folders: order, packages: ["effect"], builtins: false },
   "testing": { folders: "all", packages: ["effect"], builtins: false },
   "conformance": { folders: "all", packages: ["effect"], builtins: false },
+  "cli": { folders: "all", packages: ["effect", "@effect/sql-pg", "@effect/platform-node"], builtins: true },
   "index.ts": { folders: order, packages: [], builtins: false }
 }
 

@@ -31,7 +31,7 @@ const core = [
   "transfer",
   "erasure"
 ]
-const entryPoints = ["domain", "http", "pg", "pglite", "testing", "conformance"]
+const entryPoints = ["domain", "http", "pg", "pglite", "testing", "conformance", "cli"]
 const folders = [...core, ...entryPoints]
 
 const others = {
@@ -72,7 +72,8 @@ const allowed: Readonly<Record<string, ReadonlyArray<string>>> = {
   pg: [...folders, ...postgres],
   pglite: [...folders, ...postgres, "@electric-sql/pglite"],
   testing: [...folders, ...effect],
-  conformance: [...folders, ...effect]
+  conformance: [...folders, ...effect],
+  cli: [...folders, ...postgres, "@effect/platform-node"]
 }
 
 interface Report {

@@ -1,0 +1,180 @@
+/**
+ * `evsrc export` and `evsrc import`: copy the log to a file, and from one.
+ *
+ * @since 0.1.0
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Ref from "effect/Ref"
+import * as Schema from "effect/Schema"
+import { Position } from "../../core/Position.ts"
+import * as LogTransfer from "../../transfer/LogTransfer.ts"
+import * as Confirmation from "../Confirmation.ts"
+import * as Output from "../output/Output.ts"
+import * as Progress from "../output/Progress.ts"
+import { counted } from "../output/Style.ts"
+import * as Stores from "../session/Stores.ts"
+
+const summary = {
+  file: Schema.String,
+  events: Schema.Int,
+  archived: Schema.Int,
+  /** The position of the last event of the export. */
+  head: Position
+}
+
+/**
+ * The report of `export`, and of `import --verify`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Exported = Schema.toCodecJson(Schema.Struct(summary))
+
+/**
+ * The report of `import`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Imported = Schema.toCodecJson(Schema.Struct({
+  ...summary,
+  /** The number of events that this run wrote; the log already had the others. */
+  written: Schema.Int
+}))
+
+const file = Argument.String("file").pipe(Argument.withDescription("The file, lines of JSON"))
+
+const barOf = ({ events, head, position }: LogTransfer.Progress): string =>
+  Progress.bar(
+    head === 0n ? 1 : Number(position) / Number(head),
+    `${events.toLocaleString("en")} events, position ${position} of ${head}`
+  )
+
+/** Runs a transfer with a bar. When it is interrupted, it says how far it came. */
+const withBar = <A, E, R>(
+  run: (onProgress: (progress: LogTransfer.Progress) => Effect.Effect<void>) => Effect.Effect<A, E, R>,
+  interrupted: (progress: LogTransfer.Progress | undefined) => string
+) =>
+  Effect.scoped(Effect.gen(function*() {
+    const bar = yield* Progress.make
+    const last = yield* Ref.make<LogTransfer.Progress | undefined>(undefined)
+    return yield* run((progress) => Effect.andThen(Ref.set(last, progress), bar.show(barOf(progress)))).pipe(
+      Effect.onInterrupt(() => Effect.flatMap(Ref.get(last), (progress) => Output.note(`\n${interrupted(progress)}`)))
+    )
+  }))
+
+const upTo = (progress: LogTransfer.Progress | undefined): string =>
+  progress === undefined ? "before the first event" : `at position ${progress.position} of ${progress.head}`
+
+/** Returns an argument as a shell takes it. */
+const quoted = (text: string): string => /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+
+const exportLog = Effect.fnUntraced(function*(path: string, resume: boolean, yes: boolean) {
+  const fs = yield* FileSystem.FileSystem
+  if (!resume && (yield* fs.exists(path))) {
+    yield* Confirmation.confirm(`Overwrite ${path}? To continue an interrupted export instead, give --resume.`, yes)
+  }
+  const done = yield* withBar(
+    (onProgress) => LogTransfer.exportToFile(path, { resume, onProgress }),
+    (progress) => `The export stopped ${upTo(progress)}. To go on: evsrc export ${quoted(path)} --resume`
+  )
+  yield* Output.document(Exported, { file: path, ...done }, (style) => [
+    `${style.as("green", "exported")} ${counted(done.events, "event")} up to position ${done.head} to ${path}, ${
+      counted(done.archived, "archived stream")
+    }`
+  ])
+})
+
+const exportCommand = Command.make(
+  "export",
+  {
+    file,
+    resume: Flag.Boolean("resume").pipe(
+      Flag.withDescription("Continue an interrupted export after the last complete line of the file"),
+      Flag.withoutNegation,
+      Flag.withDefault(false)
+    ),
+    yes: Confirmation.yes
+  },
+  Effect.fnUntraced(
+    function*({ file, resume, yes }) {
+      yield* exportLog(file, resume, yes)
+    },
+    Effect.provide(Stores.layer)
+  )
+).pipe(
+  Command.withDescription("Export the whole log to a file; personal data stays encrypted"),
+  Command.withExamples([{ command: "evsrc export log.ndjson", description: "After Ctrl-C, --resume continues" }])
+)
+
+const verifyFile = Effect.fnUntraced(function*(path: string) {
+  const fs = yield* FileSystem.FileSystem
+  const found = yield* withBar(
+    (onProgress) => LogTransfer.verify(fs.stream(path), { onProgress }),
+    (progress) => `The verification stopped ${upTo(progress)}; nothing was written`
+  )
+  yield* Output.document(Exported, { file: path, ...found }, (style) => [
+    `${style.as("green", "intact")}: ${path} has ${counted(found.events, "event")} up to position ${found.head}, ${
+      counted(found.archived, "archived stream")
+    }`
+  ])
+})
+
+const importFile = Effect.fnUntraced(function*(path: string) {
+  const fs = yield* FileSystem.FileSystem
+  // A damaged file writes nothing, so all of it is read before.
+  yield* LogTransfer.verify(fs.stream(path))
+  const done = yield* withBar(
+    (onProgress) => LogTransfer.import(fs.stream(path), { onProgress }),
+    (progress) => `The import stopped ${upTo(progress)}. To go on, run it again: evsrc import ${quoted(path)}`
+  )
+  yield* Output.document(Imported, { file: path, ...done }, (style) => [
+    `${style.as("green", "imported")} ${done.written} of ${
+      counted(done.events, "event")
+    } up to position ${done.head} from ${path}`
+    + (done.written < done.events ? "; the log had the others" : "")
+  ])
+})
+
+const importCommand = Command.make(
+  "import",
+  {
+    file,
+    verify: Flag.Boolean("verify").pipe(
+      Flag.withDescription("Write nothing; verify every line of the file. It needs no database"),
+      Flag.withoutNegation,
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fnUntraced(function*({ file, verify }) {
+    if (verify) return yield* verifyFile(file)
+    yield* Effect.provide(importFile(file), Stores.layer)
+  })
+).pipe(
+  Command.withDescription("Import an export into an empty log, or continue an interrupted import"),
+  Command.withExamples([{
+    command: "evsrc import log.ndjson --verify",
+    description: "Whether a file is complete and undamaged"
+  }])
+)
+
+export {
+  /**
+   * The command `export`.
+   *
+   * @since 0.1.0
+   * @category commands
+   */
+  exportCommand as export,
+  /**
+   * The command `import`.
+   *
+   * @since 0.1.0
+   * @category commands
+   */
+  importCommand as import
+}
