@@ -310,6 +310,8 @@ create table evsrc.workers (
   resets boolean not null default false,
   -- Until then the process counts; each heartbeat extends it.
   expires_at timestamptz not null,
+  -- The time of the last heartbeat.
+  heartbeat_at timestamptz not null default clock_timestamp(),
   primary key (generation, owner)
 );
 
@@ -461,6 +463,22 @@ begin
   end if;
 end $$;
 
+-- Begins the leases and heartbeats of a generation again that are in the future, because the clock of the server was set back, as by a failover to
+-- a server with another clock. What a dead process has left would otherwise last for that much longer, and look alive. An owner that lives has the
+-- time of a whole lease to send its next heartbeat.
+create function evsrc.restart_future_leases(p_generation text) returns void language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  -- Not the time at which the statement began: it may have waited for the heartbeat of an owner.
+  update evsrc.checkpoints checkpoint
+    set leased_until = clock_timestamp() + (checkpoint.leased_until - checkpoint.heartbeat_at), heartbeat_at = clock_timestamp()
+    where checkpoint.generation = p_generation and checkpoint.heartbeat_at > clock_timestamp() + interval '1 second';
+  update evsrc.workers worker
+    set expires_at = clock_timestamp() + (worker.expires_at - worker.heartbeat_at), heartbeat_at = clock_timestamp()
+    where worker.generation = p_generation and worker.heartbeat_at > clock_timestamp() + interval '1 second';
+end $$;
+
 -- Processes a heartbeat: renews the leases of p_owner on the generation, and claims free or expired partitions up to its
 -- assignment.
 --   p_generation  null: the consumer's active generation
@@ -505,12 +523,14 @@ begin
   -- Not during a cut-over: the lease would be on the generation that it replaces.
   perform pg_advisory_xact_lock_shared('evsrc.active_generations'::regclass::oid::integer, hashtext(p_consumer));
   generation := coalesce(p_generation, evsrc.active_generation(p_consumer));
+  perform evsrc.restart_future_leases(generation);
   if p_renew_only and not p_stops then
     delete from evsrc.workers worker where worker.generation = claim_partitions.generation and worker.owner = p_owner;
   else
     insert into evsrc.workers as worker (generation, owner, reads, partitions, expires_at)
       values (generation, p_owner, case when not p_stops then p_reads end, p_partitions, now_ + p_lease)
-      on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at, reads = excluded.reads;
+      on conflict on constraint workers_pkey do update
+        set expires_at = excluded.expires_at, reads = excluded.reads, heartbeat_at = excluded.heartbeat_at;
   end if;
   delete from evsrc.workers worker
     where worker.generation = claim_partitions.generation and worker.expires_at < now_ - interval '1 minute';
@@ -843,7 +863,7 @@ begin
   if exists (select from evsrc.checkpoints where generation = former_generation and leased_until >= now_) then
     insert into evsrc.workers as worker (generation, owner, reads, partitions, successor, expires_at)
       values (former_generation, p_owner, p_reads, p_partitions, p_consumer, now_ + p_lease)
-      on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
+      on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at, heartbeat_at = excluded.heartbeat_at;
     return 'draining';
   end if;
   select max(greatest(position, former_to)) into last_position from evsrc.checkpoints where generation = former_generation;
@@ -896,7 +916,7 @@ declare
 begin
   insert into evsrc.workers as worker (generation, owner, partitions, resets, expires_at)
     values (p_generation, p_owner, 0, true, now_ + p_duration)
-    on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at;
+    on conflict on constraint workers_pkey do update set expires_at = excluded.expires_at, heartbeat_at = excluded.heartbeat_at;
   return not exists (select from evsrc.checkpoints where generation = p_generation and leased_until >= now_);
 end $$;
 

@@ -10,7 +10,8 @@ create table evsrc.timer_claims (
   primary key (timer_group, key)
 );
 
--- Claims those of the timers that no other owner has claimed, and returns their keys. Keys whose claim another transaction has locked are
+-- Claims those of the timers that no other owner has claimed, and returns their keys. A claim that would last for longer than a new one does not count:
+-- the clock of the server was set back since. Keys whose claim another transaction has locked are
 -- left out. Only a first claim of the same key at the same moment waits, for one statement. First claims come first, in the order of their keys:
 -- a transaction that waits there holds no lock for which another one waits out of that order, so no two wait for each other.
 create function evsrc.claim_timers(p_group text, p_keys text[], p_owner text, p_duration interval) returns setof text
@@ -39,7 +40,7 @@ begin
     with free as (
       select claim.key from evsrc.timer_claims claim
         where claim.timer_group = p_group and claim.key = any (p_keys) and claim.key <> all (v_first)
-          and (claim.owner = p_owner or claim.until <= clock_timestamp())
+          and (claim.owner = p_owner or claim.until not between clock_timestamp() and clock_timestamp() + p_duration)
         order by claim.key
         for update skip locked
     )

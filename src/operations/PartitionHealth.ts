@@ -145,7 +145,8 @@ const ofOne = (
   const isMore = lag.reached < last
   const age = (since: DateTime.Utc) => HealthStatus.secondsBetween(since, readAt)
   const waited = Option.match(lag.since, { onNone: () => 0, onSome: age })
-  const heartbeatAge = age(heartbeatAt)
+  // After the clock of the database was set back, a heartbeat in the future is no sign of life.
+  const heartbeatAge = Math.max(age(heartbeatAt), HealthStatus.secondsBetween(readAt, heartbeatAt))
   const { parked = 0, requested = 0, waitsAt } = measured.parked.find((one) => one.partition === partition) ?? {}
   const before = appliedBefore.get(partition)
   return {

@@ -23,11 +23,13 @@ export const make = (): TimerDriver => {
       Effect.map(Clock.currentTimeMillis, (now) => {
         const claims = groups.get(group) ?? new Map<string, { readonly owner: string; readonly until: number }>()
         groups.set(group, claims)
+        const until = now + Duration.toMillis(duration)
         const free = keys.filter((key) => {
           const claim = claims.get(key)
-          return claim === undefined || claim.owner === owner || claim.until <= now
+          // One that lasts for longer is from before the clock was set back.
+          return claim === undefined || claim.owner === owner || claim.until <= now || claim.until > until
         })
-        for (const key of free) claims.set(key, { owner, until: now + Duration.toMillis(duration) })
+        for (const key of free) claims.set(key, { owner, until })
         return free
       }),
     releaseTimers: ({ group, keys, owner }) =>
