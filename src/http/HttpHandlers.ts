@@ -14,6 +14,7 @@ import * as HttpEffect from "effect/http/HttpEffect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import * as CommandBus from "../command/CommandBus.ts"
 import type * as CommandContext from "../command/CommandContext.ts"
 import { ConcurrencyConflict } from "../core/errors.ts"
@@ -123,8 +124,7 @@ type Handler<E extends Handled> = (
 
 const notMade = (endpoint: { readonly identifier: string }): Error =>
   new Error(
-    `evsrc: the endpoint "${endpoint.identifier}" is not made by HttpCommand.endpoint or HttpQuery.endpoint; handle it by `
-      + "HttpApiBuilder.group, and the others of the group by HttpHandlers.of"
+    `evsrc: the endpoint "${endpoint.identifier}" is not made by HttpCommand.endpoint or HttpQuery.endpoint; handle it by HttpHandlers.layerWith`
   )
 
 /** The type says nothing about its result, which `of` and `layer` give a type. */
@@ -160,7 +160,7 @@ export const of = <E extends Handled & Pick<HttpApiEndpoint.Top, "annotations" |
  * @category models
  */
 export interface NotMade<Name> {
-  readonly "~not an endpoint of a command or a query; use HttpApiBuilder.group and HttpHandlers.of": Name
+  readonly "~not an endpoint of a command or a query; handle it by HttpHandlers.layerWith": Name
 }
 
 type NotMadeOf<E> = E extends { readonly "~Success": Kit.Made } ? never : HttpApiEndpoint.Identifier<E>
@@ -169,6 +169,13 @@ type AllMade<E> = [NotMadeOf<E>] extends [never] ? unknown : NotMade<NotMadeOf<E
 
 type EndpointsOf<Groups extends HttpApiGroup.Constraint, Name extends string> = HttpApiGroup.Endpoints<
   HttpApiGroup.WithIdentifier<Groups, Name>
+>
+
+type LayerOf<Id extends string, Groups extends HttpApiGroup.Constraint, Name extends string, E, R> = Layer.Layer<
+  HttpApiGroup.Service<Id, Name>,
+  E,
+  | Exclude<HttpApiEndpoint.Middleware<EndpointsOf<Groups, Name>> | R, HttpProblems.HttpProblems>
+  | HttpApiEndpoint.MiddlewareServices<EndpointsOf<Groups, Name>>
 >
 
 /**
@@ -194,19 +201,57 @@ export const layer = <
 >(
   api: HttpApi.HttpApi<Id, Groups>,
   group: Name & AllMade<EndpointsOf<Groups, Name>>
-): Layer.Layer<
-  HttpApiGroup.Service<Id, Name>,
-  never,
-  | Exclude<HttpApiEndpoint.Middleware<EndpointsOf<Groups, Name>>, HttpProblems.HttpProblems>
-  | HttpApiEndpoint.MiddlewareServices<EndpointsOf<Groups, Name>>
-> => {
+): LayerOf<Id, Groups, Name, never, never> => provide(api, group, (handlers) => handlers as never)
+
+type Others<Groups extends HttpApiGroup.Constraint, Name extends string> = {
+  readonly [E in EndpointsOf<Groups, Name> as NotMadeOf<E>]: E
+}
+
+/**
+ * Provides a group that has other endpoints besides those of commands and queries, such as streams: the function handles the others.
+ *
+ * **Example** (a stream beside commands and queries)
+ *
+ * ```ts
+ * HttpHandlers.layerWith(Api, "orders", (others) =>
+ *   others.handle("orderChanges", HttpSource.changes(orderChanges, HttpSource.ofEvents(OrderEvent, changeOf))))
+ * ```
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerWith = <
+  Id extends string,
+  Groups extends HttpApiGroup.Constraint,
+  const Name extends HttpApiGroup.Identifier<Groups>,
+  Return
+>(
+  api: HttpApi.HttpApi<Id, Groups>,
+  group: Name,
+  build: (
+    others: HttpApiBuilder.Handlers<never, Others<Groups, Name>>
+  ) => HttpApiBuilder.Handlers.ValidateReturn<Return>
+): LayerOf<
+  Id,
+  Groups,
+  Name,
+  HttpApiBuilder.Handlers.Error<Return>,
+  Exclude<HttpApiBuilder.Handlers.Context<Return>, Scope.Scope>
+> => provide(api, group, build as (handlers: never) => never)
+
+/** Handles the endpoints of commands and queries, and lets `build` handle the others. */
+const provide = <Out>(
+  api: HttpApi.Constraint,
+  group: string,
+  build: (handlers: never) => never
+): Layer.Layer<Out> => {
   // Each endpoint is handled by what it is made from; the compiler cannot follow that through the names of the group.
-  const erased = api as HttpApi.Constraint as HttpApi.Top
-  const handlers = HttpApiBuilder.group(erased, String(group), (handlers) => {
-    for (const [name, endpoint] of Object.entries(erased.groups[group]?.endpoints ?? {})) {
-      handlers.handle(name, handlerOf(endpoint))
+  const { groups } = api as HttpApi.Top
+  const handlers = HttpApiBuilder.group(api as HttpApi.Top, group, (handlers) => {
+    for (const [name, endpoint] of Object.entries(groups[group]?.endpoints ?? {})) {
+      if (Kit.of(endpoint) !== undefined) handlers.handle(name, handlerOf(endpoint))
     }
-    return handlers as never
+    return build(handlers as never)
   })
   return handlers.pipe(Layer.provide(HttpProblems.layer)) as never
 }
