@@ -1,6 +1,6 @@
 /** Exchanges of the documents of inline projections while others append, on a PostgreSQL server. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schema } from "effect"
+import { Deferred, Effect, Fiber, Layer, Schema } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { EventStore, Limits, Projection, ProjectionStore, Projector } from "evsrc"
 import { PgStores } from "evsrc/pg"
@@ -11,6 +11,7 @@ const Change = Schema.TaggedUnion({
   Drained: { tank: Schema.Int, by: Schema.Int }
 })
 type Change = typeof Change.Type
+const Other = Schema.TaggedUnion({ Noted: {} })
 
 const nameOf = (tank: number) => `t${String(tank).padStart(3, "0")}`
 
@@ -121,6 +122,31 @@ describe("An exchange of the documents of an inline projection", () => {
         yield* requireRight
       }).pipe(provide())
   )
+
+  it.live("folds no event twice while an append of another type holds the readers back", () =>
+    Effect.gen(function*() {
+      const program = yield* start(current)
+      yield* Effect.provide(append(...tanks.map((tank) => filled(tank))), program)
+      yield* spoil()
+      const [begun, ends] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const { withTransaction } = yield* SqlClient
+      const other = yield* Effect.forkChild(withTransaction(
+        EventStore.append(Other, "other", [{ _tag: "Noted" }]).pipe(
+          Effect.andThen(Deferred.succeed(begun, undefined)),
+          Effect.andThen(Deferred.await(ends))
+        )
+      ))
+      yield* Effect.gen(function*() {
+        yield* Deferred.await(begun)
+        const repairing = yield* Effect.forkChild(Projector.repairInline(current))
+        yield* hasBegun
+        for (let n = 0; n < 12; n++) yield* Effect.provide(append(filled((n * 7) % 60)), program)
+        assert.isTrue(yield* Fiber.join(repairing))
+        yield* requireRight
+      }).pipe(
+        Effect.ensuring(Effect.andThen(Deferred.succeed(ends, undefined), Fiber.await(other)))
+      )
+    }).pipe(provide()))
 
   it.live("is carried out by another program when it was interrupted", () =>
     Effect.gen(function*() {

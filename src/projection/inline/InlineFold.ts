@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type { EncodedDocument } from "../../consumer/CheckpointDriver.ts"
 import * as ConsumerKey from "../../consumer/ConsumerKey.ts"
 import type { EventStoreError } from "../../core/errors.ts"
-import type * as LogPosition from "../../core/LogPosition.ts"
+import * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
 import * as EventFilter from "../../event/EventFilter.ts"
 import * as EventQuery from "../../event/EventQuery.ts"
@@ -143,8 +143,11 @@ export const foldVisible = Effect.fnUntraced(function*(
     const selected = events.filter((event) => follows(event) && isWithin(event))
     for (const key of yield* foldPage(stores, projection, aside, selected)) keys.add(key)
     count += selected.length
-    after = Position.max(after, reached.position)
-    basis = [reached]
+    const last = events.at(-1)
+    // The high-water mark may be below them; they must not be folded again.
+    const next = last !== undefined && last.position > reached.position ? LogPosition.ofEvent(last) : reached
+    after = Position.max(after, next.position)
+    basis = [next]
     if (events.length < limit && reached.position >= head) break
   }
   return { reached: range.upTo ?? after, keys, count }
