@@ -12,6 +12,7 @@ import { parseJson } from "../core/json/parseJson.ts"
 
 interface Manifest {
   readonly folder: string
+  readonly peers: Readonly<Record<string, string>>
   readonly version: string
   readonly bin: string | undefined
 }
@@ -23,12 +24,18 @@ const textAt = (value: unknown, name: string): string | undefined => {
   return typeof found === "string" ? found : undefined
 }
 
+const textsIn = (value: unknown): Readonly<Record<string, string>> =>
+  Object.fromEntries(
+    Object.entries(Object(value)).filter((entry): entry is [string, string] => typeof entry[1] === "string")
+  )
+
 const manifestOf = (file: string): Manifest => {
   const manifest = parseJson(Fs.readFileSync(file, "utf8"))
   const bin = Object(manifest)["bin"]
   return {
     folder: Fs.realpathSync(Path.dirname(file)),
     version: textAt(manifest, "version") ?? "unknown",
+    peers: textsIn(Object(manifest)["peerDependencies"]),
     bin: typeof bin === "string" ? bin : textAt(bin, "evsrc")
   }
 }
@@ -43,6 +50,14 @@ const own = manifestOf(Path.resolve(import.meta.dirname, "../../package.json"))
  * @category constants
  */
 export const version = own.version
+
+/**
+ * The peers of this copy, with the versions that it accepts.
+ *
+ * @since 0.1.0
+ * @category constants
+ */
+export const peers = own.peers
 
 /**
  * The copy of a project.

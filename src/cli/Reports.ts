@@ -10,6 +10,7 @@ export { Consumers as consumers } from "./commands/consumers.ts"
 export { Doctor as doctor } from "./commands/doctor.ts"
 export { Erased as erase, ErasureScan as eraseScan } from "./commands/erase.ts"
 export { GenerationList as generationsList, GenerationRemoved as generationsRemove } from "./commands/generations.ts"
+export { Initialized as init } from "./commands/init.ts"
 export { Migrate as migrate, MigrateCheck as migrateCheck, MigrateSql as migrateSql } from "./commands/migrate.ts"
 export {
   ParkedBulkOutcome as parkedAll,

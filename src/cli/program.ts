@@ -20,6 +20,7 @@ import { consumers } from "./commands/consumers.ts"
 import { doctor } from "./commands/doctor.ts"
 import { erase } from "./commands/erase.ts"
 import { generations } from "./commands/generations.ts"
+import { init } from "./commands/init.ts"
 import { migrate } from "./commands/migrate.ts"
 import { parked } from "./commands/parked.ts"
 import { deadlines, processes } from "./commands/processes.ts"
@@ -42,6 +43,7 @@ import * as Secrets from "./Secrets.ts"
  */
 export const evsrc = Root.root.pipe(
   Command.withSubcommands([
+    { group: "Project", commands: [init] },
     { group: "Database", commands: [migrate, doctor] },
     { group: "Log", commands: [tail, stream, causation, verify, archive, erase, Transfer.export, Transfer.import] },
     { group: "Consumers", commands: [status, consumers, parked, audit, rebuild, rollback, generations] },

@@ -1,7 +1,22 @@
 /** Runs the program `evsrc`: in a process of its own, as a shell does, or within this one. */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert } from "@effect/vitest"
-import { ConfigProvider, Console, Effect, Schema, type Scope, Sink, Stdio, Stream } from "effect"
+import {
+  type Cause,
+  ConfigProvider,
+  Console,
+  Effect,
+  Layer,
+  Option,
+  Queue,
+  Schema,
+  type Scope,
+  Sink,
+  Stdio,
+  Stream,
+  Terminal
+} from "effect"
+import { TerminalCapabilities } from "effect/cli"
 import { spawn } from "node:child_process"
 import { join, resolve } from "node:path"
 import { createInterface } from "node:readline"
@@ -17,6 +32,8 @@ export interface Options {
   readonly cwd?: string
   readonly url?: string
   readonly env?: Readonly<Record<string, string>>
+  /** For a run within this process: the keys that are pressed on a terminal. Without it there is no terminal. */
+  readonly keys?: string
 }
 
 export interface Ended {
@@ -114,6 +131,28 @@ export const execute = (args: ReadonlyArray<string>, options: Options = {}): Eff
 /** The configuration of the shop. */
 export const shop: ReadonlyArray<string> = ["--config", join(fixtures, "evsrc.config.ts")]
 
+const isTerminal = { canColor: true, canAnimate: true, canPrompt: true }
+
+/** Returns a terminal of 100 columns on which somebody presses keys. It shows its output beside the errors. */
+const terminalOf = (keys: string, display: (text: string) => void) =>
+  Terminal.make({
+    columns: Effect.succeed(100),
+    rows: Effect.succeed(24),
+    size: Effect.die("unused"),
+    readLine: Effect.die("unused"),
+    display: (text) => Effect.sync(() => display(text)),
+    readInput: Effect.gen(function*() {
+      const queue = yield* Queue.make<Terminal.UserInput, Cause.Done>()
+      for (const key of keys) {
+        Queue.offerUnsafe(queue, {
+          input: Option.some(key),
+          key: { name: key, ctrl: false, meta: false, shift: false }
+        })
+      }
+      return queue
+    })
+  })
+
 /** Runs `evsrc` within this process, which takes a tenth of the time of another one. */
 export const run = (args: ReadonlyArray<string>, options: Options = {}): Effect.Effect<Ended> =>
   Effect.suspend(() => {
@@ -127,12 +166,24 @@ export const run = (args: ReadonlyArray<string>, options: Options = {}): Effect.
     const write = (name: keyof typeof texts) => (...words: ReadonlyArray<unknown>) => {
       texts[name] += `${words.join(" ")}\n`
     }
+    const { keys } = options
+    const onTerminal = keys === undefined ? Layer.empty : Layer.mergeAll(
+      Layer.succeed(TerminalCapabilities.TerminalCapabilities, isTerminal),
+      Layer.succeed(Terminal.Terminal, terminalOf(keys, write("stderr")))
+    )
     return program.run("0.0.0").pipe(
+      Effect.provide(onTerminal),
       Effect.map((code) => ({ code, ...texts })),
       Effect.provideService(Console.Console, { ...console, log: write("stdout"), error: write("stderr") }),
       Effect.provideService(
         Stdio.Stdio,
-        Stdio.make({ args: Effect.succeed(args), stdout: sink("stdout"), stderr: sink("stderr"), stdin: Stream.empty })
+        Stdio.make({
+          args: Effect.succeed(args),
+          stdout: sink("stdout"),
+          stderr: sink("stderr"),
+          stdin: Stream.empty,
+          stderrIsTerminal: Effect.succeed(keys !== undefined)
+        })
       ),
       Effect.provideService(
         ConfigProvider.ConfigProvider,

@@ -166,6 +166,21 @@ describe("evsrc export and import", () => {
       assert.include(damaged.stderr, "Line 1 of the export")
     }))
 
+  it.live("ask on a terminal, and show a bar and colours there", () =>
+    Effect.gen(function*() {
+      const file = join(folder, "asked.ndjson")
+      yield* Effect.promise(() => writeFile(file, "kept"))
+      const no = yield* Cli.run(["export", file], { url, keys: "n" })
+      assert.strictEqual(no.code, 2)
+      assert.include(no.stderr, `Overwrite ${file}?`)
+      assert.include(no.stderr, "It was not confirmed, so nothing was changed")
+      assert.strictEqual(yield* Effect.promise(() => readFile(file, "utf8")), "kept")
+      const yes = yield* Cli.run(["export", file], { url, keys: "y" })
+      assert.strictEqual(yes.code, 0, yes.stderr)
+      assert.include(yes.stderr, "100 %  3 events, position 3 of 3")
+      assert.isTrue(yes.stdout.startsWith("\u001b[32mexported\u001b[0m 3 events"), yes.stdout)
+    }))
+
   it.live("stop cleanly by Ctrl-C, say where, and go on when they are run again", () =>
     Effect.gen(function*() {
       const { url: source } = yield* freshDatabase

@@ -276,6 +276,30 @@ describe("a project with all peers", () => {
     assert.include(await succeed(full, evsrc, "migrate", "--sql", "--schema", "shop"), "create schema")
   })
 
+  it("has a project that evsrc init writes, whose check, test, program and status succeed", async () => {
+    const cache = join(temp, "cache")
+    await succeed(temp, join(full, "node_modules/.bin/evsrc"), "init", "todo")
+    const todo = join(temp, "todo")
+    const names = [
+      "effect",
+      "@effect/platform-node",
+      "@effect/sql-pg",
+      "@electric-sql/pglite",
+      "@types/node",
+      "typescript"
+    ]
+    await succeed(todo, "npm", "install", "--offline", "--cache", cache, tarball, ...names.map(installed))
+    await succeed(todo, "npm", "run", "check")
+    assert.match(await succeed(todo, "npm", "test"), /pass 2/)
+    assert.include(await succeed(todo, "npm", "start"), "read the guides: done")
+    // Red, with the exit code 1, once the program has ended for a while.
+    const status = await run(todo, "npm", "run", "status")
+    assert.match(status.output, /log {2}last event 2, readers get to 2\n\w+ +todos@1/)
+    const { code, output } = await run(temp, join(full, "node_modules/.bin/evsrc"), "init", "todo")
+    assert.strictEqual(code, 2)
+    assert.include(output, "has package.json, tsconfig.json")
+  })
+
   it("creates test databases on PGlite, and keeps an empty one for later runs", async () => {
     await writeFile(
       join(full, "pglite.js"),

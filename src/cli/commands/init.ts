@@ -1,0 +1,74 @@
+/**
+ * `evsrc init`: writes a small project.
+ *
+ * @since 0.1.0
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
+import * as Schema from "effect/Schema"
+import { WrongUse } from "../ExitCode.ts"
+import { filesOf } from "../init/files.ts"
+import * as Output from "../output/Output.ts"
+import { peers, version } from "../OwnCopy.ts"
+
+/**
+ * The report of `init`.
+ *
+ * @since 0.1.0
+ * @category schemas
+ */
+export const Initialized = Schema.toCodecJson(Schema.Struct({
+  folder: Schema.String,
+  files: Schema.Array(Schema.String)
+}))
+
+/** Returns the name of a folder as npm accepts it for a package. */
+const nameOf = (folder: string): string =>
+  folder.toLowerCase().replaceAll(/[^a-z0-9._~-]+/g, "-").replace(/^[._-]+/, "") || "my-events"
+
+/**
+ * The command `init`.
+ *
+ * @since 0.1.0
+ * @category commands
+ */
+export const init = Command.make(
+  "init",
+  {
+    folder: Argument.String("folder").pipe(
+      Argument.withDescription("The folder of the project, which is made if it does not exist; by default this one"),
+      Argument.withDefault(".")
+    )
+  },
+  Effect.fnUntraced(function*({ folder }) {
+    const fs = yield* FileSystem.FileSystem
+    const path = yield* Path.Path
+    const root = path.resolve(folder)
+    const files = Object.entries(filesOf(nameOf(path.basename(root)), { evsrc: version, peers }))
+    const existing = yield* Effect.filter(files, ([name]) => fs.exists(path.join(root, name)))
+    if (existing.length > 0) {
+      return yield* new WrongUse({
+        detail: `${root} has ${
+          existing.map(([name]) => name).join(", ")
+        } already, and nothing was written; choose a folder without them`
+      })
+    }
+    for (const [name, text] of files) {
+      const file = path.join(root, name)
+      yield* fs.makeDirectory(path.dirname(file), { recursive: true })
+      yield* fs.writeFileString(file, text)
+    }
+    const names = files.map(([name]) => name)
+    yield* Output.document(Initialized, { folder: root, files: names }, (style) => [
+      ...names.map((name) => `${style.as("green", "wrote")} ${path.join(folder, name)}`),
+      "",
+      `Next: ${folder === "." ? "" : `cd ${folder} && `}npm install && npm test && npm start && npm run status`
+    ])
+  })
+).pipe(
+  Command.withDescription("Write a small project: an aggregate, a read model, a test, a program and a configuration"),
+  Command.withExamples([{ command: "npx evsrc init todo", description: "In the new folder todo" }])
+)
