@@ -129,7 +129,15 @@ const occur = (
   ]
 }
 
-const parsed = ({ expression, timeZone }: typeof Repetition.Type): Cron.Cron => Cron.parseUnsafe(expression, timeZone)
+const parsed = ({ expression, timeZone }: typeof Repetition.Type): Cron.Cron =>
+  Result.getOrThrow(parse(expression, timeZone))
+
+/** Where a local time comes twice, because clocks go back, a schedule of every hour has no pause, and any other one occurs once. */
+const parse = (expression: string, timeZone: string): ReturnType<typeof Cron.parse> =>
+  Result.flatMap(Cron.parse(expression, timeZone), (cron) =>
+    cron.hours.size === 0 || cron.hours.size === 24
+      ? Cron.parse(expression, timeZone, { onDstOverlap: "both" })
+      : Result.succeed(cron))
 
 /** The maximum number of missed occurrences that are counted. */
 const maxCounted = 1_000
@@ -231,8 +239,7 @@ const dueOf = (
 ): Result.Result<{ readonly at: DateTime.Utc; readonly cron: Occurrence["cron"] }, EventStoreError> => {
   if ("cron" in when) {
     const { cron: expression, missed = "latest", timeZone = "UTC" } = when
-    const parsed = Cron.parse(expression, timeZone)
-    const next = Result.flatMap(parsed, (cron) => Result.try(() => Cron.next(cron, now)))
+    const next = Result.flatMap(parse(expression, timeZone), (cron) => Result.try(() => Cron.next(cron, now)))
     return Result.isFailure(next)
       ? Result.fail(
         invalidRequest(

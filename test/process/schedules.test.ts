@@ -85,6 +85,43 @@ describe("commands that are repeated by a cron expression", () => {
       }).pipe(Effect.scoped, Effect.provide(stores)))
   }
 
+  it.effect("occur once a day, or every hour, in a time zone with daylight saving time", () =>
+    Effect.gen(function*() {
+      const dues = Effect.fnUntraced(function*(cron: string, from: string, occurrences: number) {
+        yield* TestClock.setTime(Date.parse(from))
+        const id = `${cron} ${from}`
+        const found: Array<string> = []
+        yield* CommandBus.schedule(Do, { id, what: "again" }, { cron, timeZone: "Europe/Berlin", id })
+        for (let last = 0; found.length < occurrences;) {
+          const { items } = yield* Schedules.list(later)
+          const dueAt = items.find((one) => one.id === id)!.dueAt!
+          if (dueAt.epochMilliseconds !== last) {
+            last = dueAt.epochMilliseconds
+            found.push(new Date(last).toISOString())
+            yield* TestClock.setTime(last)
+          }
+          yield* TestClock.adjust("1 minute")
+        }
+        yield* Schedules.cancel(later, id)
+        return found
+      })
+      // On this day, 02:30 is skipped.
+      assert.deepStrictEqual(yield* dues("30 2 * * *", "2026-03-28T12:00:00Z", 2), [
+        "2026-03-29T01:30:00.000Z",
+        "2026-03-30T00:30:00.000Z"
+      ])
+      // On this day, 02:30 comes twice.
+      assert.deepStrictEqual(yield* dues("30 2 * * *", "2026-10-24T12:00:00Z", 2), [
+        "2026-10-25T00:30:00.000Z",
+        "2026-10-26T01:30:00.000Z"
+      ])
+      assert.deepStrictEqual(yield* dues("0 * * * *", "2027-10-30T23:30:00Z", 3), [
+        "2027-10-31T00:00:00.000Z",
+        "2027-10-31T01:00:00.000Z",
+        "2027-10-31T02:00:00.000Z"
+      ])
+    }).pipe(Effect.scoped, Effect.provide(program()), Effect.provide(stores)))
+
   it.effect("are loaded from a snapshot, however many occurrences there were", () =>
     Effect.gen(function*() {
       const used = Effect.map(
