@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as SqlClient from "effect/sql/SqlClient"
-import { type EventStoreError, KeyStoreUnavailable, storeError } from "../core/errors.ts"
+import { type EventStoreError, KeyStoreUnavailable, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as KeyStore from "../personalData/KeyStore.ts"
 import type { FoundKeys, KeyStoreDriver, SubjectKey } from "../personalData/KeyStoreDriver.ts"
 import * as PgConnections from "./connections/PgConnections.ts"
@@ -33,8 +33,12 @@ export interface PgKeyStoreOptions
   readonly schema?: string | undefined
 }
 
-interface KeyRow {
+interface ErasureRow {
   readonly last_erasure: string
+  readonly isolation: string
+}
+
+interface KeyRow extends ErasureRow {
   readonly subject: string | null
   readonly key: Uint8Array | null
   readonly erased_at: Date | null
@@ -53,11 +57,19 @@ export const makeDriver = Effect.fnUntraced(
     const statement = PgStatement.make(PgConnections.make(sql, yield* PgDeadlines.make(options)))
     const query: PgStatement.PgStatement = (text, params) => Effect.mapError(statement(text, params), unavailable)
 
+    const isInTransaction = Effect.map(Effect.serviceOption(sql.transactionService), Option.isSome)
+    /** A transaction of another level reads what the key store had when it began: this process would not notice the erasures since. */
+    const requireCurrent = ([row]: ReadonlyArray<ErasureRow>) =>
+      Effect.flatMap(isInTransaction, (isInTransaction) =>
+        isInTransaction && row!.isolation !== "read committed"
+          ? Effect.fail(wrongIsolation(row!.isolation))
+          : Effect.void)
+
     const found = (rows: Effect.Effect<ReadonlyArray<KeyRow>, EventStoreError>) =>
       Effect.gen(function*(): Effect.fn.Return<FoundKeys, EventStoreError> {
         // A key that a transaction has created may be rolled back with it.
-        const durable = Option.isNone(yield* Effect.serviceOption(sql.transactionService))
-        const all = yield* rows
+        const durable = !(yield* isInTransaction)
+        const all = yield* Effect.tap(rows, requireCurrent)
         const keys = new Map<string, SubjectKey>()
         for (const { erased_at, key, subject } of all) {
           if (subject === null) continue
@@ -70,7 +82,8 @@ export const makeDriver = Effect.fnUntraced(
         return { keys, lastErasure: all[0]!.last_erasure, durable }
       })
 
-    const columns = "last_erasure, subject, key, erased_at"
+    const isolation = "current_setting('transaction_isolation') as isolation"
+    const columns = `last_erasure, subject, key, erased_at, ${isolation}`
     return {
       find: (subjects) => found(query<KeyRow>(`select ${columns} from ${quoted}.find_keys($1::text[])`, [subjects])),
       findOrCreate: (offered) => {
@@ -83,7 +96,10 @@ export const makeDriver = Effect.fnUntraced(
         )
       },
       lastErasure: Effect.map(
-        query<{ readonly last_erasure: string }>(`select last_erasure::text from ${quoted}.erasures`, []),
+        Effect.tap(
+          query<ErasureRow>(`select last_erasure::text, ${isolation} from ${quoted}.erasures`, []),
+          requireCurrent
+        ),
         ([row]) => row!.last_erasure
       ),
       erase: (subject) =>
@@ -163,6 +179,16 @@ export const layerWithoutMigrations = (
   KeyStore.layer(Effect.andThen(PgMigrations.checkKeys(optionsOf(options)), makeDriver(options)), options)
 
 const optionsOf = (options: PgKeyStoreOptions) => ({ ...options, schema: options.schema ?? PgMigrations.keysSchema })
+
+const wrongIsolation = (isolation: string): EventStoreError =>
+  storeError(
+    new StoreMisconfigured({
+      message:
+        `The key store is used in a transaction with isolation ${isolation.toUpperCase()}, in which erasures since its begin are not seen; use READ `
+        + "COMMITTED, or give the key store a client of its own",
+      cause: undefined
+    })
+  )
 
 const unavailable = (error: EventStoreError): EventStoreError =>
   error.reason._tag === "StoreUnavailable"

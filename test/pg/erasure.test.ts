@@ -1,9 +1,21 @@
 /** Personal data and its erasure, while several processes write, read, project and erase concurrently. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Effect, Layer, Queue, Random, Redacted, Schedule, Schema, Stream } from "effect"
+import {
+  Context,
+  DateTime,
+  type Duration,
+  Effect,
+  Layer,
+  Queue,
+  Random,
+  Redacted,
+  Schedule,
+  Schema,
+  Stream
+} from "effect"
 import { Reactivity } from "effect/reactivity"
-import { Erasure, EventStore, PersonalData, ProjectionStore, Projector, Version } from "evsrc"
+import { Erasure, EventStore, KeyStore, PersonalData, ProjectionStore, Projector, Version } from "evsrc"
 import { PgKeyStore, PgStores } from "evsrc/pg"
 import { execFile } from "node:child_process"
 import * as Path from "node:path"
@@ -309,9 +321,9 @@ describe("a backup from before an erasure, restored after it", () => {
 class RolledBack extends Schema.TaggedError<RolledBack>()("RolledBack", {}) {}
 
 describe("erasure, with the keys in the same database", () => {
-  const oneDatabase = (url: string) =>
+  const oneDatabase = (url: string, maxAge: Duration.Input = "1 hour") =>
     PgStores.layer.pipe(
-      Layer.provideMerge(PgKeyStore.layerWith({ maxAge: "1 hour" })),
+      Layer.provideMerge(PgKeyStore.layerWith({ maxAge })),
       Layer.provideMerge(PgClient.layer({ url: Redacted.make(url), maxConnections: 6 }))
     )
 
@@ -336,6 +348,37 @@ describe("erasure, with the keys in the same database", () => {
         const read = yield* Effect.provide(readNames, Layer.fresh(oneDatabase(url)))
         assert.deepStrictEqual(Array.from(read.values()), ["secret-3", "secret-4"])
       }).pipe(Effect.provide(oneDatabase(url)))
+    }), timeout)
+
+  it.live("is noticed by a process with a transaction that does not see it", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      yield* Effect.gen(function*() {
+        const store = yield* EventStore.EventStore
+        const keys = yield* KeyStore.KeyStore
+        const sql = yield* PgClient.PgClient
+        yield* store.append(PersonEvent, "ann", [nameOf(1)])
+        const before = yield* keys.lastErasure
+        const read = Stream.runCollect(store.readStream(PersonEvent, "ann"))
+        yield* sql.withTransaction(Effect.gen(function*() {
+          yield* sql`set transaction isolation level repeatable read`
+          yield* sql`select 1 from evsrc_keys.erasures`
+          const other = yield* Layer.build(Layer.fresh(oneDatabase(url)))
+          yield* Context.get(other, KeyStore.KeyStore).erase("ann")
+          yield* Effect.sleep("100 millis")
+          const error = yield* Effect.flip(read)
+          assert.strictEqual(error.reason._tag, "StoreMisconfigured")
+          assert.include(error.message, "REPEATABLE READ")
+          // As another fiber of the process, outside of the transaction.
+          const outside = Effect.updateContext(
+            keys.lastErasure,
+            (context: Context.Context<never>) => Context.omit(sql.transactionService)(context) as Context.Context<never>
+          )
+          assert.notStrictEqual(yield* outside, before)
+        })).pipe(Effect.scoped)
+        const [found] = yield* read
+        assert.deepStrictEqual(found?.event.name, PersonalData.Erased.make({ subject: "ann" }))
+      }).pipe(Effect.provide(oneDatabase(url, "50 millis")))
     }), timeout)
 
   it.live("finds what was committed while another append is in flight", () =>
