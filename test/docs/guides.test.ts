@@ -9,6 +9,7 @@ const guides = {
   "audit": 10,
   "decisions": 7,
   "event-store": 7,
+  "http": 8,
   "operations": 4,
   "process-managers": 7,
   "personal-data": 7,
