@@ -54,6 +54,8 @@ export const layer = <R>(
         Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
           authenticate(request).pipe(
             Effect.provideContext(services),
+            // The route is uninterruptible; what it waits for is not.
+            Effect.interruptible,
             Effect.tapError(() => addChallenge(options.challenge ?? "Bearer")),
             Effect.map((actor) => CommandContext.provide({ actor })(handle)),
             Effect.catchDefect((defect) =>

@@ -249,7 +249,9 @@ const provide = <Out>(
   const { groups } = api as HttpApi.Top
   const handlers = HttpApiBuilder.group(api as HttpApi.Top, group, (handlers) => {
     for (const [name, endpoint] of Object.entries(groups[group]?.endpoints ?? {})) {
-      if (Kit.of(endpoint) !== undefined) handlers.handle(name, handlerOf(endpoint))
+      if (Kit.of(endpoint) !== undefined) {
+        handlers.handle(name, handlerOf(endpoint), { uninterruptible: true })
+      }
     }
     return build(handlers as never)
   })

@@ -165,6 +165,8 @@ export const layer: Layer.Layer<HttpProblems> = Layer.succeed(
       const maxBody = (yield* HttpIncomingMessage.MaxBodySize) ?? (yield* MaxBody)
       const response = yield* handle.pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBody),
+        // The route is uninterruptible, so that the answer to an interruption is sent.
+        Effect.interruptible,
         Effect.catchCause(ofCause(maxBody))
       )
       // HttpApi answers 415 without saying more.

@@ -3,7 +3,18 @@
  */
 import { Effect, Layer, Option, Result, Schema } from "effect"
 import { HttpApi, HttpApiGroup } from "effect/http-api"
-import { Aggregate, AsOf, Command, Projection, ProjectionStore, Projector, Query, QueryBus } from "evsrc"
+import {
+  Aggregate,
+  AsOf,
+  AsOfNotReached,
+  Command,
+  Projection,
+  ProjectionStore,
+  Projector,
+  Query,
+  QueryBus,
+  TimeTravel
+} from "evsrc"
 import { HttpCommand, HttpQuery } from "evsrc/http"
 
 export const OrderId = Schema.String.check(Schema.isPattern(/^[A-Za-z0-9-]{1,64}$/)).pipe(Schema.brand("OrderId"))
@@ -103,6 +114,17 @@ export const FindOrders = Query.make("FindOrders", {
   success: Schema.Array(Schema.String)
 })
 
+export const GetOrderAsOf = Query.make("GetOrderAsOf", {
+  payload: { orderId: OrderId, asOf: Schema.optionalKey(AsOf.AsOf) },
+  success: Schema.Struct({ version: Schema.Int, state: Schema.String }),
+  error: AsOfNotReached
+})
+
+const getOrderAsOf = QueryBus.handler(GetOrderAsOf, ({ asOf = AsOf.now, orderId }) =>
+  Effect.map(
+    TimeTravel.aggregate(OrderDecider, orderId, asOf),
+    ({ state, version }) => ({ version, state: state._tag })
+  ))
 const getOrder = QueryBus.handler(GetOrder, ({ orderId }) =>
   Effect.flatMap(
     ProjectionStore.get(OrdersProjection, orderId),
@@ -116,7 +138,7 @@ const listOrders = QueryBus.handler(ListOrders, ({ after, limit, paid }) =>
 const findOrders = QueryBus.handler(FindOrders, ({ at, orderIds }) => Effect.succeed([AsOf.format(at), ...orderIds]))
 
 /** The orders, over any stores. */
-export const layer = Layer.mergeAll(Aggregate.layer(OrderDecider), getOrder, listOrders, findOrders).pipe(
+export const layer = Layer.mergeAll(Aggregate.layer(OrderDecider), getOrder, getOrderAsOf, listOrders, findOrders).pipe(
   Layer.provideMerge(Projector.layer([OrdersProjection]))
 )
 
@@ -151,13 +173,21 @@ export const findOrdersEndpoint = HttpQuery.endpoint(FindOrders, {
   fields: { at: AsOf.FromString }
 })
 
+export const getOrderAsOfEndpoint = HttpQuery.endpoint(GetOrderAsOf, {
+  path: "/orders/:orderId/history",
+  rename: { asOf: "at" },
+  fields: { asOf: Schema.optionalKey(AsOf.FromString) },
+  status: { AsOfNotReached: 404 }
+})
+
 export class Orders extends HttpApiGroup.make("orders").add(
   placeOrder,
   payOrder,
   touchOrder,
   getOrderEndpoint,
   listOrdersEndpoint,
-  findOrdersEndpoint
+  findOrdersEndpoint,
+  getOrderAsOfEndpoint
 ) {}
 
 export class Api extends HttpApi.make("shop").add(Orders) {}

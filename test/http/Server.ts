@@ -67,7 +67,11 @@ export const serve = <E>(
   routes: Layer.Layer<never, E, HttpRouter.HttpRouter | Layer.Success<typeof NodeHttpServer.layerHttpServices>>
 ): Effect.Effect<string, unknown, Scope.Scope> =>
   HttpRouter.serve(routes, { disableLogger: true, disableListenLog: true }).pipe(
-    Layer.provideMerge(NodeHttpServer.layer(() => createServer(), { host: "127.0.0.1", port: 0 })),
+    Layer.provideMerge(NodeHttpServer.layer(() => createServer(), {
+      host: "127.0.0.1",
+      port: 0,
+      gracefulShutdownTimeout: "200 millis"
+    })),
     Layer.provide(Logger.layer([])),
     Layer.build,
     Effect.map((context) => HttpServer.formatAddress(Context.get(context, HttpServer.HttpServer).address))

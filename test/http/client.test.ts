@@ -1,7 +1,7 @@
 /** Clients of `HttpApiClient`, which decode answers and errors, and the middleware that makes the actor. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Stream } from "effect"
-import { FetchHttpClient } from "effect/http"
+import { FetchHttpClient, HttpRouter, HttpServer } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiGroup } from "effect/http-api"
 import { EventStore, InvalidCommand, Version } from "evsrc"
 import { HttpActor, HttpErrors, HttpHandlers } from "evsrc/http"
@@ -48,6 +48,36 @@ describe("HttpApiClient", () => {
         orders.placeOrder({ payload: { orderId: o1, amount: 5 }, headers: { "if-none-match": "*" } })
       )
       assert.instanceOf(stale, HttpErrors.PreconditionFailed)
+    }))
+})
+
+describe("HttpRouter.toWebHandler", () => {
+  it.live("serves the same API inside another framework", () =>
+    Effect.gen(function*() {
+      const { handler } = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          HttpRouter.toWebHandler(
+            HttpApiBuilder.layer(Orders.Api).pipe(
+              Layer.provide(HttpHandlers.layer(Orders.Api, "orders")),
+              Layer.provide([Orders.layer, HttpServer.layerServices]),
+              Layer.provide(memory)
+            ),
+            { disableLogger: true }
+          )
+        ),
+        ({ dispose }) => Effect.promise(dispose)
+      )
+      const response = yield* Effect.promise(() =>
+        handler(
+          new Request("http://localhost/orders", {
+            method: "POST",
+            headers: { "content-type": "application/json" },
+            body: JSON.stringify({ orderId: "o1", amount: 5 })
+          })
+        )
+      )
+      assert.strictEqual(response.status, 201)
+      assert.strictEqual(response.headers.get("etag"), "\"1\"")
     }))
 })
 

@@ -1,6 +1,6 @@
 /** The endpoints of commands, over a real socket. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Exit, Fiber, Layer, Scope } from "effect"
 import {
   EventStore,
   type EventStoreDriver,
@@ -172,7 +172,7 @@ describe("a bad request with a command", () => {
   it.live(
     "names every wrong and unknown field",
     served(async (ask) => {
-      const answer = await ask("POST", "/orders/o1/payment", { body: { amount: -5, amuont: 1 } })
+      const answer = await ask("POST", "/orders/o1/payment", { body: { amount: "my secret", amuont: "secret" } })
       assert.strictEqual(answer.status, 400)
       const issues = field(answer, "issues") as ReadonlyArray<{ readonly field: string }>
       assert.deepStrictEqual(issues.map(({ field }) => field).toSorted(), ["amount", "amuont"])
@@ -235,7 +235,71 @@ describe("a fault behind a command", () => {
   )
 })
 
+describe("a server that shuts down", () => {
+  const stopped = (
+    stores: Parameters<typeof start>[0],
+    isWaiting: () => boolean,
+    request: (ask: ReturnType<typeof client>) => Promise<Answer>
+  ) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const ask = client(yield* Scope.provide(start(stores), scope))
+      const answer = yield* Effect.forkChild(Effect.promise(() => request(ask)))
+      while (!isWaiting()) yield* Effect.sleep("20 millis")
+      yield* Scope.close(scope, Exit.void)
+      return yield* Fiber.join(answer)
+    })
+
+  it.live("answers that the outcome of a write is unknown", () =>
+    Effect.gen(function*() {
+      const seen = { append: false }
+      const hanging = changed(() => ({
+        append: () =>
+          Effect.suspend(() => {
+            seen.append = true
+            return Effect.never
+          })
+      }))
+      const answer = yield* stopped(
+        hanging,
+        () => seen.append,
+        (ask) => ask("POST", "/orders", { body: { orderId: "o1", amount: 5 } })
+      )
+      assert.deepStrictEqual([answer.status, tagOf(answer)], [503, "OutcomeUnknown"])
+    }), 60_000)
+
+  it.live("answers a read with ShuttingDown", () =>
+    Effect.gen(function*() {
+      const seen = { read: false }
+      const hanging = changed(() => ({
+        readStream: () =>
+          Effect.suspend(() => {
+            seen.read = true
+            return Effect.never
+          })
+      }))
+      const answer = yield* stopped(hanging, () => seen.read, (ask) => ask("GET", "/orders/o1/history"))
+      assert.deepStrictEqual([answer.status, tagOf(answer)], [503, "ShuttingDown"])
+    }), 60_000)
+})
+
 describe("an endpoint of a query", () => {
+  it.live(
+    "takes a point in time as a parameter",
+    served(async (ask) => {
+      await ask("POST", "/orders", { body: { orderId: "o1", amount: 5 } })
+      await ask("POST", "/orders/o1/payment", { body: { amount: 5 } })
+      const at = (query: string) => ask("GET", `/orders/o1/history${query}`)
+      assert.deepStrictEqual((await at("?at=version:1")).json, { version: 1, state: "Placed" })
+      assert.deepStrictEqual((await at("?at=position:2")).json, { version: 2, state: "Paid" })
+      assert.deepStrictEqual((await at("")).json, { version: 2, state: "Paid" })
+      const later = await at("?at=version:9")
+      assert.deepStrictEqual([later.status, tagOf(later)], [404, "AsOfNotReached"])
+      const wrong = await at("?at=yesterday")
+      assert.deepStrictEqual([wrong.status, field(wrong, "in")], [400, "query"])
+    })
+  )
+
   it.live(
     "reads the caller's own write by `after`",
     served(async (ask) => {

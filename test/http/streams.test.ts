@@ -1,6 +1,6 @@
 /** Server-sent events, health, metrics and fallback answers, over a real socket. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, Schema, type Scope, Stream } from "effect"
+import { Deferred, Effect, Layer, Logger, Schema, type Scope, Stream } from "effect"
 import { FetchHttpClient, HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { PrometheusMetrics } from "effect/observability"
@@ -198,6 +198,17 @@ describe("HttpStream.changes", () => {
       assert.deepStrictEqual(events.map(({ event }) => event), ["reached", "change", "reached"])
       assert.strictEqual(events[2]!.id, events[1]!.id)
     }).pipe(Effect.provideService(HttpSource.HeartbeatInterval, "300 millis")))
+
+  it.live("ends when the server is to shut down", () =>
+    Effect.gen(function*() {
+      const shutdown = yield* Deferred.make<void>()
+      const { url } = yield* start().pipe(Effect.provideService(HttpSource.Shutdown, Deferred.await(shutdown)))
+      const { next } = yield* connect(`${url}/changes`)
+      yield* next
+      yield* Deferred.succeed(shutdown, undefined)
+      const end = yield* Effect.exit(next)
+      assert.include(String(end), "the stream has ended")
+    }))
 
   it.live("ends the subscription of a client that vanishes", () =>
     Effect.gen(function*() {
