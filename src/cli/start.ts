@@ -25,6 +25,17 @@ const readerGone: Effect.Effect<number> = Effect.callback((resume) => {
   process.stderr.on("error", () => {})
 })
 
+/** Ends the process with one line, without passwords, when the code of a configuration throws beside the command. */
+const watchConfiguration: Effect.Effect<void> = Effect.map(Secrets.Secrets, (secrets) => {
+  process.on("uncaughtException", (error: unknown) => {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+    process.stderr.write(
+      `evsrc: The code of the configuration threw beside the command: ${Secrets.hideIn(secrets, text)}\n`
+    )
+    process.exit(ExitCode.failed)
+  })
+})
+
 /** How long what a configuration has left open may keep the process alive, in milliseconds. */
 const maxEnding = 2_000
 
@@ -43,7 +54,9 @@ const teardown: Runtime.Teardown = (exit, onExit) => {
  */
 export const start = (version: string): void =>
   NodeRuntime.runMain(
-    Effect.andThen(Secrets.rememberEnvironment(process.env), Effect.raceFirst(run(version), readerGone)).pipe(
+    Secrets.rememberEnvironment(process.env).pipe(
+      Effect.andThen(watchConfiguration),
+      Effect.andThen(Effect.raceFirst(run(version), readerGone)),
       Effect.provide(NodeServices.layer)
     ),
     { teardown, disableErrorReporting: true }

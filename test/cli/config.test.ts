@@ -86,6 +86,23 @@ describe("evsrc.config.ts", () => {
       assert.include(found.twice, "two projections have the name \"paid@1\"")
     }))
 
+  it.live("ends the command when it throws beside it, without a password", () =>
+    Effect.gen(function*() {
+      const cwd = join(folder, "beside")
+      const text = `${imports}Promise.reject(new Error("cannot reach postgres://ann:top-secret-word@host/shop"))\n`
+        + "setTimeout(() => {}, 10_000)\nawait new Promise(() => {})\nexport default EvsrcConfig.make({})"
+      yield* Effect.promise(async () => {
+        await mkdir(cwd)
+        await writeFile(join(cwd, "evsrc.config.ts"), text)
+      })
+      const { code, stderr } = yield* Cli.execute(["audit"], { cwd })
+      assert.strictEqual(code, 3, stderr)
+      assert.strictEqual(
+        stderr,
+        "evsrc: The code of the configuration threw beside the command: Error: cannot reach postgres://ann:***@host/shop\n"
+      )
+    }))
+
   it.live("is found above the working folder, or by --config", () =>
     Effect.gen(function*() {
       const below = join(folder, "found", "a", "b")
