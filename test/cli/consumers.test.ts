@@ -68,6 +68,15 @@ describe("evsrc status", () => {
       assert.include(yield* Cli.output(["status"], { url }), "Without a definition in evsrc.config.ts")
     }))
 
+  it.live("is red, with the exit code 1, for consumers that never ran", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      yield* Cli.output(["migrate", ...Cli.shop], { url })
+      const args = ["status", ...Cli.shop]
+      const { consumers, verdict } = yield* Cli.document(Reports.status, args, { url, code: 1 })
+      assert.deepStrictEqual([verdict, consumers.map(({ status }) => status)], ["red", ["red", "red"]])
+    }))
+
   it.live("is green while programs run", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
