@@ -13,7 +13,7 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type { unhandled } from "effect/Types"
-import { internalError } from "./HttpProblems.ts"
+import { internalError, interrupted, isClientAbort } from "./HttpProblems.ts"
 import * as Problem from "./Problem.ts"
 
 const isDecodable = (path: string): boolean => {
@@ -46,9 +46,15 @@ const ofCause = (
       return Effect.map(HttpServerRequest.HttpServerRequest, ({ method, url }) => notFound(url, method))
     }
   }
-  return Cause.hasInterruptsOnly(cause)
-    ? Effect.failCause(cause)
-    : Effect.as(Effect.logError("A request failed", cause), Problem.response(internalError(), 500))
+  if (Cause.hasInterruptsOnly(cause)) {
+    return isClientAbort(cause)
+      ? Effect.failCause(cause)
+      : Effect.map(
+        HttpServerRequest.HttpServerRequest,
+        ({ method }) => Problem.response(interrupted(method), 503)
+      )
+  }
+  return Effect.as(Effect.logError("A request failed", cause), Problem.response(internalError(), 500))
 }
 
 const problems = HttpRouter.middleware(
@@ -60,7 +66,7 @@ const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const
 
 /**
  * Provides the answers: 404 `RouteNotFound`, 405 `MethodNotAllowed` with the header `Allow`, and 500 `InternalError` for a defect outside the
- * endpoints.
+ * endpoints; also 503 when the end of the server interrupts a request.
  *
  * **Example** (beside the API)
  *

@@ -94,8 +94,13 @@ const closeConnection = HttpEffect.appendPreResponseHandler((_, response) =>
   Effect.succeed(HttpServerResponse.setHeader(response, "connection", "close"))
 )
 
-/** An interrupted write may or may not have happened. */
-const interrupted = (method: string) =>
+/**
+ * Returns the answer to a request that was interrupted: a write may or may not have happened.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const interrupted = (method: string) =>
   method === "GET" || method === "HEAD" || method === "OPTIONS"
     ? new HttpErrors.ShuttingDown({ message: "The server is shutting down; send the request again" })
     : outcomeUnknown()
@@ -123,7 +128,13 @@ const ofReason = (
   )
 }
 
-const isClientAbort = (cause: Cause.Cause<unknown>): boolean =>
+/**
+ * Returns whether the client has gone away.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isClientAbort = (cause: Cause.Cause<unknown>): boolean =>
   cause.reasons.some((reason) => reason.annotations.has(HttpServerError.ClientAbort.key))
 
 const ofCause = (maxBody: ByteSize.ByteSize) =>

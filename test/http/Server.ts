@@ -5,7 +5,7 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert } from "@effect/vitest"
 import { Context, Effect, Layer, Logger, type Scope } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
-import { HttpApiBuilder, type HttpApiGroup } from "effect/http-api"
+import { HttpApiBuilder } from "effect/http-api"
 import { type EventStore, ProjectionStore } from "evsrc"
 import { EventStore as Stores } from "evsrc"
 import { HttpHandlers } from "evsrc/http"
@@ -79,7 +79,7 @@ export const serve = <E>(
 
 /** Serves the orders, and returns the URL. */
 export const start = (
-  stores: Layer.Layer<EventStore.EventStore | ProjectionStore.ProjectionStore> = memory
+  stores: Layer.Layer<EventStore.EventStore | ProjectionStore.ProjectionStore, unknown> = memory
 ) =>
   serve(
     HttpApiBuilder.layer(Orders.Api, { openapiPath: "/openapi.json" }).pipe(
@@ -88,5 +88,3 @@ export const start = (
       Layer.provide(stores)
     )
   )
-
-export type { HttpApiGroup }

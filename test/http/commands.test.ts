@@ -11,7 +11,9 @@ import {
 } from "evsrc"
 
 import { HttpHandlers } from "evsrc/http"
+import { PgStores } from "evsrc/pg"
 import { internals } from "../../src/core/internals.ts"
+import { layerPglite, layerPostgres } from "../support/Database.ts"
 import { type Answer, client, start } from "./Server.ts"
 
 const tagOf = ({ json }: Answer) => Reflect.get(Object(json), "_tag")
@@ -233,6 +235,29 @@ describe("a fault behind a command", () => {
     503,
     "OutcomeUnknown"
   )
+})
+
+const backEnds = {
+  PGlite: PgStores.layer.pipe(Layer.provide(layerPglite())),
+  PostgreSQL: PgStores.layer.pipe(Layer.provide(layerPostgres({ poolSize: 10 })))
+}
+
+describe.each(Object.entries(backEnds))("on %s", (_, stores) => {
+  it.live("places, repeats, pays and reads an order", () =>
+    Effect.flatMap(start(stores), (url) =>
+      Effect.promise(async () => {
+        const ask = client(url)
+        const place = () => ask("POST", "/orders", { body: { amount: 5 }, headers: { "idempotency-key": "k1" } })
+        const [placed, again] = [await place(), await place()]
+        assert.strictEqual(placed.status, 201, placed.text)
+        assert.deepStrictEqual(again.json, placed.json)
+        const path = placed.headers.get("location") ?? ""
+        const pay = () => ask("POST", `${path}/payment`, { body: { amount: 5 }, headers: { "if-match": "\"1\"" } })
+        const [paid, stale] = [await pay(), await pay()]
+        assert.deepStrictEqual([paid.status, stale.status], [200, 412])
+        const read = await ask("GET", `${path}?after=${String(field(paid, "cursor"))}`)
+        assert.strictEqual(field(read, "paid"), true)
+      })))
 })
 
 describe("a server that shuts down", () => {

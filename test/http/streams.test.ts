@@ -1,6 +1,6 @@
 /** Server-sent events, health, metrics and fallback answers, over a real socket. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Layer, Logger, Schema, type Scope, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schema, Scope, Stream } from "effect"
 import { FetchHttpClient, HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { PrometheusMetrics } from "effect/observability"
@@ -303,6 +303,29 @@ describe("HttpHealth", () => {
 })
 
 describe("beside the endpoints", () => {
+  it.live("answers a request of an endpoint of one's own that the server's end interrupts", () =>
+    Effect.gen(function*() {
+      const seen = { waiting: false }
+      const Api = HttpApi.make("own").add(HttpApiGroup.make("own").add(HttpApiEndpoint.post("wait", "/wait")))
+      const group = HttpApiBuilder.group(Api, "own", (handlers) =>
+        handlers.handle("wait", () =>
+          Effect.suspend(() => {
+            seen.waiting = true
+            return Effect.never
+          })))
+      const scope = yield* Scope.make()
+      const url = yield* Scope.provide(
+        serve(Layer.merge(HttpApiBuilder.layer(Api).pipe(Layer.provide(group)), HttpFallback.layer(Api))),
+        scope
+      )
+      const answer = yield* Effect.forkChild(Effect.promise(() => client(url)("POST", "/wait")))
+      yield* until(() => seen.waiting)
+      yield* Scope.close(scope, Exit.void)
+      const { status, text } = yield* Fiber.join(answer)
+      assert.strictEqual(status, 503)
+      assert.include(text, "OutcomeUnknown")
+    }))
+
   it.live("serves metrics, and answers unknown paths and methods with problems", () =>
     Effect.gen(function*() {
       const { url } = yield* start()
