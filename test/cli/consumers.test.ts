@@ -73,8 +73,10 @@ describe("evsrc status", () => {
       const { url } = yield* freshDatabase
       yield* Cli.output(["migrate", ...Cli.shop], { url })
       const args = ["status", ...Cli.shop]
-      const { consumers, verdict } = yield* Cli.document(Reports.status, args, { url, code: 1 })
-      assert.deepStrictEqual([verdict, consumers.map(({ status }) => status)], ["red", ["red", "red"]])
+      const { consumers, processes, verdict } = yield* Cli.document(Reports.status, args, { url, code: 1 })
+      assert.strictEqual(verdict, "red")
+      assert.deepStrictEqual([...consumers, ...processes].map(({ status }) => status), ["red", "red", "red"])
+      assert.include(processes[0]!.reasons.join(), "reminder.instances@1")
     }))
 
   it.live("is green while programs run", () =>

@@ -11,6 +11,7 @@ import * as Schema from "effect/Schema"
 import * as Generations from "../../operations/Generations.ts"
 import * as Health from "../../operations/Health.ts"
 import * as HealthStatus from "../../operations/HealthStatus.ts"
+import type * as ProcessContract from "../../process/ProcessContract.ts"
 import * as ProcessManager from "../../process/ProcessManager.ts"
 import * as EvsrcConfig from "../EvsrcConfig.ts"
 import { BadVerdict } from "../ExitCode.ts"
@@ -44,22 +45,39 @@ type StatusReport = typeof StatusReport.Type
  */
 export const Status = Schema.toCodecJson(StatusReport)
 
-const read = Effect.fnUntraced(function*(loaded: Option.Option<ConfigFile.Loaded>) {
-  const definitions = Option.isSome(loaded) ? EvsrcConfig.consumersOf(loaded.value.config) : []
-  const health = yield* Health.of(definitions)
-  const processes = yield* Effect.forEach(
-    Option.isSome(loaded) ? loaded.value.config.processes : [],
-    (process) =>
-      Effect.map(ProcessManager.health(process), ({ consumers, deferred, overdue, reasons, status }) => ({
-        process: process.name,
-        status,
-        reasons,
-        consumers,
-        overdue: overdue?.id ?? null,
-        deferred: deferred.length
-      }))
+/** Returns the health of a process manager: red, with the reason, if it cannot be read, as before a program has run it. */
+const processHealth = (process: ProcessContract.Any) =>
+  ProcessManager.health(process).pipe(
+    Effect.map(({ consumers, deferred, overdue, reasons, status }): StatusReport["processes"][number] => ({
+      process: process.name,
+      status,
+      reasons,
+      consumers,
+      overdue: overdue?.id ?? null,
+      deferred: deferred.length
+    })),
+    Effect.catchIf(
+      // Without the store nothing is known.
+      (error) => error._tag === "ProjectionBehind" || !error.isRetryable,
+      ({ message }) =>
+        Effect.succeed({
+          process: process.name,
+          status: "red" as const,
+          reasons: [message],
+          consumers: [],
+          overdue: null,
+          deferred: 0
+        })
+    )
   )
-  const known = new Set([health, ...processes].flatMap(({ consumers }) => consumers.map(({ consumer }) => consumer)))
+
+const read = Effect.fnUntraced(function*(loaded: Option.Option<ConfigFile.Loaded>) {
+  const config = Option.getOrUndefined(loaded)?.config
+  const definitions = config === undefined ? [] : EvsrcConfig.consumersOf(config)
+  const health = yield* Health.of(definitions)
+  const processes = yield* Effect.forEach(config?.processes ?? [], processHealth)
+  const managed = config?.processes.flatMap((process) => Object.values(ProcessManager.consumers(process))) ?? []
+  const known = new Set([...definitions, ...managed].map(({ id }) => id))
   const all = yield* Generations.list()
   const { at, consumers, log } = health
   const report: StatusReport = {
