@@ -61,6 +61,15 @@ export const areTaken = (
   )
 
 /**
+ * Returns whether the log ends before a position up to which it has had events. Then it was set back, and may never reach the position again.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const areLost = ({ log }: Sources, upTo: Option.Option<Position>): Effect.Effect<boolean, EventStoreError> =>
+  Option.isNone(upTo) ? Effect.succeed(false) : Effect.map(log.last, (last) => last < upTo.value)
+
+/**
  * Returns those of the instances that have no parked input. Deadlines of the others wait, as their later inputs do.
  *
  * @since 0.1.0

@@ -211,7 +211,10 @@ const pass = Effect.fnUntraced(function*(
   const ready: TimerWork.Ready = Effect.fnUntraced(function*(page) {
     if (page.length === 0) return page
     at.last ??= yield* DueInputs.lastOf(timer)
-    if (!(yield* DueInputs.areTaken(timer, at.last))) return undefined
+    if (!(yield* DueInputs.areTaken(timer, at.last))) {
+      if (yield* DueInputs.areLost(timer, at.last)) look.at = undefined
+      return undefined
+    }
     const free = yield* DueInputs.withoutParked(timer, page)
     found += free.length
     return free

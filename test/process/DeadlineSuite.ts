@@ -8,6 +8,10 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { type Case, equal, ok, test, unique } from "../../src/conformance/Suite.ts"
+import { internals } from "../../src/core/internals.ts"
+import { monotonicMillis } from "../../src/core/monotonic.ts"
+import * as Position from "../../src/core/Position.ts"
+import * as EventStore from "../../src/eventStore/EventStore.ts"
 import * as ProcessManager from "../../src/process/ProcessManager.ts"
 import { type Stores, upTo } from "../support/AccountFixtures.ts"
 import {
@@ -50,6 +54,31 @@ export const deadlines: ReadonlyArray<Case<Stores>> = [
       yield* untilState(process, id, (state) => state.includes("past"))
       equal(yield* typesOf(instance(process, id)), ["received", "deadline.Due", "fired.Due", "Took"], "the instance")
     }).pipe(Effect.provide(run([process], { deadlineInterval: "1 hour" })))
+  }),
+
+  test("fires a deadline also if the log is set back while it waits for the inputs before", function*() {
+    const id = unique("i")
+    const process = probe(uniqueName(), { Begun: () => [due("50 millis", "late")] })
+    const { [internals]: { driver } } = yield* EventStore.EventStore
+    let lostAt = Infinity
+    // The log has more events until half a second after the timer has begun to look at its end.
+    const last = Effect.map(
+      Effect.zip(driver.last, monotonicMillis),
+      ([last, now]) => now < lostAt ? Position.make(last + 1_000_000n) : last
+    )
+    const highWaterMarkOf: typeof driver.highWaterMarkOf = (request) =>
+      Effect.flatMap(monotonicMillis, (now) => {
+        if (request.waiter.startsWith("The timer")) lostAt = Math.min(lostAt, now + 500)
+        return driver.highWaterMarkOf(request)
+      })
+    const setBack = yield* EventStore.make({ ...driver, highWaterMarkOf, last })
+    yield* Effect.gen(function*() {
+      yield* signal(process, [begun(id)])
+      yield* untilState(process, id, (state) => state.includes("late"))
+    }).pipe(
+      Effect.provide(run([process], { deadlineInterval: "20 millis" })),
+      Effect.provideService(EventStore.EventStore, setBack)
+    )
   }),
 
   test("fires the deadline that replaces another, and no cancelled one", function*() {
