@@ -1,6 +1,6 @@
 /**
- * Group commit: appends that arrive while a statement is in flight go out together as the next one, or as several at a time under
- * load. An append that finds no statement in flight goes at once and alone; nothing waits for a timer. An append whose stream another
+ * Group commit: appends that arrive in one turn of the event loop, or while a statement is in flight, go out together as the next one, or as several at a
+ * time under load. An append that arrives alone and finds no statement in flight goes at once; nothing waits for a timer. An append whose stream another
  * transaction holds waits for it alone, so that no other append waits.
  *
  * @since 0.1.0
@@ -20,6 +20,7 @@ import { monotonicMillisUnsafe } from "../../core/monotonic.ts"
 import type { PgDeadlines } from "../PgDeadlines.ts"
 import { fromAppendError, isOfOneAppend } from "../PgErrors.ts"
 import * as Timer from "../timer.ts"
+import * as Turn from "../turn.ts"
 import type { PreparedAppend } from "./AppendParameters.ts"
 import * as AppendQueue from "./AppendQueue.ts"
 import * as AppendSweep from "./AppendSweep.ts"
@@ -88,14 +89,13 @@ export const make = Effect.fnUntraced(function*(
     })
   )
 
-  const closeAll = (): void => {
-    for (const pending of queue.removeAll()) finish(pending, Exit.fail(closedError))
-  }
+  const closeAll = (): void => queue.removeAll().forEach((pending) => finish(pending, Exit.fail(closedError)))
 
   const sendNext = (): void => {
     for (let batch = queue.nextBatch(); batch.length > 0; batch = queue.nextBatch()) fork(send(batch))
   }
 
+  const sendSoon = Turn.atEnd(sendNext)
   const sweep = AppendSweep.make({ ...statements, queue, reported, clock, fork, fail: finish, removed: sendNext })
 
   const end = (pending: Pending, isFollowed: boolean): void => {
@@ -141,7 +141,7 @@ export const make = Effect.fnUntraced(function*(
       const pending = PendingAppend.make(request, span, monotonicMillisUnsafe(clock))
       queue.add(pending)
       request.onQueued?.()
-      sendNext()
+      sendSoon()
       sweep.start()
       return Effect.onInterrupt(Deferred.await(pending.done), () =>
         Effect.sync(() => interrupt(queue, reported, pending, sendNext)))

@@ -1,6 +1,6 @@
 /**
- * Group read: reads that arrive while statements of others are in flight go out together as the next one. A read that finds few statements in
- * flight goes at once and alone; nothing waits for a timer.
+ * Group read: reads that arrive in one turn of the event loop, or while statements of others are in flight, go out together as the next one. A read that
+ * arrives alone and finds few statements in flight goes at once; nothing waits for a timer.
  *
  * `RequestResolver` of Effect does not fit: once a batch is full it sends it, however many statements are in flight; a batch has the context of
  * its first caller; and its statement goes on when all of its callers are interrupted.
@@ -19,6 +19,7 @@ import { type EventStoreError, storeError, StoreUnavailable } from "../../core/e
 import { inWords } from "../PgDeadlines.ts"
 import { isOfOneRead } from "../PgErrors.ts"
 import * as Timer from "../timer.ts"
+import * as Turn from "../turn.ts"
 
 /**
  * How many statements group read allows at a time, and how large they are.
@@ -27,7 +28,7 @@ import * as Timer from "../timer.ts"
  * @category options
  */
 export interface ReadBatcherOptions {
-  /** How many reads, waiting or in flight, are each sent at once and alone. 8 by default. */
+  /** How many reads may be waiting or in flight for those that arrive to be sent at once. 8 by default. */
   readonly alone?: number | undefined
   /** The maximum number of statements in flight when there are more. 2 by default. */
   readonly inFlight?: number | undefined
@@ -112,7 +113,7 @@ class InFlight {
     const allowed = reads <= alone ? alone : inFlight
     if (waiting === 0 || this.#statements.size - Math.min(this.#stalled(), maxStalled) >= allowed) return 0
     // An equal part for each statement: otherwise one takes nearly all.
-    return reads <= alone ? 1 : Math.min(batchReads, Math.ceil(reads / inFlight))
+    return Math.min(batchReads, reads <= alone ? waiting : Math.ceil(reads / inFlight))
   }
   #stalled(): number {
     let stalled = 0
@@ -165,6 +166,13 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
     inFlight.end(statement)
     sendNext()
   }
+  /** A read that came alone runs in the fiber of its caller. */
+  const sendSoon = Turn.atEnd(() => {
+    const [only] = waiting
+    if (waiting.size !== 1 || only === undefined || inFlight.next(1) === 0) return sendNext()
+    waiting.delete(only)
+    only.resume(readAlone(only.request))
+  })
 
   const intervalEnded = (): void => {
     timer = undefined
@@ -190,26 +198,33 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
       })
     })
 
-  const readInTurn = (request: Request): Effect.Effect<Answer, EventStoreError> =>
-    Effect.withFiber(({ context }) =>
-      Effect.callback((resume) => {
-        const span = Context.getOrUndefined(context, Tracer.ParentSpan)
-        const pending: Pending<Request, Answer> = { request, span, resume, waited: 0, statement: undefined }
-        waiting.add(pending)
-        startInterval()
-        return Effect.sync(() => {
-          waiting.delete(pending)
-          const { statement } = pending
-          if (statement !== undefined && --statement.callers === 0) statement.fiber?.interruptUnsafe()
-        })
-      })
-    )
+  const added = (): void => {
+    sendSoon()
+    startInterval()
+  }
 
-  return (request) =>
-    Effect.suspend(() =>
-      isClosed || waiting.size === 0 && inFlight.next(1) > 0 ? readAlone(request) : readInTurn(request)
-    )
+  return (request) => Effect.suspend(() => isClosed ? readAlone(request) : readInTurn(waiting, request, added))
 })
+
+/** Adds a read to those that wait for a statement. */
+const readInTurn = <Request, Answer>(
+  waiting: Set<Pending<Request, Answer>>,
+  request: Request,
+  added: () => void
+): Effect.Effect<Answer, EventStoreError> =>
+  Effect.withFiber(({ context }) =>
+    Effect.callback((resume) => {
+      const span = Context.getOrUndefined(context, Tracer.ParentSpan)
+      const pending: Pending<Request, Answer> = { request, span, resume, waited: 0, statement: undefined }
+      waiting.add(pending)
+      added()
+      return Effect.sync(() => {
+        waiting.delete(pending)
+        const { statement } = pending
+        if (statement !== undefined && --statement.callers === 0) statement.fiber?.interruptUnsafe()
+      })
+    })
+  )
 
 const take = <P>(
   waiting: Set<P>,

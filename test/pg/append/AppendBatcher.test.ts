@@ -103,7 +103,9 @@ const setup = (
       over = true
       return Effect.forEach(sent, (statement) => statement.fail(lost))
     })
-    const start = (request: Request) => Effect.forkChild(append(request), { startImmediately: true })
+    const startNow = (request: Request) => Effect.forkChild(append(request), { startImmediately: true })
+    /** Starts an append in a turn of the event loop of its own. */
+    const start = (request: Request) => Effect.tap(startNow(request), Effect.promise(() => Promise.resolve()))
     /** The statement of that number, once it has been sent; others have had every chance to be sent too. */
     const statement = (n: number) =>
       Effect.repeat(Effect.yieldNow, { until: () => sent[n] !== undefined, times: 1000 }).pipe(
@@ -114,7 +116,7 @@ const setup = (
           return found
         })
       )
-    return { append, sent, start, statement }
+    return { append, sent, start, startNow, statement }
   })
 
 const reason = <A>(exit: Exit.Exit<A, EventStoreError>): string | undefined =>
@@ -141,6 +143,19 @@ describe("AppendBatcher", () => {
       yield* together.succeed
       const rows = yield* Effect.forEach(others, (fiber) => Fiber.join(fiber))
       assert.deepStrictEqual(rows.map((r) => r.stream), ["b", "c", "d"])
+    }))
+
+  it.effect("sends those that are asked for in one turn together, without one that is interrupted", () =>
+    Effect.gen(function*() {
+      const { sent, startNow, statement } = yield* setup()
+      const gone = yield* startNow(request("a"))
+      const all = yield* Effect.forEach(["b", "c", "d"], (stream) => startNow(request(stream)))
+      yield* Fiber.interrupt(gone)
+      const together = yield* statement(0)
+      assert.deepStrictEqual(together.streams, ["b", "c", "d"])
+      yield* together.succeed
+      assert.deepStrictEqual((yield* Effect.forEach(all, Fiber.join)).map((r) => r.stream), ["b", "c", "d"])
+      assert.strictEqual(sent.length, 1)
     }))
 
   it.effect("sends appends of one stream together in order, those of one command apart", () =>

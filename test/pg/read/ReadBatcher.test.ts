@@ -44,10 +44,15 @@ const setup = (
       ),
       scope
     )
-    const start = (n: number) => Effect.forkChild(read(n), { startImmediately: true })
+    const startNow = (n: number) => Effect.forkChild(read(n), { startImmediately: true })
+    /** Starts a read in a turn of its own. */
+    const start = (n: number) => Effect.tap(startNow(n), turn)
     const reads = () => sent.map((statement) => statement.reads)
-    return { read, reads, scope, sent, start }
+    return { read, reads, scope, sent, start, startNow }
   })
+
+/** Ends the turn of the event loop. */
+const turn = Effect.promise(() => Promise.resolve())
 
 const settle = Effect.repeat(Effect.yieldNow, { times: 20 })
 
@@ -76,6 +81,47 @@ describe("ReadBatcher", () => {
       assert.deepStrictEqual(yield* Effect.forEach(others, Fiber.join), [4, 6, 8])
       yield* start(5)
       assert.deepStrictEqual(reads().at(-1), [5], "a read after them goes at once again")
+    }))
+
+  it.live("sends those that are asked for in one turn together", () =>
+    Effect.gen(function*() {
+      const { reads, sent, startNow } = yield* setup({})
+      const all = yield* Effect.forEach([1, 2, 3], startNow)
+      assert.deepStrictEqual(reads(), [], "before the turn ends")
+      yield* turn
+      assert.deepStrictEqual(reads(), [[1, 2, 3]])
+      yield* Effect.forEach([4, 5], startNow)
+      yield* turn
+      assert.deepStrictEqual(reads(), [[1, 2, 3], [4, 5]], "also while others are in flight")
+      yield* Effect.forEach([6, 7, 8, 9], startNow)
+      yield* turn
+      assert.deepStrictEqual(reads().length, 2, "more than eight wait for a statement")
+      yield* sent[0]!.succeed
+      assert.deepStrictEqual(yield* Effect.forEach(all, Fiber.join), [2, 4, 6])
+      yield* settle
+      assert.deepStrictEqual(reads()[2], [6, 7, 8, 9])
+    }))
+
+  it.live("does not send a read that is interrupted before its turn ends", () =>
+    Effect.gen(function*() {
+      const { reads, startNow } = yield* setup()
+      const gone = yield* startNow(1)
+      yield* Fiber.interrupt(gone)
+      yield* startNow(2)
+      yield* turn
+      assert.deepStrictEqual(reads(), [[2]])
+    }))
+
+  it.live("reads alone what waits when its scope closes before the turn ends", () =>
+    Effect.gen(function*() {
+      const { reads, scope, sent, startNow } = yield* setup()
+      const fiber = yield* startNow(1)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      yield* settle
+      assert.deepStrictEqual(reads(), [[1]])
+      yield* sent[0]!.succeed
+      assert.strictEqual(yield* Fiber.join(fiber), 2)
+      yield* Fiber.join(closing)
     }))
 
   it.live("sends a few reads side by side, and more in equal parts of a limited size", () =>
