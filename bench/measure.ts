@@ -111,8 +111,14 @@ const prepare = async <Run>(
       return commands && stocked("command", commands, 1, false)
     case "hot":
       return commands && stocked("command", commands, inTurn, true)
-    case "decision":
-      return decisions && stocked("course", decisions, inTurn, false)
+    case "decision": {
+      if (decisions === undefined) return undefined
+      // The first decision after a pause of minutes costs more, with every contestant. The pause is that of the benchmark.
+      const [first] = ids("course", 1)
+      await decisions.create(first!)
+      await runAll([decisions.run(first!)])
+      return stocked("course", decisions, inTurn, false)
+    }
     case "one": {
       if (commands === undefined) return undefined
       const id = fresh("one")
