@@ -133,7 +133,7 @@ export const shop: ReadonlyArray<string> = ["--config", join(fixtures, "evsrc.co
 
 const isTerminal = { canColor: true, canAnimate: true, canPrompt: true }
 
-/** Returns a terminal of 100 columns on which somebody presses keys. It shows its output beside the errors. */
+/** Returns a terminal of 100 columns on which keys are pressed. It shows its output beside the errors. */
 const terminalOf = (keys: string, display: (text: string) => void) =>
   Terminal.make({
     columns: Effect.succeed(100),

@@ -44,7 +44,7 @@ describe("evsrc migrate", () => {
       }
     }))
 
-  it.live("tells a schema that is newer, and leaves it alone", () =>
+  it.live("recognizes a schema that is newer, and leaves it alone", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* Effect.provide(PgMigrations.run(), clientOf(url))

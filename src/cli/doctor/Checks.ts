@@ -54,7 +54,7 @@ const sessions = (
       ? warning(
         "connections",
         found,
-        "Raise max_connections, use smaller pools (maxConnections), or end sessions that nobody uses"
+        "Raise max_connections, use smaller pools (maxConnections), or end unused sessions"
       )
       : poolSize !== undefined && poolSize > free
       ? warning(
