@@ -20,6 +20,7 @@ import type { AppendCondition, EventStoreDriver } from "../eventStore/driver/Eve
 import type { AppendError } from "../eventStore/EventAppender.ts"
 import type * as EventStore from "../eventStore/EventStore.ts"
 import * as UntaggedEvents from "../eventStore/UntaggedEvents.ts"
+import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import type * as DecisionDefinition from "./DecisionDefinition.ts"
 
 /**
@@ -165,13 +166,10 @@ export const reader = (store: EventStore.EventStore["Service"], models: Decision
   const isPersonal = EventPersonalData.modelsHavePersonalData(models)
   let readUnder: string | undefined
   // A subject may be erased between two reads, and while one waits for the server.
-  const readUpToDate: typeof read = Effect.flatMap(keys.lastErasure, (lastErasure) => {
+  const readUpToDate = KeyStoreLookup.readUpToDate(keys, (lastErasure) => {
     if (lastErasure !== readUnder) forget()
     readUnder = lastErasure
-    return Effect.flatMap(
-      readOfOneLog,
-      (found) => Effect.flatMap(keys.lastErasure, (now) => now === lastErasure ? Effect.succeed(found) : readUpToDate)
-    )
+    return readOfOneLog
   })
   return {
     read: isPersonal ? readUpToDate : readOfOneLog,

@@ -198,7 +198,7 @@ export const make = Effect.fnUntraced(function*(
               ? Effect.asSome(FirstReceipt.requireSame(keys, found.value, use))
               : Effect.succeedNone),
         appending: context,
-        readByQueryAfter: (query, after, basis) => LogReader.readByQuery(driver, limits, query, after, basis),
+        readByQueryAfter: queryReader(driver, limits, keys),
         followed,
         changeAppends: (change) => withSend((request) => send(change(request)))
       },
@@ -224,7 +224,7 @@ export const make = Effect.fnUntraced(function*(
         const codec = EventCodec.make(events)
         return LogReader.decode(codec, readAllEncoded({ ...options, types: codec.storedTypes }), options?.where?.tags)
       },
-      readByQuery: (query) => LogReader.readByQuery(driver, limits, query, Position.start),
+      readByQuery: (query) => queryReader(driver, limits, keys)(query, Position.start),
       subscribeEncoded,
       subscribe: (events, options) => {
         const codec = EventCodec.make(events)
@@ -238,6 +238,18 @@ export const make = Effect.fnUntraced(function*(
 
   return withSend(driver.append)
 })
+
+/** Returns the read by a query. The read of its later pages may take its time, so what was erased meanwhile is erased in the first ones. */
+const queryReader = (
+  driver: EventStoreDriver,
+  limits: Limits.Limits,
+  keys: KeyStoreLookup.Keys
+): EventStoreInternals["readByQueryAfter"] =>
+(query, after, basis) =>
+  Effect.flatMap(
+    LogReader.readByQuery(driver, limits, query, after, basis),
+    (found) => Effect.map(EventEncryption.upToDate(keys, found.events), (events) => ({ ...found, events }))
+  )
 
 const appendedOf = ({ receipt, written }: EventAppender.AppendOutcome): Appended => ({ receipt, events: written?.() })
 

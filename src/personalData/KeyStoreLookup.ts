@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { storeError, StoreMisconfigured } from "../core/errors.ts"
+import { type EventStoreError, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as DecryptedValues from "./DecryptedValues.ts"
 import * as EncryptedValue from "./EncryptedValue.ts"
 import { KeyStore } from "./KeyStore.ts"
@@ -51,6 +51,23 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
     }
   })
 )
+
+/**
+ * Reads, and reads again if a subject was erased during the read: the first pages may have its data. `read` gets the id of the last erasure before it.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const readUpToDate = <A, R>(
+  keys: Pick<Keys, "lastErasure">,
+  read: (lastErasure: string) => Effect.Effect<A, EventStoreError, R>
+): Effect.Effect<A, EventStoreError, R> =>
+  Effect.flatMap(keys.lastErasure, (lastErasure) =>
+    Effect.flatMap(read(lastErasure), (found) =>
+      Effect.flatMap(
+        keys.lastErasure,
+        (now) => now === lastErasure ? Effect.succeed(found) : readUpToDate(keys, read)
+      )))
 
 /** Personal fields, each with its parent object. */
 export type Fields = ReadonlyArray<PersonalFields.LocatedField>

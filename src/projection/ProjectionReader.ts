@@ -24,6 +24,7 @@ import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
 import { ofOneLog } from "../eventStore/LogIdentity.ts"
 import { defaultPageSize } from "../eventStore/LogReader.ts"
+import * as KeyStoreLookup from "../personalData/KeyStoreLookup.ts"
 import * as ChangeFeed from "./ChangeFeed.ts"
 import * as DocumentCodec from "./DocumentCodec.ts"
 import * as InlineCompleteness from "./inline/InlineCompleteness.ts"
@@ -290,10 +291,10 @@ const storedPage = (
 ): Effect.Effect<FoundPage, EventStoreError> => {
   const read = projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.list(page)) :
-    ofOneLog(Effect.flatMap(logFor(projection), (log) => {
+    fromLog(projection, (log) => {
       const documents = LiveProjection.make(log, projection, limitsOf(reader))
       return Effect.andThen(documents.read("visible"), documents.list(page))
-    }))
+    })
   return Effect.gen(function*() {
     const found = yield* read
     const expired = PageCursor.expired(projection.id, cursor, found.generation)
@@ -313,13 +314,13 @@ const storedOne = (
 ): Effect.Effect<FoundDocument, EventStoreError> =>
   projection.lifecycle !== "live" ?
     ofComplete(reader, projection, reader.driver.get(projection.id, key)) :
-    ofOneLog(Effect.flatMap(logFor(projection), (log) => {
+    fromLog(projection, (log) => {
       const documents = LiveProjection.make(log, projection, limitsOf(reader), key)
       return Effect.map(
         Effect.andThen(documents.read("visible"), documents.get(key)),
         (found) => ({ generation: projection.id, document: Option.fromUndefinedOr(found) })
       )
-    }))
+    })
 
 /** Returns what was read, unless the projection is inline and may lack events. */
 const ofComplete = <A>(
@@ -350,8 +351,17 @@ const eventStoreFor = (projection: Awaited): Effect.Effect<EventStore["Service"]
         )
       ))
 
-const logFor = (projection: Awaited): Effect.Effect<EventStoreDriver> =>
-  Effect.map(eventStoreFor(projection), ({ [internals]: { driver } }) => driver)
+/** Reads documents of a live projection: of one log, and without what is erased during the read. */
+const fromLog = <A>(
+  projection: Projection.Any,
+  read: (log: EventStoreDriver) => Effect.Effect<A, EventStoreError>
+): Effect.Effect<A, EventStoreError> =>
+  Effect.flatMap(eventStoreFor(projection), ({ [internals]: { driver, keys } }) => {
+    const ofLog = ofOneLog(Effect.suspend(() => read(driver)))
+    return EventPersonalData.hasPersonalData(projection.events)
+      ? KeyStoreLookup.readUpToDate(keys, () => ofLog)
+      : ofLog
+  })
 
 /** Watches one document of a live projection. It folds new events up to the high-water mark, because the order of later events may change. */
 const watchLive = (
@@ -364,15 +374,16 @@ const watchLive = (
     const isPersonal = EventPersonalData.hasPersonalData(projection.events)
     let foldedErasure: string | undefined
     let documents = LiveProjection.make(log, projection, limits, key, followed)
-    const read = Effect.gen(function*() {
-      const lastErasure = isPersonal ? yield* keys.lastErasure : undefined
-      // The fold may hold data of a subject that was erased since: fold again from the first event.
-      if (lastErasure !== foldedErasure) documents = LiveProjection.make(log, projection, limits, key, followed)
-      foldedErasure = lastErasure
-      yield* documents.read("final")
-      const found = yield* documents.get(key)
-      return { text: JSON.stringify(found?.document) ?? "", value: Option.fromUndefinedOr(found) }
-    })
+    const readUnder = (lastErasure: string | undefined) =>
+      Effect.gen(function*() {
+        // The fold may hold data of a subject that was erased since: fold again from the first event.
+        if (lastErasure !== foldedErasure) documents = LiveProjection.make(log, projection, limits, key, followed)
+        foldedErasure = lastErasure
+        yield* documents.read("final")
+        const found = yield* documents.get(key)
+        return { text: JSON.stringify(found?.document) ?? "", value: Option.fromUndefinedOr(found) }
+      })
+    const read = isPersonal ? KeyStoreLookup.readUpToDate(keys, readUnder) : readUnder(undefined)
     return ChangeFeed.watch({ current: Effect.sync(() => documents.reached()), changed: log.changed }, read)
   })
 

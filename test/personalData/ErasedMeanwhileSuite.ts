@@ -20,9 +20,11 @@ import { internals } from "../../src/core/internals.ts"
 import * as Decision from "../../src/decision/Decision.ts"
 import * as Erasure from "../../src/erasure/Erasure.ts"
 import * as Event from "../../src/event/Event.ts"
+import * as EventQuery from "../../src/event/EventQuery.ts"
 import type { EncodedEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventBus from "../../src/eventStore/EventBus.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import type * as KeyStore from "../../src/personalData/KeyStore.ts"
 import * as PersonalData from "../../src/personalData/PersonalData.ts"
 import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
@@ -273,6 +275,46 @@ const decided = (kind: keyof typeof looking, erasedIn: "read" | "append"): Case<
     }
   )
 
+/** Erases the person when the first page of a read has arrived from the store; the read then returns nothing of it. */
+const byResult = <A>(
+  what: string,
+  read: (
+    store: EventStore.EventStore["Service"],
+    person: string
+  ) => Effect.Effect<A, unknown, EventStore.EventStore | ProjectionStore.ProjectionStore>,
+  show: (found: A) => string
+): Case<Stores> =>
+  test(`${what} returns nothing that was erased during the read`, function*() {
+    const person = unique("p")
+    yield* append(person, 1)
+    const { [internals]: { driver } } = yield* EventStore.EventStore
+    const context = yield* Effect.context<EventStore.EventStore | ProjectionStore.ProjectionStore | KeyStore.KeyStore>()
+    let erases = true
+    const store = yield* EventStore.make({
+      ...driver,
+      readByQuery: (page) =>
+        Effect.tap(driver.readByQuery(page), () => {
+          if (!erases) return Effect.void
+          erases = false
+          return Effect.provideContext(Effect.orDie(Erasure.erase(person)), context)
+        })
+    })
+    const found = yield* read(store, person).pipe(
+      Effect.provideService(EventStore.EventStore, store),
+      Effect.timeout("1 minute")
+    )
+    equal([show(found), erases], ["erased", false], "what was found")
+  })
+
+const Names = Projection.make("names-of-persons", {
+  events: Person,
+  lifecycle: "live",
+  document: Schema.Array(Schema.String),
+  key: (event) => event.person,
+  find: (person) => [{ tags: [Event.tag("person", person)] }],
+  evolve: { Moved: (names = [], event) => [...names, shown(event)], Rested: (names = []) => names }
+})
+
 const ofEncoded = ({ data, decrypted }: EncodedEvent) => {
   const text = JSON.stringify([data, decrypted])
   return text.includes(name) ? name : text.includes("Erased") ? "erased" : "none"
@@ -385,6 +427,21 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     ])
   }),
 
+  byResult(
+    "EventStore.readByQuery",
+    (store, person) => store.readByQuery(EventQuery.make(Person, [where(person)])),
+    ({ events: [event] }) => ofEncoded(event!)
+  ),
+  byResult(
+    "a read of a live projection",
+    (_, person) => ProjectionStore.get(Names, person),
+    (found) => Option.getOrThrow(found).join()
+  ),
+  byResult(
+    "a watch of a live projection",
+    (_, person) => Stream.runHead(Stream.filter(ProjectionStore.watch(Names, person), Option.isSome)),
+    (found) => Option.getOrThrow(Option.flatten(found)).join()
+  ),
   decided("aggregate", "read"),
   decided("aggregate", "append"),
   decided("models", "read"),
