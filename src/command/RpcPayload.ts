@@ -1,5 +1,5 @@
 /**
- * The payloads of commands and queries: made from what a caller gives, or decoded from JSON.
+ * The payloads of commands and queries: made from the input of a caller, or decoded from JSON.
  *
  * @since 0.1.0
  */
@@ -25,7 +25,7 @@ const strict = { parseOptions: { onExcessProperty: "error", errors: "all" } } as
 
 /**
  * Returns the payload of a command. Fails with `InvalidCommand`, which lists all problems, when the payload does not satisfy its Schema,
- * has a field that the Schema does not have, or has a value that its Schema would decode to another one after encoding it.
+ * has a field that the Schema does not have, or has a value that changes when its Schema encodes and decodes it.
  *
  * @since 0.1.0
  * @category constructors
@@ -33,7 +33,7 @@ const strict = { parseOptions: { onExcessProperty: "error", errors: "all" } } as
 export const commandPayload = <C extends AnyRpc>(
   command: C,
   payload: C["payloadSchema"]["~type.make.in"],
-  /** The events of the command, if the context need not have its handler. */
+  /** The events of the command, for a context that may lack its handler. */
   events: ReadonlyArray<Event.Any> = []
 ): Effect.Effect<C["payloadSchema"]["Type"], InvalidCommand> =>
   parse(command, making, payload, events, invalidCommand(command))
@@ -89,7 +89,7 @@ const rememberDefaults = (given: unknown, made: unknown): void => {
 }
 
 /**
- * Returns the guard of the fields of a payload that the caller has given; a default has filled in the others.
+ * Returns the guard of the fields of a payload that come from the caller, not from a default.
  *
  * @since 0.1.0
  * @category guards
@@ -103,7 +103,7 @@ const notDecoded =
   `would have another value once it is encoded and decoded, as in a call over HTTP; pass ${JsonCodec.remedy}`
 
 /**
- * Returns the command of a name. Fails with `InvalidCommand`, which lists the names, when there is none.
+ * Returns the command with a name. Fails with `InvalidCommand`, which lists the names, when the group has none.
  *
  * @since 0.1.0
  * @category accessors
@@ -112,7 +112,7 @@ export const commandOfName = <C extends AnyRpc>(group: Group<C>, name: string): 
   ofName(group, name, (message) => new InvalidCommand({ command: name, message: `no command ${message}` }))
 
 /**
- * Returns the query of a name. Fails with `InvalidQuery`, which lists the names, when there is none.
+ * Returns the query with a name. Fails with `InvalidQuery`, which lists the names, when the group has none.
  *
  * @since 0.1.0
  * @category accessors
@@ -141,7 +141,7 @@ const ofName = <R extends AnyRpc, E>(
   return Effect.fail(invalid(`is named ${JSON.stringify(name)}; the names are ${names === "" ? "none" : names}`))
 }
 
-/** How a payload is made from what the caller gives. */
+/** How to make a payload from the input of the caller. */
 interface Parsing {
   /** The Schema whose fields the issues name. */
   readonly named: (schema: Schema.Top) => Schema.Constraint
@@ -153,7 +153,7 @@ const making: Parsing = {
   run: (schema, given) => schema.makeEffect(given, strict)
 }
 
-/** Returns the Schema without the need for a `_tag` in JSON: a command that has the fields of an event has its tag, too, and always the same. */
+/** Returns the Schema with an optional `_tag` in JSON: a command with the fields of an event also has its tag, which is constant. */
 const withOptionalTag = (schema: Schema.Top): Schema.Top => {
   const { fields } = schema as { readonly fields?: Schema.Struct.Fields }
   const ast = fields?.["_tag"]?.ast
@@ -196,7 +196,7 @@ const parse = <R extends AnyRpc, E>(
       return failWith((personal) => SchemaFailure.messageOf(failure, personal.size > 0))
     }
     rememberDefaults(given, valid)
-    // The parser of the Rpc's own payload Schema makes its payload; the erased Schema says unknown.
+    // The parser of the Rpc's payload Schema makes its payload; the type of the erased Schema is unknown.
     return Effect.succeed(valid as R["payloadSchema"]["Type"])
   }
   const makes = Result.try(() => run(schema, given))

@@ -1,5 +1,5 @@
 /**
- * Maps the errors of commands, queries and the stores to the errors of HTTP responses. The log of the server has the details; no response has
+ * Maps the errors of commands, queries and the stores to the errors of HTTP responses. The server logs the details; no response contains
  * them.
  *
  * @since 0.1.0
@@ -16,7 +16,7 @@ type Request = HttpServerRequest.HttpServerRequest
 
 const fail = <E>(error: E): Effect.Effect<never, E> => Effect.fail(error)
 
-/** Tells the client to send the request again in a second. */
+/** Sets `Retry-After` to one second. */
 const retryAfter = HttpEffect.appendPreResponseHandler((_, response) =>
   Effect.succeed(HttpServerResponse.setHeader(response, "retry-after", "1"))
 )
@@ -45,13 +45,13 @@ export const ofRead = (error: EventStoreError): Effect.Effect<never, HttpErrors.
     case "LogDiverged":
       return fail(
         new HttpErrors.LogDiverged({
-          message: "The log does not have the event of this cursor; start again without it"
+          message: "The log does not have the event of this cursor; start again without the cursor"
         })
       )
     case "CursorExpired":
       return fail(
         new HttpErrors.CursorExpired({
-          message: "The list was rebuilt since this cursor was made; start again without it"
+          message: "The list was rebuilt after this cursor was made; start again without the cursor"
         })
       )
     case "StoreUnavailable":
@@ -88,12 +88,12 @@ export const ofWrite = (error: EventStoreError): Effect.Effect<never, HttpErrors
       return fail(
         new HttpErrors.AppendConditionFailed({
           message:
-            "Others changed what the request depends on while it was carried out. Nothing was written; send it again"
+            "Concurrent writes changed the events that the request depends on. Nothing was written; send the request again"
         })
       )
     case "StreamClosed":
       return fail(
-        new HttpErrors.StreamClosed({ message: "This is closed and accepts no more changes. Nothing was written" })
+        new HttpErrors.StreamClosed({ message: "The stream is closed and accepts no more events. Nothing was written" })
       )
     case "SubjectErased":
       return fail(
@@ -108,7 +108,7 @@ export const ofWrite = (error: EventStoreError): Effect.Effect<never, HttpErrors
 }
 
 /**
- * Maps a conflict with a version that the request expected; another conflict stays one.
+ * Maps a conflict with a version that the request expected; returns any other conflict unchanged.
  *
  * @since 0.1.0
  * @category errors
@@ -120,10 +120,10 @@ export const ofConflict = (
   const { actual, expected } = conflict
   if (header === undefined || expected === "any") return conflict
   const message = expected === "noStream"
-    ? `It exists already, at version ${actual}, so If-None-Match does not hold. Nothing was written`
+    ? `The stream exists already, at version ${actual}, so If-None-Match does not hold. Nothing was written`
     : actual === 0
-    ? "It does not exist, so If-Match does not hold. Nothing was written"
-    : `It is at version ${actual}, so If-Match does not hold. Nothing was written; read it again`
+    ? "The stream does not exist, so If-Match does not hold. Nothing was written"
+    : `The stream is at version ${actual}, so If-Match does not hold. Nothing was written; read the current version first`
   return new HttpErrors.PreconditionFailed({ expected, actual, message })
 }
 
@@ -141,6 +141,6 @@ export const mapStoreErrors =
       (error): Effect.Effect<never, Exclude<E, EventStoreError> | M, Request> =>
         error instanceof EventStoreError
           ? map(error)
-          // What is not an error of the stores.
+          // Not an error of the stores.
           : Effect.fail(error as Exclude<E, EventStoreError>)
     )

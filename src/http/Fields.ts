@@ -36,7 +36,7 @@ export type Renamed<Payload, Names> = {
 export type InPath<Wire, Path extends string> = Pick<Wire, Extract<PathNames<Path>, keyof Wire>>
 
 /**
- * The fields that are not in the path. Those that are generated may be missing.
+ * The fields that are not in the path. A request may omit the generated ones.
  *
  * @since 0.1.0
  * @category models
@@ -46,7 +46,7 @@ export type Others<Wire, Path extends string, Generated extends PropertyKey> =
   & { readonly [K in Exclude<Extract<Generated, keyof Wire>, PathNames<Path>>]?: Wire[K] }
 
 /**
- * What a path is compared with when a parameter of it is not a field of the payload, so that the compiler names the parameter.
+ * The type of a path with a parameter that is not a field of the payload, so that the compiler names the parameter.
  *
  * @since 0.1.0
  * @category models
@@ -56,7 +56,7 @@ export interface UnknownPathParameter<Name> {
 }
 
 /**
- * What a path is compared with: `unknown` when each of its parameters is a field of the payload.
+ * The constraint on a path: `unknown` when each of its parameters is a field of the payload.
  *
  * @since 0.1.0
  * @category models
@@ -107,8 +107,8 @@ const nonEmpty = (fields: Schema.Struct.Fields): Schema.Struct.Fields | undefine
   Object.keys(fields).length === 0 ? undefined : fields
 
 /**
- * Returns where the fields of a command or a query are in a request. Throws when a parameter of the path is not a field, or when two fields get
- * one name.
+ * Returns where the fields of a command or a query are in a request. Throws when a parameter of the path is not a field, or when two fields have
+ * the same name.
  *
  * @since 0.1.0
  * @category constructors
@@ -128,7 +128,7 @@ export const make = (
     if (other !== undefined || reserved.includes(wire)) {
       throw new Error(
         `evsrc: "${rpc._tag}" at ${options.path}: the name "${wire}" of the field "${name}" is ${
-          other === undefined ? "one that the endpoint uses itself" : `also that of the field "${other}"`
+          other === undefined ? "reserved for the endpoint" : `also that of the field "${other}"`
         }; give the field another name by \`rename: { ${name}: "…" }\``
       )
     }

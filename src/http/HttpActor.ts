@@ -1,5 +1,5 @@
 /**
- * Middleware that authenticates a request, and makes who sent it the actor of the commands.
+ * Middleware that authenticates a request and provides the actor of its commands.
  *
  * @since 0.1.0
  */
@@ -28,7 +28,7 @@ export class HttpActor extends HttpApiMiddleware.Service<HttpActor>()("evsrc/htt
 }) {}
 
 /**
- * Provides the middleware with a function that returns the actor of a request, or fails with `Unauthenticated`, which is a 401.
+ * Provides the middleware with a function that returns the actor of a request, or fails with `Unauthenticated` for a 401.
  *
  * **Example** (the actor of a session)
  *
@@ -54,7 +54,7 @@ export const layer = <R>(
         Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) =>
           authenticate(request).pipe(
             Effect.provideContext(services),
-            // The route is uninterruptible; what it waits for is not.
+            // The route is uninterruptible; the authentication is interruptible.
             Effect.interruptible,
             Effect.tapError(() => addChallenge(options.challenge ?? "Bearer")),
             Effect.map((actor) => CommandContext.provide({ actor })(handle)),
@@ -74,12 +74,12 @@ const addChallenge = (challenge: string) =>
     Effect.succeed(HttpServerResponse.setHeader(response, "www-authenticate", challenge))
   )
 
-/** A comma would let a header that was sent twice pass as one. */
+/** Without commas: servers join a header that a client sends twice by a comma. */
 const actorName = /^[\x20-\x2b\x2d-\x7e]{1,256}$/
 
 /**
- * Provides the middleware that takes the actor from a header as it is sent. It authenticates nothing: use it only behind a proxy that authenticates
- * requests and always sets the header, also when a client has sent it.
+ * Provides the middleware that takes the actor from a header. It authenticates nothing: use it only behind a proxy that authenticates
+ * requests and always sets the header, also when a client has sent one.
  *
  * @since 0.1.0
  * @category layers

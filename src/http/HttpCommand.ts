@@ -45,7 +45,7 @@ export type Endpoint<
   Schema.Codec<Answer, unknown> & Kit.Made,
   Schema.Codec<Command.DeclaredError<C> | HttpErrors.CommandError, unknown>,
   HttpProblems,
-  // What a middleware requires is required by the layer of the group, so a missing handler does not compile.
+  // The layer of the group requires what its middleware requires, so a missing handler does not compile.
   Command.HandlerOf<C>
 >
 
@@ -68,7 +68,7 @@ export interface Options<
   readonly path: Path & Fields.PathOf<Wire<C, Names>, Path>
   /** `POST` by default. */
   readonly method?: Verb | undefined
-  /** The name of the endpoint, which clients call; by default that of the command with a small first letter. */
+  /** The name of the endpoint, which clients call; by default that of the command with a lower-case first letter. */
   readonly name?: Name | undefined
   /** The status of a success, 200 by default. */
   readonly success?: 200 | 201 | 202 | undefined
@@ -79,13 +79,13 @@ export interface Options<
     | { readonly [K in keyof Command.Payload<C>]?: Schema.Codec<Command.Payload<C>[K], unknown> }
     | undefined
   /**
-   * A field that a request may leave out: it is made of the `Idempotency-Key`, so that a repetition means the same instance, and is random without
-   * one. Both are UUIDs.
+   * A field that a request may omit. The server then derives it from the `Idempotency-Key`, so that a repetition means the same instance. Without a
+   * key it is random. Both are UUIDs.
    */
   readonly generate?: Generated | undefined
-  /** The path of what the command has made, for the header `Location`, such as `/orders/:orderId`. */
+  /** The path of the resource that the command creates, for the header `Location`, such as `/orders/:orderId`. */
   readonly location?: `/${string}` | undefined
-  /** The answer of the endpoint, if it is not the receipt. */
+  /** The response of the endpoint, if it is not the receipt. */
   readonly answer?: {
     readonly schema: Schema.Codec<Answer, unknown>
     readonly make: (receipt: Requests.HttpReceipt, payload: Command.Payload<C>) => NoInfer<Answer>

@@ -1,6 +1,6 @@
 /**
- * The errors of HTTP responses that no command or query declares. They say what a client needs to know, and have no stack, cause, or name of
- * another stream; the log of the server has these.
+ * The errors of HTTP responses that no command or query declares. They contain no stack, no cause and no name of another stream;
+ * the server logs these.
  *
  * @since 0.1.0
  */
@@ -57,7 +57,7 @@ export class UnsupportedMediaType
 {}
 
 /**
- * The request has no credentials, or not valid ones.
+ * The request has no credentials, or invalid ones.
  *
  * @since 0.1.0
  * @category errors
@@ -93,7 +93,7 @@ export class IdempotencyKeyReused
 {}
 
 /**
- * Others wrote what a decision rests on, each time that it was made.
+ * Other appends violated the append condition of a decision, at every attempt. Nothing was written.
  *
  * @since 0.1.0
  * @category errors
@@ -125,7 +125,7 @@ export class SubjectErased extends Schema.TaggedError<SubjectErased>("evsrc/http
 }) {}
 
 /**
- * The log does not have the event of a cursor: it was set back, or ends before it.
+ * The log does not have the event of a cursor: the log was set back, or ends before the event.
  *
  * @since 0.1.0
  * @category errors
@@ -135,7 +135,7 @@ export class LogDiverged extends Schema.TaggedError<LogDiverged>("evsrc/http/Log
 }) {}
 
 /**
- * The list of a cursor was rebuilt since.
+ * The list was rebuilt after the cursor was made.
  *
  * @since 0.1.0
  * @category errors
@@ -155,7 +155,7 @@ export class StoreUnavailable
 {}
 
 /**
- * The write may or may not have happened. A repetition with the same `Idempotency-Key` finds out.
+ * The write may or may not have happened. Send the request again with the same `Idempotency-Key` to find out.
  *
  * @since 0.1.0
  * @category errors
@@ -165,7 +165,7 @@ export class OutcomeUnknown
 {}
 
 /**
- * The server shuts down, and has not carried out a read.
+ * The server is shutting down and did not complete the read.
  *
  * @since 0.1.0
  * @category errors

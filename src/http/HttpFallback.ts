@@ -65,8 +65,8 @@ const problems = HttpRouter.middleware(
 const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const
 
 /**
- * Provides the answers: 404 `RouteNotFound`, 405 `MethodNotAllowed` with the header `Allow`, and 500 `InternalError` for a defect outside the
- * endpoints; also 503 when the end of the server interrupts a request.
+ * Provides these responses: 404 `RouteNotFound`, 405 `MethodNotAllowed` with the header `Allow`, and 500 `InternalError` for a defect outside the
+ * endpoints. When the shutdown of the server interrupts a request, the response is a 503.
  *
  * **Example** (beside the API)
  *

@@ -53,7 +53,7 @@ export interface Parts {
 
 type Headers = (typeof CommandHeaders)["Type"]
 
-/** Returns a UUID of version 8, the version for custom formats, that is made of a key. */
+/** Returns a UUID of version 8, the version for custom formats, that is derived from a key. */
 const idFromKey = (key: string): string => {
   const hash = Array.from(Sha256.ofText(key), (byte) => byte.toString(16).padStart(2, "0")).join("")
   return [hash.slice(0, 8), hash.slice(8, 12), `8${hash.slice(13, 16)}`, `8${hash.slice(17, 20)}`, hash.slice(20, 32)]
@@ -68,7 +68,7 @@ const contextOf = (headers: Headers): CommandContext.CommandContext => ({
 const headerOf = (headers: Headers) =>
   headers["if-none-match"] !== undefined ? "if-none-match" : headers["if-match"] !== undefined ? "if-match" : undefined
 
-/** Adds the version of the receipt as the entity tag, and where to find what the command has made. */
+/** Adds the version of the receipt as the entity tag, and the location of the resource that the command created. */
 const addHeaders = ({ version }: Receipt, location: string | undefined) =>
   HttpEffect.appendPreResponseHandler((_, response) =>
     Effect.succeed(HttpServerResponse.setHeaders(response, {
@@ -127,12 +127,12 @@ const notMade = (endpoint: { readonly identifier: string }): Error =>
     `evsrc: the endpoint "${endpoint.identifier}" is not made by HttpCommand.endpoint or HttpQuery.endpoint; handle it by HttpHandlers.layerWith`
   )
 
-/** The type says nothing about its result, which `of` and `layer` give a type. */
+/** Returns the handler of an endpoint. `of` and `layer` give its result a type. */
 const handlerOf = (endpoint: Pick<HttpApiEndpoint.Top, "annotations" | "identifier">) => {
   const kit = Kit.of(endpoint)
   if (kit === undefined) throw notMade(endpoint)
   const handle = kit.kind === "command" ? dispatch(kit) : ask(kit)
-  // The handler of the command or query is required by the layer of the group; the request is there when it runs.
+  // The layer of the group requires the handler of the command or query; the server provides the request.
   return handle as (request: Parts) => Effect.Effect<never>
 }
 
@@ -154,7 +154,7 @@ export const of = <E extends Handled & Pick<HttpApiEndpoint.Top, "annotations" |
 ): Handler<E> => handlerOf(endpoint)
 
 /**
- * What the name of a group is compared with when an endpoint of it is not made from a command or a query, so that the compiler names the endpoint.
+ * The type of the name of a group with an endpoint that is not made from a command or a query, so that the compiler names the endpoint.
  *
  * @since 0.1.0
  * @category models
@@ -208,7 +208,7 @@ type Others<Groups extends HttpApiGroup.Constraint, Name extends string> = {
 }
 
 /**
- * Provides a group that has other endpoints besides those of commands and queries, such as streams: the function handles the others.
+ * Provides a group that has other endpoints besides those of commands and queries, such as streams. The function handles these others.
  *
  * **Example** (a stream beside commands and queries)
  *
@@ -245,7 +245,7 @@ const provide = <Out>(
   group: string,
   build: (handlers: never) => never
 ): Layer.Layer<Out> => {
-  // Each endpoint is handled by what it is made from; the compiler cannot follow that through the names of the group.
+  // The handler of each endpoint follows from its annotation; the compiler cannot follow that through the names of the group.
   const { groups } = api as HttpApi.Top
   const handlers = HttpApiBuilder.group(api as HttpApi.Top, group, (handlers) => {
     for (const [name, endpoint] of Object.entries(groups[group]?.endpoints ?? {})) {

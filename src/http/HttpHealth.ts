@@ -23,7 +23,7 @@ const report = {
   health: Status,
   /** Why the health is not green. */
   reasons: Schema.Array(Schema.String),
-  /** The consumers as the database sees them, whichever process runs them. */
+  /** The consumers as the database has them, in all processes. */
   consumers: Schema.Array(Schema.Struct({
     consumer: Schema.String,
     status: Status,
@@ -79,7 +79,7 @@ export interface HandleOptions<R> extends Omit<Health.HealthOptions, "previous">
 }
 
 /**
- * Returns the handler of the endpoint. The whole check takes at most `timeout`, 2 seconds by default; after it the health is red.
+ * Returns the handler of the endpoint. The whole check takes at most `timeout`, 2 seconds by default. After that the health is red.
  *
  * **Example** (the health of two projections)
  *

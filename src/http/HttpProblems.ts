@@ -1,6 +1,6 @@
 /**
- * Middleware that answers with problem details to whatever goes wrong with a request: input that does not satisfy its Schema, a body that is too
- * large or not JSON, a defect, an interruption.
+ * Middleware that answers failed requests with problem details: input that does not satisfy its Schema, a body that is too large or not JSON, a
+ * defect, an interruption.
  *
  * @since 0.1.0
  */
@@ -62,7 +62,7 @@ export const outcomeUnknown = (): HttpErrors.OutcomeUnknown =>
   new HttpErrors.OutcomeUnknown({
     message:
       "The write was interrupted, so it may or may not have happened. Send the request again with the same Idempotency-Key to find out; "
-      + "if it had none, read first what it changes"
+      + "if the request had no key, first read the data that it changes"
   })
 
 const format = SchemaIssue.makeFormatterStandardSchemaV1({
@@ -74,7 +74,7 @@ const format = SchemaIssue.makeFormatterStandardSchemaV1({
       : SchemaIssue.defaultLeafHook(issue)
 })
 
-/** The parts of a request by kind of schema error. Other kinds concern the response, which is the server's fault. */
+/** The parts of a request by kind of schema error. Other kinds concern the response, which is a fault of the server. */
 const parts = { Params: "path", Query: "query", Headers: "headers", Payload: "body" } as const
 
 const isOfRequest = (kind: HttpApiSchemaError["kind"]): kind is keyof typeof parts => kind in parts
@@ -129,7 +129,7 @@ const ofReason = (
 }
 
 /**
- * Returns whether the client has gone away.
+ * Returns whether the client has disconnected.
  *
  * @since 0.1.0
  * @category guards
@@ -176,11 +176,11 @@ export const layer: Layer.Layer<HttpProblems> = Layer.succeed(
       const maxBody = (yield* HttpIncomingMessage.MaxBodySize) ?? (yield* MaxBody)
       const response = yield* handle.pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBody),
-        // The route is uninterruptible, so that the answer to an interruption is sent.
+        // The route is uninterruptible, so that the server sends the answer to an interruption.
         Effect.interruptible,
         Effect.catchCause(ofCause(maxBody))
       )
-      // HttpApi answers 415 without saying more.
+      // HttpApi answers 415 without details.
       return response.status === 415
         ? yield* Effect.fail(
           new HttpErrors.UnsupportedMediaType({ message: "The Content-Type of the body must be application/json" })

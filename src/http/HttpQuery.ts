@@ -44,7 +44,7 @@ export type Endpoint<
   Schema.Codec<Query.Success<Q>, unknown> & Kit.Made,
   Schema.Codec<DeclaredError<Q> | HttpErrors.QueryError, unknown>,
   HttpProblems,
-  // What a middleware requires is required by the layer of the group, so a missing handler does not compile.
+  // The layer of the group requires what its middleware requires, so a missing handler does not compile.
   Command.HandlerOf<Q>
 >
 
@@ -65,7 +65,7 @@ export interface Options<
   readonly path: Path & Fields.PathOf<Wire<Q, Names>, Path>
   /** `GET` by default. With `POST` the other fields are the JSON body. */
   readonly method?: Verb | undefined
-  /** The name of the endpoint, which clients call; by default that of the query with a small first letter. */
+  /** The name of the endpoint, which clients call; by default that of the query with a lower-case first letter. */
   readonly name?: Name | undefined
   /** The names of fields in the request, where they differ from those in the payload. `after` is the endpoint's own name. */
   readonly rename?: Names | undefined
@@ -80,7 +80,7 @@ export interface Options<
  *
  * **Details**
  *
- * It succeeds with the answer of the query. The parameter `after` takes the `cursor` of a receipt: the answer includes at least what was written there,
+ * It succeeds with the answer of the query. The parameter `after` takes the `cursor` of a receipt: the answer includes at least the events up to it,
  * or the request fails with `ProjectionBehind` after `HttpHandlers.ReadTimeout`. Errors are problem details: the declared ones with the status that the option
  * `status` gives them, and those of `HttpErrors.QueryError`. `HttpHandlers` makes the handler.
  *

@@ -33,8 +33,8 @@ export const HeartbeatInterval = Context.Reference<Duration.Input>("evsrc/http/H
 })
 
 /**
- * Ends all streams when it succeeds, so that they do not hold up the end of the server; by default it never does. Clients reconnect to another
- * server and resume.
+ * Ends all streams when it succeeds, so that they do not delay the shutdown of the server. By default it never succeeds. Clients reconnect to
+ * another server and resume.
  *
  * @since 0.1.0
  * @category references
@@ -55,7 +55,7 @@ export interface Item<A> {
 }
 
 /**
- * Returns the events of a set after a position, past and future, as changes. `map` makes the data of each, or `undefined` for an event that clients
+ * Returns the events of a set after a position, past and future, as changes. `map` returns the data of each, or `undefined` for an event that clients
  * do not get.
  *
  * @since 0.1.0
@@ -79,7 +79,7 @@ const unbuffered = HttpEffect.appendPreResponseHandler((_, response) =>
   )
 )
 
-/** Adds heartbeats, and ends the stream without an error: the client reconnects, and the log of the server has the details. */
+/** Adds heartbeats, and ends the stream without an error: the server logs the cause, and the client reconnects. */
 const kept = <A, E, R>(
   stream: Stream.Stream<A, E, R>,
   heartbeat: Effect.Effect<A>
@@ -104,7 +104,7 @@ interface ChangesRequest<Params> {
 
 /**
  * Returns the handler of an endpoint of changes. Before the response begins it fails with `LogDiverged` when the log does not have the event of the
- * cursor, or ends before it. A client that reads slowly is sent later events later: no more than a page of them waits in memory.
+ * cursor, or ends before it. While a client reads slowly, at most a page of events waits in memory.
  *
  * **Example** (the changes of orders)
  *
@@ -126,7 +126,7 @@ export const changes = <Name extends string, Path extends string, Params, A, R>(
       const after = headers["last-event-id"] ?? query.after
       let reached = after ?? (yield* store.headPosition)
       if (after !== undefined) yield* check(after)
-      // A path without parameters has none to give.
+      // A path without parameters has no `params`.
       const changes = Stream.map(
         source(reached, (params ?? {}) as Params),
         ({ cursor, data }): ReadonlyArray<HttpStream.Change<A>> => {
@@ -142,13 +142,13 @@ export const changes = <Name extends string, Path extends string, Params, A, R>(
     ErrorMapping.mapStoreErrors(ErrorMapping.ofRead)
   )
 
-/** Fails when the log does not have the event of a cursor, or ends before it. A cursor may be above the high-water mark, as that of a write just made is. */
+/** Fails when the log does not have the event of a cursor, or ends before it. A cursor may be above the high-water mark, such as that of a recent write. */
 const check = Effect.fnUntraced(function*(after: LogPosition.LogPosition) {
   const store = yield* EventStore.EventStore
   const last = yield* Effect.flatMap(EventStore.driver, ({ last }) => last)
   if (after.position > last) {
     return yield* new HttpErrors.LogDiverged({
-      message: "The log ends before this cursor, so it was set back; start again without it"
+      message: "The log ends before this cursor, so the log was set back; start again without the cursor"
     })
   }
   yield* Stream.runDrain(Stream.take(store.readAllEncoded({ after }), 1))
@@ -184,7 +184,7 @@ export const documents = <Name extends string, Path extends string, Params, A, R
     > {
       const services = yield* Effect.context<R>()
       const timeout = yield* ReadTimeout
-      // A path without parameters has none to give.
+      // A path without parameters has no `params`.
       const watched = source((params ?? {}) as Params)
       const waiting = after === undefined ? watched : Stream.provideService(watched, ReadAfter, {
         ...after,

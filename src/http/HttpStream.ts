@@ -104,8 +104,8 @@ const cursor = Schema.optionalKey(LogPosition.FromString)
 const json = <A>(data: Schema.Codec<A, unknown>) => fromJsonText(Schema.toCodecJson(data))
 
 /**
- * Returns an endpoint that streams changes. A client that reconnects sends the id of the last event as `Last-Event-ID`, and gets what follows; the
- * parameter `after` says where the first connection starts, which is now by default.
+ * Returns an endpoint that streams changes. A client that reconnects sends the id of the last event as `Last-Event-ID`, and gets what follows. The
+ * parameter `after` sets where the first connection starts; the default is now.
  *
  * **Example** (the changes of orders)
  *
@@ -139,7 +139,7 @@ export const changes = <
     query: {
       after: cursor.annotate({
         description:
-          "The `cursor` of an earlier response. The stream starts after it; without it and the header, it starts now."
+          "The `cursor` of an earlier response. The stream starts after it. Without it and the header, the stream starts now."
       })
     },
     success: HttpApiSchema.StreamSse({ events }),

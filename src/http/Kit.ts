@@ -1,5 +1,5 @@
 /**
- * What an endpoint knows about its command or query, so that a handler can be made from the endpoint alone.
+ * What an endpoint knows about its command or query, so that `HttpHandlers` needs only the endpoint.
  *
  * @since 0.1.0
  */
@@ -78,7 +78,7 @@ export type Part<Fields> = [keyof Fields] extends [never] ? never : Schema.Codec
 export type Statuses<Tag extends string> = { readonly [T in Tag]: Problem.ErrorStatus }
 
 /**
- * What statuses are compared with when a declared error has no tag, so that the compiler names the error.
+ * The type of `status` when a declared error has no tag, so that the compiler names the error.
  *
  * @since 0.1.0
  * @category models
@@ -126,7 +126,7 @@ export const declaredErrors = (
           tag === undefined
             ? `evsrc: an error of "${rpc._tag}" has no literal _tag; use Schema.TaggedError`
             : `evsrc: the error "${tag}" of "${rpc._tag}" has ${
-              code === undefined ? "no status" : `the status ${String(code)}, which is not that of an error`
+              code === undefined ? "no status" : `the status ${String(code)}, which is not an error status`
             }; give it one by \`status: { ${tag}: 409 }\``
         )
       }
@@ -135,7 +135,7 @@ export const declaredErrors = (
   )
 }
 
-/** Reports all problems at once, and unknown fields too, because a misspelt optional field would otherwise be ignored. */
+/** Reports all problems at once, and unknown fields too, because the server would otherwise ignore a misspelt optional field. */
 const strict = { errors: "all", onExcessProperty: "error" } as const
 
 /**

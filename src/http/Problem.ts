@@ -63,13 +63,13 @@ export type ErrorStatus = keyof typeof reasons
 export const isErrorStatus = (status: unknown): status is ErrorStatus =>
   typeof status === "number" && Object.hasOwn(reasons, status)
 
-/** An error that a response can be made of. */
+/** An error that can become a response. */
 interface Tagged {
   readonly _tag: string
   readonly message?: string
 }
 
-/** The members of problem details, and the text once more as `message`, which a client of any language reads as it reads other errors. */
+/** Returns the members of problem details. `message` repeats `detail`: clients of any language read it as in other errors. */
 const membersOf = (error: Tagged, status: ErrorStatus) => {
   const message = error.message === undefined || error.message === "" ? reasons[status] : error.message
   return { type: ProblemDetails.blankType, title: reasons[status], status, detail: message, message }
@@ -103,7 +103,7 @@ type ProblemOf<E extends Schema.Top> = Schema.Codec<E["Type"], unknown, E["Decod
 
 /**
  * Returns the Schema of a tagged error as a response: `application/problem+json` with the status. The body has the members of problem details,
- * `message`, and the error's own fields, which come first where both have a member.
+ * `message`, and the error's own fields. A field of the error replaces a member of the same name.
  *
  * @since 0.1.0
  * @category models
@@ -119,7 +119,7 @@ export const ofError = <E extends Schema.Top>(error: E, status: ErrorStatus): Pr
   const wire: Schema.Codec<unknown, unknown, unknown, unknown> = Schema.Struct({ ...members, ...found.fields })
     .annotate({ identifier: found.tag })
   const make = (fields: unknown): unknown =>
-    // A struct's fields are its value; a class makes an instance of them.
+    // The value of a struct is its fields; a class makes an instance from them.
     typeof error === "function" ? Reflect.construct(error, [fields]) : fields
   return wire.pipe(
     Schema.decodeTo(

@@ -11,7 +11,7 @@ import * as Receipt from "../core/Receipt.ts"
 import { Version } from "../core/Version.ts"
 
 /**
- * The value of `Idempotency-Key`. A comma or a space would let a header that was sent twice pass as one.
+ * The value of `Idempotency-Key`. Without commas and spaces: servers join a header that a client sends twice by both.
  *
  * @since 0.1.0
  * @category models
@@ -47,13 +47,13 @@ export const IfMatch = Schema.String.check(
 export const CommandHeaders = Schema.Struct({
   "idempotency-key": Schema.optionalKey(IdempotencyKey).annotate({
     description:
-      "Identifies the request. A repetition with the same key is carried out once and gets the same response."
+      "Identifies the request. The server executes a repeated request with the same key once, and sends the same response."
   }),
   "if-match": Schema.optionalKey(IfMatch).annotate({
-    description: "The version that is expected, such as \"3\", as in the ETag of a response; * for any that exists."
+    description: "The expected version, such as \"3\", as in the ETag of a response, or * for any existing stream."
   }),
   "if-none-match": Schema.optionalKey(Schema.Literal("*")).annotate({
-    description: "With *, the request is carried out only if there are no events yet."
+    description: "With *, the request succeeds only if the stream has no events yet."
   })
 }).check(Schema.makeFilter((headers) =>
   headers["if-match"] === undefined || headers["if-none-match"] === undefined
@@ -71,7 +71,7 @@ export const after = Schema.optionalKey(LogPosition.FromString).annotate({
 })
 
 /**
- * The receipt of a command as the answer to a request. `cursor` is what a query takes as `after`, and an event stream as its start.
+ * The receipt of a command as the answer to a request. A query takes `cursor` as `after`; an event stream starts after it.
  *
  * @since 0.1.0
  * @category models

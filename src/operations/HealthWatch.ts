@@ -1,5 +1,5 @@
 /**
- * Checks of health at intervals, with lines in the program's log about what is not green.
+ * Checks of health at intervals, with log lines about what is not green.
  *
  * @since 0.1.0
  */
@@ -25,14 +25,14 @@ import * as HealthStatus from "./HealthStatus.ts"
 export interface Options {
   /** The time between two checks; 10 seconds by default. */
   readonly interval?: Duration.Input | undefined
-  /** How long a part is not green before a line says so; 10 seconds by default. */
+  /** The time for which a part must not be green before it is logged; 10 seconds by default. */
   readonly maxWait?: Duration.Input | undefined
   /** Runs when a check has failed. */
   readonly whenFailed: Effect.Effect<unknown>
 }
 
 /**
- * Starts checks at intervals, as long as the scope is open. A check returns the parts that the log is about.
+ * Starts checks at intervals, as long as the scope is open. A check returns the parts that the log lines name.
  *
  * @since 0.1.0
  * @category constructors
@@ -55,7 +55,7 @@ export const run = <E, R>(
   })
 
 /**
- * Returns the log and the consumers of a report, with the names that lines of the program's log give them.
+ * Returns the log and the consumers of a report, with the names for log lines.
  *
  * @since 0.1.0
  * @category combinators

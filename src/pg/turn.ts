@@ -1,12 +1,12 @@
 /**
- * Work at the end of a turn of the event loop, when the fibers that it woke have run: what they ask for can then be done together. Internal: the package does
+ * Work at the end of a turn of the event loop, when the fibers of this turn have run, so that one statement can serve all of them. Internal: the package does
  * not export it.
  *
  * @since 0.1.0
  */
 
 /**
- * Returns a function that runs the work once, after the fibers that run now, however often it is called until then.
+ * Returns a function that schedules the work after the fibers that run now. Further calls until then do not schedule it again.
  *
  * @since 0.1.0
  * @category constructors

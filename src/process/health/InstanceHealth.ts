@@ -25,11 +25,11 @@ import * as OverdueDeadlines from "./OverdueDeadlines.ts"
  * @category models
  */
 export interface InstanceHealth extends HealthStatus.Assessment {
-  /** The instance with the earliest deadline, among those with a deadline overdue for longer than `overdueTimeout`, counted from when it was due and set. */
+  /** Among the instances with a deadline overdue for longer than `overdueTimeout`, the one with the earliest. The time counts from when it was due and set. */
   readonly overdue: ProcessInstances.Instance | undefined
   /** Instances that a program has deferred to a newer release, the longest waiting first, 100 at most. */
   readonly deferred: ReadonlyArray<ProcessInstances.Instance>
-  /** For how many seconds the earliest deadline, or that of `overdue`, has been due and set; 0 while none is due. */
+  /** The seconds for which the earliest deadline, or that of `overdue`, has been due and set; 0 while none is due. */
   readonly deadlineLag: number
 }
 

@@ -39,7 +39,7 @@ export interface Overdue {
 export interface DueDeadlines {
   /** The instance with the earliest deadline, among the instances with a deadline that has been overdue for longer than the timeout. */
   readonly overdue: Overdue | undefined
-  /** Since when the earliest deadline, or that of `overdue`, could have fired. */
+  /** The time from which the earliest deadline, or that of `overdue`, could fire. */
   readonly since: DateTime.Utc | undefined
 }
 

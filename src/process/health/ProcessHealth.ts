@@ -31,7 +31,7 @@ import * as InstanceHealth from "./InstanceHealth.ts"
  * @category options
  */
 export interface HealthOptions extends Health.HealthOptions {
-  /** Health is red when a deadline has been overdue, or an instance has been parked or deferred, for longer; 30 seconds by default. */
+  /** Health is red when a deadline has been overdue, or an instance parked or deferred, for longer than this; 30 seconds by default. */
   readonly overdueTimeout?: Duration.Input | undefined
 }
 
@@ -75,7 +75,7 @@ const subjectsOf = (
   return { processes, consumers: [...others.filter(({ id }) => !ids.has(id)), ...all] }
 }
 
-/** Returns the health of the instances of each process manager, after a check of the consumers that began at a time. */
+/** Returns the health of the instances of each process manager. `begun` is when the check of the consumers began. */
 const instancesOf = Effect.fnUntraced(function*(
   processes: ReadonlyArray<ProcessContract.Any>,
   at: DateTime.Utc,
@@ -102,9 +102,9 @@ const instancesOf = Effect.fnUntraced(function*(
 })
 
 /**
- * Returns the health of a process manager: that of its consumers, and whether deadlines are overdue, or instances parked or deferred. It is red while a
- * deadline is overdue, or a command, the reaction to a deadline or an input is parked, for longer than `overdueTimeout`. It is yellow while instances wait for
- * a newer release, and red when one has waited for longer.
+ * Returns the health of a process manager: that of its consumers and of its instances. It is red while a deadline is overdue, or a command, the reaction
+ * to a deadline or an input is parked, for longer than `overdueTimeout`. It is yellow while instances wait for a newer release, and red when an instance has
+ * waited for longer than `overdueTimeout`.
  *
  * @since 0.1.0
  * @category constructors
@@ -125,8 +125,8 @@ export const health = Effect.fnUntraced(function*(
 })
 
 /**
- * Checks the health of process managers, and of further consumers, at intervals, so that the gauges show them whether or not this process runs them. It
- * logs the same lines as `Health.watch`, and those of a process manager whose deadlines are overdue or whose instances are parked or deferred.
+ * Checks the health of process managers and of further consumers at intervals, also of those that other processes run, and sets their gauges. It logs the
+ * same lines as `Health.watch`. It also logs process managers with overdue deadlines, or with parked or deferred instances.
  *
  * @since 0.1.0
  * @category constructors
