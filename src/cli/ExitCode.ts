@@ -15,10 +15,10 @@ import { fromSqlError } from "../pg/PgErrors.ts"
 /**
  * The exit codes.
  *
- * - `fine`: the command did what it says
- * - `badVerdict`: the command ran, and what it checked is not as it should be, such as red health or a broken hash chain
+ * - `fine`: the command succeeded
+ * - `badVerdict`: the command ran, and the check failed, such as red health or a broken hash chain
  * - `wrongUse`: an argument, a flag or the configuration is wrong, or the migrations have not run
- * - `failed`: the server is away, or the operation failed
+ * - `failed`: the server cannot be reached, or the operation failed
  * - `interrupted`: a signal ended the command, such as Ctrl-C
  *
  * @since 0.1.0
@@ -27,7 +27,7 @@ import { fromSqlError } from "../pg/PgErrors.ts"
 export const ExitCode = { fine: 0, badVerdict: 1, wrongUse: 2, failed: 3, interrupted: 130 } as const
 
 /**
- * The command ran, and what it checked is not as it should be. Its output says what; the error prints nothing more.
+ * The command ran, and the check failed. Its output says what; the error prints nothing more.
  *
  * @since 0.1.0
  * @category errors

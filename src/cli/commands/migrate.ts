@@ -70,7 +70,7 @@ const check = Effect.gen(function*() {
     Effect.catchReason(
       "EventStoreError",
       "StoreMisconfigured",
-      // One that cannot connect has not seen the schema.
+      // A migration that cannot connect has not seen the schema.
       (found, error) => found.cause === undefined ? Effect.succeed(found.message) : Effect.fail(error)
     )
   )

@@ -81,7 +81,7 @@ const sessions = (
       warning(
         "prepared transactions",
         `${preparedTransactions} wait in this database`,
-        "One that has appended holds back readers; see pg_prepared_xacts, and end them with COMMIT PREPARED or ROLLBACK PREPARED"
+        "A prepared transaction that has appended holds back readers; see pg_prepared_xacts, and end them with COMMIT PREPARED or ROLLBACK PREPARED"
       )
     ]
   ]
