@@ -153,24 +153,29 @@ it.live("a condition waits for the events of single and grouped appends in fligh
             Event.tags(tags)
           )
           const note = (by: string) => [{ _tag: type, by, show: type }]
+          const isInFlight = Effect.repeat(inFlight, {
+            until: ([row]) => row!.n > 0,
+            schedule: Schedule.spaced("5 millis")
+          })
           // Group commit sends the first append alone, and then the others together.
-          const writing = yield* Effect.forkChild(Effect.forEach(
-            Array.from({ length: appends }, (_, n) => `${type}-${n}`),
-            (stream) => store.append(Noted, stream, note("slow")),
-            { concurrency: "unbounded" }
-          ))
+          const [first, ...others] = Array.from({ length: appends }, (_, n) =>
+            store.append(Noted, `${type}-${n}`, note("slow")))
+          const writing = yield* Effect.forkChild(first!)
+          yield* isInFlight
+          const grouped = yield* Effect.forkChild(Effect.all(others, { concurrency: "unbounded" }))
           const before = appends === 1 ? 0 : 1
           const read = Effect.repeat(store.readByQuery(EventQuery.ofStoredTypes([{ types: [type] }])), {
-            until: ({ events }) => events.length >= before,
+            until: ({ events }) =>
+              events.length >= before,
             schedule: Schedule.spaced("5 millis")
           })
           yield* read
-          yield* Effect.repeat(inFlight, { until: ([row]) => row!.n > 0, schedule: Schedule.spaced("5 millis") })
+          if (others.length > 0) yield* isInFlight
           const { condition, events } = yield* read
           const late = yield* Effect.exit(store.appendIf(condition, Noted, `${type}-late`, note("late")))
           // On a slow machine every append may be committed before the read.
           assert.strictEqual(Exit.isSuccess(late), events.length === appends, `${type}: ${events.length} seen`)
-          yield* Fiber.join(writing)
+          yield* Fiber.joinAll([writing, grouped])
         }
       }
     }).pipe(Effect.provide(Layer.merge(storeAt(url, 8), Reactivity.layer)))
