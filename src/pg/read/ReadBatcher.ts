@@ -51,6 +51,8 @@ export interface ReadStatements<Request, Answer> {
   readonly timeout: number
   /** Returns how much a read asks for; 1 by default. */
   readonly sizeOf?: ((request: Request) => number) | undefined
+  /** Returns how many reads of one turn share a statement while few are under way; all by default. Long ones are faster side by side. */
+  readonly together?: (() => number) | undefined
   /** The maximum of what the reads of a statement ask for together. A single read may exceed it. */
   readonly maxSize?: number | undefined
 }
@@ -106,14 +108,14 @@ class InFlight {
   intervalEnded(): void {
     for (const statement of this.#statements) statement.took++
   }
-  /** Returns how many of the reads that wait the next statement has; 0 if none may be sent now. */
-  next(waiting: number): number {
+  /** Returns how many of the reads that wait the next statement has, of `together` while few are under way; 0 if none may be sent now. */
+  next(waiting: number, together: number): number {
     const { alone, batchReads, inFlight } = this.#options
     const reads = this.#reads + waiting
     const allowed = reads <= alone ? alone : inFlight
     if (waiting === 0 || this.#statements.size - Math.min(this.#stalled(), maxStalled) >= allowed) return 0
     // An equal part for each statement: otherwise one takes nearly all.
-    return Math.min(batchReads, reads <= alone ? waiting : Math.ceil(reads / inFlight))
+    return Math.min(batchReads, reads <= alone ? Math.min(waiting, together) : Math.ceil(reads / inFlight))
   }
   #stalled(): number {
     let stalled = 0
@@ -137,7 +139,7 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
   statements: ReadStatements<Request, Answer>,
   { alone = 8, batchReads = 64, inFlight: maxInFlight = 2 }: ReadBatcherOptions = {}
 ): Effect.fn.Return<(request: Request) => Effect.Effect<Answer, EventStoreError>, never, Scope.Scope> {
-  const { maxSize = Infinity, one, sizeOf = () => 1, timeout } = statements
+  const { maxSize = Infinity, one, sizeOf = () => 1, timeout, together = () => Infinity } = statements
   const waiting = new Set<Pending<Request, Answer>>()
   const inFlight = new InFlight({ alone, batchReads, inFlight: maxInFlight })
   let timer: Timer.Timer
@@ -155,7 +157,8 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
   )
 
   const sendNext = (): void => {
-    for (let reads = inFlight.next(waiting.size); reads > 0; reads = inFlight.next(waiting.size)) {
+    const next = () => inFlight.next(waiting.size, together())
+    for (let reads = next(); reads > 0; reads = next()) {
       const batch = take(waiting, { reads, maxSize, sizeOf: ({ request }) => sizeOf(request) })
       const statement = inFlight.begin(batch.length)
       for (const pending of batch) pending.statement = statement
@@ -169,7 +172,7 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
   /** A read that came alone runs in the fiber of its caller. */
   const sendSoon = Turn.atEnd(() => {
     const [only] = waiting
-    if (waiting.size !== 1 || only === undefined || inFlight.next(1) === 0) return sendNext()
+    if (waiting.size !== 1 || only === undefined || inFlight.next(1, 1) === 0) return sendNext()
     waiting.delete(only)
     only.resume(readAlone(only.request))
   })

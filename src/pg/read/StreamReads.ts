@@ -21,6 +21,12 @@ const maxEvents = 4_096
 /** The minimum of what a page may have, however many are in the statement. */
 const minEvents = 64
 
+/**
+ * How many events the pages of one turn have together, as pages lately were. Measured with 8 readers: a statement for 8 pages of 10 events takes half of the
+ * processor time of 8 statements; 8 pages of 100 events are read faster side by side, because decoding takes most of the time.
+ */
+const maxTurnEvents = 128
+
 /** How many bytes of payload and metadata the pages of a statement have together, if each has more than one event. */
 const maxBytes = 4 * 1024 * 1024
 
@@ -51,31 +57,17 @@ export const make = Effect.fnUntraced(function*(
   schema: string,
   options?: ReadBatcher.ReadBatcherOptions
 ): Effect.fn.Return<EventStoreDriver["readStream"], never, Scope.Scope> {
-  const columns = columnsOf("event")
-  const forward =
-    `select ${columns} from ${schema}.log event where stream = $1 and version >= $2 order by version limit $3`
-  const backward =
-    `select ${columns} from ${schema}.log event where stream = $1 and version <= $2 order by version desc limit $3`
-  // An event comes with the page if those before it have not reached the number of bytes.
-  const pages = `select ${columnsOf("event")}, event.ordinal, event.bytes >= $4 as is_full
-    from unnest($1::text[], $2::bigint[], $3::integer[]) with ordinality as wanted(stream, "from", "limit", ordinal)
-      cross join lateral (
-        select page.*, wanted.ordinal::integer, octet_length(page.data) + octet_length(page.metadata) as own_bytes,
-            sum(octet_length(page.data) + octet_length(page.metadata)) over (order by page.version rows unbounded preceding) as bytes
-          from (
-            select ${columns} from ${schema}.log event
-              where event.stream = wanted.stream and event.version >= wanted."from"
-              order by event.version limit wanted."limit"
-          ) page
-      ) event
-    where event.bytes - event.own_bytes < $4`
+  const { backward, forward, pages } = statementsOf(schema)
 
   const rowsOf = ({ direction, from, limit, stream }: StreamPage) =>
     query<EventRow>(direction === "forward" ? forward : backward, [stream, BigInt(from), limit])
 
+  const lengths = makeLengths()
+
   const read = yield* ReadBatcher.make<StreamPage, Beginning>({
     timeout: deadlines.connectionTimeout,
-    one: (page) => Effect.map(rowsOf(page), (rows) => ({ rows, isComplete: true })),
+    together: () => Math.max(1, Math.floor(maxTurnEvents / lengths.mean())),
+    one: (page) => Effect.map(rowsOf(page), (rows) => ({ rows: lengths.add(rows), isComplete: true })),
     many: (wanted) => {
       const events = Math.max(minEvents, Math.floor(maxEvents / wanted.length))
       const limits = wanted.map(({ limit }) => Math.min(limit, events))
@@ -86,7 +78,8 @@ export const make = Effect.fnUntraced(function*(
           limits,
           Math.floor(maxBytes / wanted.length)
         ]),
-        (rows) => beginningsOf(wanted, limits, rows)
+        (rows) =>
+          beginningsOf(wanted, limits, rows).map(({ isComplete, rows }) => ({ rows: lengths.add(rows), isComplete }))
       )
     }
   }, options)
@@ -124,6 +117,41 @@ export const make = Effect.fnUntraced(function*(
       )
     )
 })
+
+/** The statements for a page of one stream, and for pages of several streams. */
+const statementsOf = (schema: string) => {
+  const columns = columnsOf("event")
+  const forward =
+    `select ${columns} from ${schema}.log event where stream = $1 and version >= $2 order by version limit $3`
+  const backward =
+    `select ${columns} from ${schema}.log event where stream = $1 and version <= $2 order by version desc limit $3`
+  // An event comes with the page if those before it have not reached the number of bytes.
+  const pages = `select ${columnsOf("event")}, event.ordinal, event.bytes >= $4 as is_full
+    from unnest($1::text[], $2::bigint[], $3::integer[]) with ordinality as wanted(stream, "from", "limit", ordinal)
+      cross join lateral (
+        select page.*, wanted.ordinal::integer, octet_length(page.data) + octet_length(page.metadata) as own_bytes,
+            sum(octet_length(page.data) + octet_length(page.metadata)) over (order by page.version rows unbounded preceding) as bytes
+          from (
+            select ${columns} from ${schema}.log event
+              where event.stream = wanted.stream and event.version >= wanted."from"
+              order by event.version limit wanted."limit"
+          ) page
+      ) event
+    where event.bytes - event.own_bytes < $4`
+  return { backward, forward, pages }
+}
+
+/** Returns the mean length of the pages read lately. */
+const makeLengths = () => {
+  let mean = 0
+  return {
+    mean: () => mean,
+    add: (rows: ReadonlyArray<EventRow>): ReadonlyArray<EventRow> => {
+      mean += (rows.length - mean) / 16
+      return rows
+    }
+  }
+}
 
 /** Divides the rows of a statement among its pages. */
 const beginningsOf = (

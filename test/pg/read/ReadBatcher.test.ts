@@ -17,7 +17,7 @@ interface Statement {
 const setup = (
   options: ReadBatcher.ReadBatcherOptions = { alone: 1, inFlight: 1 },
   timeout = 60_000,
-  sizes: Pick<ReadBatcher.ReadStatements<number, number>, "sizeOf" | "maxSize"> = {}
+  sizes: Pick<ReadBatcher.ReadStatements<number, number>, "sizeOf" | "maxSize" | "together"> = {}
 ) =>
   Effect.gen(function*() {
     const sent: Array<Statement> = []
@@ -100,6 +100,19 @@ describe("ReadBatcher", () => {
       assert.deepStrictEqual(yield* Effect.forEach(all, Fiber.join), [2, 4, 6])
       yield* settle
       assert.deepStrictEqual(reads()[2], [6, 7, 8, 9])
+    }))
+
+  it.live("sends those of one turn side by side when they are long", () =>
+    Effect.gen(function*() {
+      let together = 2
+      const { reads, startNow } = yield* setup({}, undefined, { together: () => together })
+      yield* Effect.forEach([1, 2, 3], startNow)
+      yield* turn
+      assert.deepStrictEqual(reads(), [[1, 2], [3]])
+      together = 1
+      yield* Effect.forEach([4, 5], startNow)
+      yield* turn
+      assert.deepStrictEqual(reads(), [[1, 2], [3], [4], [5]])
     }))
 
   it.live("does not send a read that is interrupted before its turn ends", () =>
