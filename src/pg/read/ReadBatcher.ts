@@ -206,7 +206,11 @@ export const make = Effect.fnUntraced(function*<Request, Answer>(
     startInterval()
   }
 
-  return (request) => Effect.suspend(() => isClosed ? readAlone(request) : readInTurn(waiting, request, added))
+  /** Whether a read need not wait for the end of the turn: those of the turn would not share its statement. */
+  const isAlone = () => waiting.size === 0 && together() === 1 && inFlight.next(1, 1) > 0
+
+  return (request) =>
+    Effect.suspend(() => isClosed || isAlone() ? readAlone(request) : readInTurn(waiting, request, added))
 })
 
 /** Adds a read to those that wait for a statement. */
