@@ -265,7 +265,7 @@ describe("KeyStore.erase", () => {
       assert.deepStrictEqual(yield* Fiber.join(both), [erased("ann"), Result.succeed("Bob")])
     }))
 
-  it.effect("is seen by a process that is told late that there was none", () =>
+  it.effect("is seen by a process to which the store responds late that there was none", () =>
     Effect.gen(function*() {
       const driver = yield* MemoryKeyStore.make
       const responses: Array<Deferred.Deferred<void>> = []

@@ -50,7 +50,10 @@ const shared = {
     Flag.withDescription("With --all, only events whose error contains this text"),
     Flag.optional
   ),
-  actor: Flag.String("actor").pipe(Flag.withDescription("Who asks; written to the parking log"), Flag.optional),
+  actor: Flag.String("actor").pipe(
+    Flag.withDescription("The operator who makes the request; the parking log records the name"),
+    Flag.optional
+  ),
   timeout: Flag.Int("timeout").pipe(
     Flag.withDescription("For how many seconds to wait for a worker of the consumer"),
     Flag.withDefault(30)
@@ -136,7 +139,7 @@ export const retry = Command.make(
   "retry",
   {
     ...shared,
-    reason: Flag.String("reason").pipe(Flag.withDescription("Why; written to the parking log"), Flag.optional)
+    reason: Flag.String("reason").pipe(Flag.withDescription("The reason; the parking log keeps it"), Flag.optional)
   },
   Effect.fnUntraced(function*({ consumer, reason, ...request }) {
     yield* requireKeyOrAll(request)
@@ -159,7 +162,7 @@ export const skip = Command.make(
   "skip",
   {
     ...shared,
-    reason: Flag.String("reason").pipe(Flag.withDescription("Why; written to the parking log")),
+    reason: Flag.String("reason").pipe(Flag.withDescription("The reason; the parking log keeps it")),
     yes: Confirmation.yes
   },
   Effect.fnUntraced(function*({ consumer, reason, yes, ...request }) {
