@@ -913,15 +913,17 @@ begin
     else
       select held.held_keys, held.held_exclusive_keys into held_keys, held_exclusive_keys
         from evsrc.try_lock_condition_keys(p_types, p_tags, condition_items) as held;
-      for item_number in 1 .. cardinality(condition_items) loop
-        select keys.key into held_key from evsrc.condition_keys('{}', '{}', array[condition_items[item_number]]) as keys
-          where keys.key = any (held_exclusive_keys) limit 1;
-        if found then
-          append_of_item := p_item_appends[item_number];
-          outcomes[append_of_item] := 'busy';
-          held_locks[append_of_item] := coalesce(held_locks[append_of_item], evsrc.number_of_key(held_key));
-        end if;
-      end loop;
+      if held_exclusive_keys is not null then
+        for item_number in 1 .. cardinality(condition_items) loop
+          select keys.key into held_key from evsrc.condition_keys('{}', '{}', array[condition_items[item_number]]) as keys
+            where keys.key = any (held_exclusive_keys) limit 1;
+          if found then
+            append_of_item := p_item_appends[item_number];
+            outcomes[append_of_item] := 'busy';
+            held_locks[append_of_item] := coalesce(held_locks[append_of_item], evsrc.number_of_key(held_key));
+          end if;
+        end loop;
+      end if;
     end if;
     if cardinality(held_keys) > 0 then
       for append_number in 1 .. cardinality(p_streams) loop
@@ -1993,10 +1995,11 @@ $$;
 -- positions already seen above it. A page that examines only a part of the log (see scan_end) ends at or below the mark.
 --   p_basis_positions, p_basis_ids  null, or events that the log must have; otherwise the page has no high-water mark
 --   p_final, p_final_id             null, or an earlier high-water mark of this log (see high_water_mark_after)
+--   p_high_water_mark               null, or a high-water mark that the caller's statement has read: queries of one statement share it
 create function evsrc.read_query(
   p_item_count integer, p_type_items integer[], p_types text[], p_tag_items integer[], p_tags text[], p_after bigint, p_limit integer,
   p_scan integer default 20000, p_basis_positions bigint[] default null, p_basis_ids uuid[] default null, p_final bigint default null,
-  p_final_id uuid default null
+  p_final_id uuid default null, p_high_water_mark bigint default null
 ) returns setof evsrc.event_page_row language plpgsql volatile
 -- As in append: one generic plan of index lookups.
 set plan_cache_mode = force_generic_plan
@@ -2006,7 +2009,7 @@ set enable_hashjoin = off
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  high_water_mark bigint := evsrc.high_water_mark_after(p_final, p_final_id);
+  high_water_mark bigint := coalesce(p_high_water_mark, evsrc.high_water_mark_after(p_final, p_final_id));
   high_water_mark_id uuid;
   empty_page evsrc.event_page_row;
   items evsrc.query_item[] := evsrc.query_items(p_item_count, p_type_items, p_types, p_tag_items, p_tags);
@@ -2023,10 +2026,13 @@ begin
   if not exists (select from unnest(items) as item where cardinality(item.tags) = 0) then
     select array_agg(evsrc.most_selective_tag_hash(item.tags, p_after) order by item.ordinal) into selective_hashes
       from unnest(items) with ordinality as item(types, tags, ordinal);
-    -- All entries of a tag match an item that names nothing else, so p_limit is a bound already.
-    select min(evsrc.scan_end(p_after, high_water_mark, p_scan, item.tag_hash)) into scan_end
-      from unnest(items, selective_hashes) as item(types, tags, tag_hash)
-      where cardinality(item.types) > 0 or cardinality(item.tags) > 1;
+    -- A tag has no more entries than there are positions.
+    if high_water_mark - p_after > p_scan / 10 then
+      -- All entries of a tag match an item that names nothing else, so p_limit is a bound already.
+      select min(evsrc.scan_end(p_after, high_water_mark, p_scan, item.tag_hash)) into scan_end
+        from unnest(items, selective_hashes) as item(types, tags, tag_hash)
+        where cardinality(item.types) > 0 or cardinality(item.tags) > 1;
+    end if;
     if scan_end < high_water_mark then
       select event.id into scan_end_id from evsrc.log event where event.position = scan_end;
     else

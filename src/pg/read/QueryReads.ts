@@ -44,12 +44,14 @@ export const make = Effect.fnUntraced(function*(
   { mark, readByQuery }: { readonly mark: LogPages.LastMark; readonly readByQuery: EventStoreDriver["readByQuery"] },
   options?: ReadBatcher.ReadBatcherOptions
 ): Effect.fn.Return<EventStoreDriver["readByQuery"], never, Scope.Scope> {
-  const statement = `select wanted.ordinal::integer as number, ${LogPages.pageColumns}
-    from unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $8::integer[], $9::text[], $10::text[])
+  // The queries share one reading of the high-water mark, which takes a tenth of the time of each.
+  const statement = `with log as materialized (select ${schema}.high_water_mark_after($11, $12::uuid) as mark)
+    select wanted.ordinal::integer as number, ${LogPages.pageColumns}
+    from log cross join unnest($1::integer[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::integer[], $8::integer[], $9::text[], $10::text[])
       with ordinality as wanted(items, type_items, types, tag_items, tags, "after", "limit", scan, positions, ids, ordinal)
     cross join lateral ${schema}.read_query(
       wanted.items, wanted.type_items::integer[], wanted.types::text[], wanted.tag_items::integer[], wanted.tags::text[], wanted."after",
-      wanted."limit", wanted.scan, wanted.positions::bigint[], wanted.ids::uuid[], $11, $12::uuid
+      wanted."limit", wanted.scan, wanted.positions::bigint[], wanted.ids::uuid[], null, null, log.mark
     ) page`
 
   const one = ({ limits, page }: Request): Effect.Effect<Answer, EventStoreError> =>
