@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import { type EventStoreError, LogDiverged, storeError, StoreMisconfigured } from "../core/errors.ts"
 import * as LogPosition from "../core/LogPosition.ts"
-import type * as Position from "../core/Position.ts"
+import * as Position from "../core/Position.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "./driver/EventStoreDriver.ts"
 
@@ -69,6 +69,24 @@ export const ofOneLog = <A, R>(
     : Effect.catchReason(read, "EventStoreError", "LogDiverged", () => ofOneLog(read, times - 1))
 
 /**
+ * Returns the position of an event with its id. The log may be set back between the two reads; then it looks again.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const withEventId = (
+  { eventIds }: Pick<EventStoreDriver, "eventIds">,
+  read: Effect.Effect<Position.Position, EventStoreError>
+): Effect.Effect<LogPosition.LogPosition, EventStoreError> =>
+  ofOneLog(
+    Effect.flatMap(read, (position) =>
+      Effect.flatMap(eventIds([position]), ([id]) =>
+        id === undefined && position > Position.start
+          ? Effect.fail(storeError(new LogDiverged({ eventId: "", position })))
+          : Effect.succeed(LogPosition.make(position, id))))
+  )
+
+/**
  * Returns the high-water mark with the id of the event there.
  *
  * @since 0.1.0
@@ -76,8 +94,7 @@ export const ofOneLog = <A, R>(
  */
 export const headPosition = (
   driver: Pick<EventStoreDriver, "eventIds" | "head">
-): Effect.Effect<LogPosition.LogPosition, EventStoreError> =>
-  Effect.flatMap(driver.head, (head) => Effect.map(driver.eventIds([head]), ([id]) => LogPosition.make(head, id)))
+): Effect.Effect<LogPosition.LogPosition, EventStoreError> => withEventId(driver, driver.head)
 
 /**
  * Returns whether the log does not have one of these events at its position, because it was set back or is another log.

@@ -212,8 +212,7 @@ const readsOf = (reader: Reader, shared: SharedReads) => ({
         return Stream.concat(Stream.succeed(Option.none<DocumentOf<P>>()), Stream.never)
       }
       if (projection.lifecycle === "live") {
-        yield* reader.readAfter(projection, Effect.succeed({ generation: undefined }))
-        const found = watchLive(yield* eventStoreFor(projection), projection, limitsOf(reader), key)
+        const found = watchLive(yield* eventStoreFor(projection), projection, reader, key)
         return Stream.mapEffect(found, (stored) => decodeOne(projection, stored))
       }
       const read = firstAfter(reader, projection, shared.one({ projection, what: key }))
@@ -367,10 +366,11 @@ const fromLog = <A>(
 const watchLive = (
   { [internals]: { driver: log, followed, keys } }: EventStore["Service"],
   projection: Projection.Any,
-  limits: Limits.Limits,
+  reader: Reader,
   key: string
-): Stream.Stream<Option.Option<StoredDocument>, EventStoreError> =>
+): Stream.Stream<Option.Option<StoredDocument>, ProjectionBehind | EventStoreError> =>
   Stream.suspend(() => {
+    const limits = limitsOf(reader)
     const isPersonal = EventPersonalData.hasPersonalData(projection.events)
     let foldedErasure: string | undefined
     let documents = LiveProjection.make(log, projection, limits, key, followed)
@@ -381,10 +381,12 @@ const watchLive = (
         foldedErasure = lastErasure
         yield* documents.read("final")
         const found = yield* documents.get(key)
-        return { text: JSON.stringify(found?.document) ?? "", value: Option.fromUndefinedOr(found) }
+        const text = JSON.stringify(found?.document) ?? ""
+        return { generation: undefined, text, value: Option.fromUndefinedOr(found) }
       })
     const read = isPersonal ? KeyStoreLookup.readUpToDate(keys, readUnder) : readUnder(undefined)
-    return ChangeFeed.watch({ current: Effect.sync(() => documents.reached()), changed: log.changed }, read)
+    const signal = { current: Effect.sync(() => documents.reached()), changed: log.changed }
+    return ChangeFeed.watch(signal, firstAfter(reader, projection, read))
   })
 
 const textOf = (found: ReadonlyArray<StoredDocument>): string =>

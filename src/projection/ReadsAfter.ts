@@ -57,8 +57,10 @@ export const make = (options: Options): ReaderOptions["readAfter"] => {
     if (after === undefined) return yield* read
     const wanted = LogPosition.make(after.position, after.eventId)
     if (projection.lifecycle !== "async" || after.position <= Position.start) {
+      const found = yield* read
+      // After the read: the log may be set back between the two.
       yield* requireEvents(options.log, [wanted])
-      return yield* read
+      return found
     }
     yield* rejectCircularWait(options.driver, projection.id, after.position)
     const readOne = readWith(options.driver, projection, wanted, read, readReached)
@@ -117,14 +119,16 @@ const readWith = <A extends { readonly generation: string | undefined }>(
   read: Effect.Effect<A, EventStoreError>,
   readReached: ReadReached<A> | undefined
 ): Effect.Effect<ReachedBy<A>, EventStoreError> => {
-  const readLater = Effect.flatMap(driver.checkpoint(id, wanted), (reached) =>
-    reached.position < wanted.position
-      ? Effect.succeed({ found: undefined, reached })
-      : Effect.map(read, (found) => {
-        // Another generation may have become the active one. It may be an older one.
-        const isOfReached = found.generation === undefined || found.generation === reached.generation
-        return { found: isOfReached ? found : undefined, reached }
-      }))
+  const readLater = Effect.gen(function*() {
+    const before = yield* driver.checkpoint(id, wanted)
+    if (before.position < wanted.position) return { found: undefined, reached: before }
+    const found = yield* read
+    // Another generation may have become the active one. It may be an older one. Or the log was set back, and the checkpoint with it.
+    const reached = yield* driver.checkpoint(id, wanted)
+    const isOfReached = found.generation === undefined ||
+      (found.generation === before.generation && found.generation === reached.generation)
+    return { found: isOfReached ? found : undefined, reached }
+  })
   return readReached === undefined
     ? readLater
     : Effect.flatMap(

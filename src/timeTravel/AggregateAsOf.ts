@@ -113,10 +113,12 @@ export const aggregate = <State, Events extends Event.Any, C extends Command.Any
     const last = loaded.version === 0
       ? Option.none()
       : yield* Stream.runHead(store.readStreamEncoded(stream, { from: loaded.version, limit: 1 }))
+    const { driver } = store[internals]
+    yield* asOfReads.requireLog(driver, asOf)
     return {
       ...loaded,
       recordedAt: asOfReads.pointOf(Option.getOrUndefined(last)).recordedAt,
-      events: eventsBetween(store, decider.aggregate.events, stream, 0, loaded.version)
+      events: asOfReads.ofLog(driver, asOf)(eventsBetween(store, decider.aggregate.events, stream, 0, loaded.version))
     }
   })
 
@@ -137,6 +139,7 @@ export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
     const { driver } = (yield* EventStore.EventStore)[internals]
     yield* asOfReads.awaitReached(driver, asOf)
     const loaded = yield* loadReadOnly(decider, id, loadOptions(asOf), options)
+    yield* asOfReads.requireLog(driver, asOf)
     const error = notReached(decider.aggregate.streamOf(id), asOf, loaded.version)
     if (error !== undefined) return yield* error
     return loaded
@@ -176,6 +179,7 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
     let { state } = start
     return store.readStreamEncoded(stream, { from: Version.make(after + 1) }).pipe(
       asOfReads.takeAsOf(asOf),
+      asOfReads.ofLog(store[internals].driver, asOf),
       Stream.mapEffect((encoded) => {
         const decoded = codec.decode(encoded)
         if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
@@ -225,6 +229,9 @@ export const aggregateDiff = <State, Events extends Event.Any, C extends Command
       from: before,
       to: after,
       changes: asOfReads.changes(yield* Effect.fromResult(encoded(before)), yield* Effect.fromResult(encoded(after))),
-      events: eventsBetween(store, events, streamOf(id), earlier.version, later.version)
+      events: eventsBetween(store, events, streamOf(id), earlier.version, later.version).pipe(
+        asOfReads.ofLog(store[internals].driver, from),
+        asOfReads.ofLog(store[internals].driver, to)
+      )
     }
   })

@@ -10,6 +10,7 @@ import type * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as AsOf from "../core/AsOf.ts"
 import { AsOfNotReached, type EventStoreError, invalidRequest } from "../core/errors.ts"
+import { internals } from "../core/internals.ts"
 import * as JsonDiff from "../core/json/JsonDiff.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
@@ -20,7 +21,7 @@ import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
-import { requireEvents } from "../eventStore/LogIdentity.ts"
+import { requireEvents, withEventId } from "../eventStore/LogIdentity.ts"
 import { defaultPageSize, queryPages } from "../eventStore/LogReader.ts"
 
 /** How long a read waits for appends in flight, which may still commit at lower positions. */
@@ -90,7 +91,7 @@ export const awaitReached = Effect.fnUntraced(function*(
   asOf: AsOf.AsOf
 ): Effect.fn.Return<void, AsOfNotReached | EventStoreError> {
   if (asOf._tag !== "Position") return
-  yield* requireEvents(driver, [LogPosition.make(asOf.position, asOf.eventId)])
+  yield* requireLog(driver, asOf)
   if ((yield* driver.head) >= asOf.position) return
   const last = yield* driver.last
   if (last < asOf.position) return yield* new AsOfNotReached({ asOf, reached: AsOf.position(last) })
@@ -113,11 +114,28 @@ export const pinned = <A extends AsOf.AsOf>(
   asOf: A
 ): Effect.Effect<A | ReturnType<typeof AsOf.position>, EventStoreError> =>
   asOf._tag === "Now"
-    ? Effect.flatMap(
-      driver.last,
-      (last) => Effect.map(driver.eventIds([last]), ([id]) => AsOf.position(LogPosition.make(last, id)))
-    )
+    ? Effect.map(withEventId(driver, driver.last), AsOf.position)
     : Effect.succeed(asOf)
+
+/**
+ * Fails with `LogDiverged` if the point in time names an event that the log does not have. After a read, it shows that the log was not set back meanwhile.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const requireLog = (driver: EventStoreDriver, asOf: AsOf.AsOf): Effect.Effect<void, EventStoreError> =>
+  asOf._tag === "Position" ? requireEvents(driver, [LogPosition.make(asOf.position, asOf.eventId)]) : Effect.void
+
+/**
+ * Ends a Stream of events with the same check.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const ofLog =
+  (driver: EventStoreDriver, asOf: AsOf.AsOf) =>
+  <A, E>(events: Stream.Stream<A, E>): Stream.Stream<A, E | EventStoreError> =>
+    Stream.concat(events, Stream.fromEffectDrain(requireLog(driver, asOf)))
 
 /**
  * Returns the version of a stream as of a point in time; 0 before its first event.
@@ -131,7 +149,7 @@ export const versionAsOf = (
   asOf: AsOf.OfLog
 ): Effect.Effect<Version.Version, EventStoreError> =>
   Effect.map(
-    Stream.runLast(takeAsOf(asOf)(store.readStreamEncoded(stream))),
+    Stream.runLast(ofLog(store[internals].driver, asOf)(takeAsOf(asOf)(store.readStreamEncoded(stream)))),
     (last) => Option.match(last, { onNone: () => Version.make(0), onSome: ({ version }) => version })
   )
 
@@ -184,7 +202,7 @@ export const matchesAsOf = (
     const { pageSize } = yield* Limits
     yield* awaitReached(driver, asOf)
     const pages = queryPages(driver, query, "visible", LogPosition.start, Math.min(defaultPageSize, pageSize))
-    return takeAsOf(asOf)(Stream.flatMap(pages, ({ events }) => Stream.fromIterable(events)))
+    return ofLog(driver, asOf)(takeAsOf(asOf)(Stream.flatMap(pages, ({ events }) => Stream.fromIterable(events))))
   }))
 
 /**
