@@ -45,7 +45,7 @@ export class BodyTooLarge extends Schema.TaggedError<BodyTooLarge>("evsrc/http/B
 }) {}
 
 /**
- * The body of the request is not JSON by its `Content-Type`.
+ * The body of the request is not JSON by its `Content-Type`, or has a `Content-Encoding`.
  *
  * @since 0.1.0
  * @category errors
@@ -185,19 +185,54 @@ export class InternalError extends Schema.TaggedError<InternalError>("evsrc/http
 }) {}
 
 /**
+ * Returns the Schema of a tagged error as a response with a status, for an endpoint of your own. The body is a problem with the fields of the
+ * error, `_tag` and `message`. Add `HttpProblems` to the endpoint.
+ *
+ * **Example** (an endpoint beside those of commands and queries)
+ *
+ * ```ts
+ * HttpApiEndpoint.get("invoice", "/orders/:orderId/invoice", {
+ *   params: { orderId: OrderId },
+ *   success: Invoice,
+ *   error: [...HttpErrors.ofQueries, HttpErrors.withStatus(OrderNotFound, 404)]
+ * }).middleware(HttpProblems.HttpProblems)
+ * ```
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const withStatus: <E extends Schema.Top>(
+  error: E,
+  status: Problem.ErrorStatus,
+  /** When the error occurs, for the OpenAPI document; by default the `description` of the Schema. */
+  description?: string
+) => Problem.ProblemOf<E> = Problem.ofError
+
+const internalError = withStatus(InternalError, 500, "A fault of the server. Its log has the details.")
+const outcomeUnknown = withStatus(
+  OutcomeUnknown,
+  503,
+  "The write may or may not have happened. Send the request again with the same `Idempotency-Key` to find out."
+)
+
+/**
  * The errors of each request, besides those of its command or query.
  *
  * @since 0.1.0
  * @category errors
  */
 export const requestErrors = [
-  Problem.ofError(InvalidInput, 400),
-  Problem.ofError(UnreadableRequest, 400),
-  Problem.ofError(BodyTooLarge, 413),
-  Problem.ofError(UnsupportedMediaType, 415),
-  Problem.ofError(InternalError, 500),
-  Problem.ofError(OutcomeUnknown, 503),
-  Problem.ofError(ShuttingDown, 503)
+  withStatus(
+    InvalidInput,
+    400,
+    "A part of the request does not satisfy its Schema. `in` names the part, `issues` lists each field."
+  ),
+  withStatus(UnreadableRequest, 400, "The body could not be read completely."),
+  withStatus(BodyTooLarge, 413, "The body is larger than `maxBytes`."),
+  withStatus(UnsupportedMediaType, 415, "The body is not JSON by its `Content-Type`, or has a `Content-Encoding`."),
+  internalError,
+  outcomeUnknown,
+  withStatus(ShuttingDown, 503, "The server is shutting down and did not complete the read.")
 ] as const
 
 /**
@@ -241,12 +276,17 @@ export type CommandError = InvalidCommand | ConcurrencyConflict | PreconditionFa
  */
 export type QueryError = InvalidQuery | ProjectionBehind | ReadError
 
-const readErrors = [
-  Problem.ofError(InvalidRequest, 400),
-  Problem.ofError(LogDiverged, 410),
-  Problem.ofError(CursorExpired, 410),
-  Problem.ofError(StoreUnavailable, 503),
-  Problem.ofError(InternalError, 500)
+type Responses<E> = ReadonlyArray<Schema.Codec<E, unknown>>
+
+const ofStores: Responses<Exclude<ReadError, CursorExpired>> = [
+  withStatus(InvalidRequest, 400, "The store rejected a value, such as a name that is too long."),
+  withStatus(LogDiverged, 410, "The log does not have the event of the cursor. Start again without the cursor."),
+  withStatus(
+    StoreUnavailable,
+    503,
+    "The store cannot be reached, or is too busy. Nothing was written. `Retry-After` says when to send the request again."
+  ),
+  internalError
 ]
 
 /**
@@ -255,7 +295,10 @@ const readErrors = [
  * @since 0.1.0
  * @category errors
  */
-export const ofReads: ReadonlyArray<Schema.Top> = readErrors
+export const ofReads: Responses<ReadError> = [
+  withStatus(CursorExpired, 410, "The list was rebuilt after the cursor was made. Start again without the cursor."),
+  ...ofStores
+]
 
 /**
  * The Schemas of `CommandError` as responses.
@@ -263,16 +306,32 @@ export const ofReads: ReadonlyArray<Schema.Top> = readErrors
  * @since 0.1.0
  * @category errors
  */
-export const ofCommands: ReadonlyArray<Schema.Top> = [
-  Problem.ofError(InvalidCommand, 400),
-  Problem.ofError(ConcurrencyConflict, 409),
-  Problem.ofError(PreconditionFailed, 412),
-  Problem.ofError(AppendConditionFailed, 409),
-  Problem.ofError(StreamClosed, 409),
-  Problem.ofError(SubjectErased, 409),
-  Problem.ofError(IdempotencyKeyReused, 422),
-  Problem.ofError(OutcomeUnknown, 503),
-  ...readErrors
+export const ofCommands: Responses<CommandError> = [
+  withStatus(InvalidCommand, 400, "The command rejected its payload."),
+  withStatus(
+    ConcurrencyConflict,
+    409,
+    "Other writes conflicted with every attempt of the command, or with the expected version. `actual` is the version."
+  ),
+  withStatus(
+    PreconditionFailed,
+    412,
+    "`If-Match` or `If-None-Match` does not hold. `actual` is the version. Nothing was written."
+  ),
+  withStatus(
+    AppendConditionFailed,
+    409,
+    "Other writes violated the append condition of a decision at every attempt. Nothing was written."
+  ),
+  withStatus(StreamClosed, 409, "The stream is closed and accepts no more events. Nothing was written."),
+  withStatus(SubjectErased, 409, "The personal data of the person was erased. Nothing was written."),
+  withStatus(
+    IdempotencyKeyReused,
+    422,
+    "The `Idempotency-Key` belongs to another request: another operation, another path or another body."
+  ),
+  outcomeUnknown,
+  ...ofStores
 ]
 
 /**
@@ -281,8 +340,8 @@ export const ofCommands: ReadonlyArray<Schema.Top> = [
  * @since 0.1.0
  * @category errors
  */
-export const ofQueries: ReadonlyArray<Schema.Top> = [
-  Problem.ofError(InvalidQuery, 400),
-  Problem.ofError(ProjectionBehind, 503),
-  ...readErrors
+export const ofQueries: Responses<QueryError> = [
+  withStatus(InvalidQuery, 400, "The query rejected its payload."),
+  withStatus(ProjectionBehind, 503, "The read model did not reach `after` in time."),
+  ...ofReads
 ]

@@ -13,6 +13,8 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type { unhandled } from "effect/Types"
+import { shorten } from "../core/errors/shorten.ts"
+import { InvalidInput } from "./HttpErrors.ts"
 import { internalError, interrupted, isClientAbort } from "./HttpProblems.ts"
 import * as Problem from "./Problem.ts"
 
@@ -28,9 +30,15 @@ const isDecodable = (path: string): boolean => {
 const notFound = (url: string, method: string) => {
   const [path = ""] = url.split("?")
   return isDecodable(path)
-    ? Problem.response({ _tag: "RouteNotFound", message: `There is no route ${method} ${path}` }, 404)
-    : Problem.response({ _tag: "InvalidInput", message: "The path is not valid percent-encoding of UTF-8" }, 400)
+    ? Problem.response({ _tag: "RouteNotFound", message: `There is no route ${method} ${shorten(path)}` }, 404)
+    : invalidPath("is not valid percent-encoding of UTF-8")
 }
+
+const invalidPath = (message: string) =>
+  Problem.response(
+    new InvalidInput({ in: "path", issues: [{ field: "", message }], message: `Invalid path: ${message}` }),
+    400
+  )
 
 const ofCause = (
   cause: Cause.Cause<unhandled>
@@ -43,7 +51,10 @@ const ofCause = (
       : undefined
     if (HttpServerResponse.isHttpServerResponse(error)) return Effect.succeed(error)
     if (HttpServerError.isHttpServerError(error) && error.reason._tag === "RouteNotFound") {
-      return Effect.map(HttpServerRequest.HttpServerRequest, ({ method, url }) => notFound(url, method))
+      // The router describes only this reason.
+      return error.reason.description === undefined
+        ? Effect.map(HttpServerRequest.HttpServerRequest, ({ method, url }) => notFound(url, method))
+        : Effect.succeed(invalidPath("has a parameter that is longer than the server accepts"))
     }
   }
   if (Cause.hasInterruptsOnly(cause)) {
@@ -62,11 +73,52 @@ const problems = HttpRouter.middleware(
   { global: true }
 )
 
-const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const
+const methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"] as const
+
+type Method = typeof methods[number]
 
 /**
- * Provides these responses: 404 `RouteNotFound`, 405 `MethodNotAllowed` with the header `Allow`, and 500 `InternalError` for a defect outside the
- * endpoints. When the shutdown of the server interrupts a request, the response is a 503.
+ * Which requests are answered.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface Options {
+  /** Paths that the program serves beside the API, with their methods, such as `{ "/metrics": ["GET"] }`. */
+  readonly paths?: { readonly [path: `/${string}`]: ReadonlyArray<Method> } | undefined
+}
+
+/** The methods of one path. Two endpoints may give its parameters different names. */
+interface Served {
+  readonly path: string
+  readonly methods: Set<string>
+}
+
+const servedBy = (endpoints: Iterable<readonly [path: string, methods: ReadonlyArray<string>]>) => {
+  const served = new Map<string, Served>()
+  for (const [path, methods] of endpoints) {
+    // `::` is a literal colon.
+    const key = path.replaceAll(/(?<!:):(?!:)\w+/g, ":")
+    const { methods: known } = served.get(key) ?? { methods: [] }
+    served.set(key, { path, methods: new Set([...known, ...methods]) })
+  }
+  return Array.from(served.values())
+}
+
+/** Returns the methods of a path as the header `Allow`. The router answers HEAD by the handler of GET. */
+const allowOf = (methods: Set<string>): string =>
+  Array.from(new Set([...methods, ...methods.has("GET") ? ["HEAD"] : [], "OPTIONS"])).join(", ")
+
+const unsupported = (method: Method, { methods }: Served) => {
+  const allow = allowOf(methods)
+  if (method === "OPTIONS") return HttpServerResponse.empty({ status: 204, headers: { allow } })
+  const message = `This path does not support ${method}; use ${Array.from(methods).join(", ")}`
+  return Problem.response({ _tag: "MethodNotAllowed", message }, 405, { allow })
+}
+
+/**
+ * Provides these responses: 404 `RouteNotFound`, 405 `MethodNotAllowed` with the header `Allow`, 204 with `Allow` for `OPTIONS`, and 500 `InternalError` for
+ * a defect outside the endpoints. When the shutdown of the server interrupts a request, the response is a 503.
  *
  * **Example** (beside the API)
  *
@@ -77,28 +129,25 @@ const methods = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const
  * @since 0.1.0
  * @category layers
  */
-export const layer = <Id extends string, Groups extends HttpApiGroup.Constraint>(api: HttpApi.HttpApi<Id, Groups>) =>
+export const layer = <Id extends string, Groups extends HttpApiGroup.Constraint>(
+  api: HttpApi.HttpApi<Id, Groups>,
+  options: Options = {}
+) =>
   Layer.merge(
     problems,
     HttpRouter.use(Effect.fnUntraced(function*(router) {
-      const paths = new Map<string, Set<string>>()
+      const endpoints: Array<readonly [path: string, methods: ReadonlyArray<string>]> = Object.entries(
+        options.paths ?? {}
+      )
       HttpApi.reflect(api, {
         onGroup: () => {},
-        onEndpoint: ({ endpoint: { method, path } }) => {
-          paths.set(path, (paths.get(path) ?? new Set()).add(method))
-        }
+        onEndpoint: ({ endpoint: { method, path } }) => endpoints.push([path, [method]])
       })
-      for (const [path, allowed] of paths) {
-        const allow = Array.from(allowed).join(", ")
+      for (const served of servedBy(endpoints)) {
         for (const method of methods) {
-          if (allowed.has(method)) continue
-          const message = `This path does not support ${method}; use ${allow}`
+          if (served.methods.has(method)) continue
           // Every endpoint was made with such a path; the type of a reflected endpoint is wider.
-          yield* router.add(
-            method,
-            path as HttpRouter.PathInput,
-            Problem.response({ _tag: "MethodNotAllowed", message }, 405, { allow })
-          )
+          yield* router.add(method, served.path as HttpRouter.PathInput, unsupported(method, served))
         }
       }
     }))

@@ -11,10 +11,11 @@ import * as HttpApiBuilder from "effect/http-api/HttpApiBuilder"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import type * as HttpApiGroup from "effect/http-api/HttpApiGroup"
 import * as HttpEffect from "effect/http/HttpEffect"
-import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import type * as Command from "../command/Command.ts"
 import * as CommandBus from "../command/CommandBus.ts"
 import type * as CommandContext from "../command/CommandContext.ts"
 import { ConcurrencyConflict } from "../core/errors.ts"
@@ -22,6 +23,7 @@ import { IdGenerator } from "../core/IdGenerator.ts"
 import type { LogPosition } from "../core/LogPosition.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import * as Sha256 from "../core/Sha256.ts"
+import type * as Query from "../query/Query.ts"
 import * as QueryBus from "../query/QueryBus.ts"
 import * as ErrorMapping from "./ErrorMapping.ts"
 import * as HttpProblems from "./HttpProblems.ts"
@@ -77,7 +79,90 @@ const addHeaders = ({ version }: Receipt, location: string | undefined) =>
     }))
   )
 
-const dispatch = (kit: Kit.CommandKit) =>
+/**
+ * Returns an effect whose errors of the stores are `HttpErrors.ReadError`, for an endpoint of your own that reads a store itself. The server logs the
+ * details.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const mapReadErrors = ErrorMapping.mapStoreErrors(ErrorMapping.ofRead)
+
+/**
+ * Returns an effect whose errors of the stores are `HttpErrors.WriteError`, for an endpoint of your own that writes.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const mapWriteErrors = ErrorMapping.mapStoreErrors(ErrorMapping.ofWrite)
+
+const send = <C extends Command.Any, E>(
+  command: C,
+  payload: Command.PayloadInput<C>,
+  context: CommandContext.CommandContext,
+  onConflict: (conflict: ConcurrencyConflict) => E
+) =>
+  CommandBus.dispatch(command, payload, context).pipe(
+    Effect.mapError((error) => error instanceof ConcurrencyConflict ? onConflict(error) : error),
+    mapWriteErrors
+  )
+
+/**
+ * Dispatches a command in the handler of an endpoint of your own. The headers are those of `HttpCommand.headersWith`: the id of the command and the
+ * expected version. Its errors, besides those that the command declares, are `HttpErrors.CommandError`. The response has the version as `ETag`.
+ *
+ * **Example** (an endpoint that checks something first)
+ *
+ * ```ts
+ * others.handle("payOrder", ({ headers, params: { orderId }, payload }) =>
+ *   Effect.andThen(requireOrder(orderId), HttpHandlers.dispatch(ReceivePayment, { orderId, ...payload }, headers)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const dispatch = <C extends Command.Any>(
+  command: C,
+  payload: Command.PayloadInput<C>,
+  headers: Headers
+) =>
+  Effect.tap(
+    send(
+      command,
+      payload,
+      contextOf(headers),
+      (conflict) => ErrorMapping.ofConflict(conflict, headerOf(headers))
+    ),
+    (receipt) => addHeaders(receipt, undefined)
+  )
+
+/**
+ * Asks a query in the handler of an endpoint of your own. `after` is the parameter of the request: the answer includes at least the events up to it.
+ * Its errors, besides those that the query declares, are `HttpErrors.QueryError`.
+ *
+ * **Example** (an endpoint that asks one of two queries)
+ *
+ * ```ts
+ * others.handle("getOrder", ({ params, query: { after, atVersion } }) =>
+ *   atVersion === undefined
+ *     ? HttpHandlers.ask(GetOrder, params, { after })
+ *     : HttpHandlers.ask(GetOrderAsOf, { ...params, asOf: AsOf.version(atVersion) }))
+ * ```
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const ask = <Q extends Query.Any>(
+  query: Q,
+  payload: Query.PayloadInput<Q>,
+  { after }: { readonly after?: LogPosition | undefined } = {}
+) =>
+  Effect.gen(function*() {
+    const timeout = yield* ReadTimeout
+    return yield* QueryBus.ask(query, payload, { after, timeout })
+  }).pipe(mapReadErrors)
+
+const dispatchOf = (kit: Kit.CommandKit) =>
   Effect.fnUntraced(function*(request: Parts) {
     // HttpApi has decoded the headers by this Schema.
     const headers = (request.headers ?? {}) as Headers
@@ -86,25 +171,38 @@ const dispatch = (kit: Kit.CommandKit) =>
       const key = headers["idempotency-key"]
       payload[kit.generate] = key === undefined ? (yield* IdGenerator)() : idFromKey(key)
     }
-    const receipt = yield* CommandBus.dispatch(kit.command, payload, contextOf(headers)).pipe(
-      Effect.mapError((error) =>
-        error instanceof ConcurrencyConflict ? ErrorMapping.ofConflict(error, headerOf(headers)) : error
-      ),
-      ErrorMapping.mapStoreErrors(ErrorMapping.ofWrite)
+    const context = { ...kit.context(headers), ...contextOf(headers) }
+    const receipt = yield* send(
+      kit.command,
+      payload,
+      context,
+      (conflict) => kit.onConflict?.(conflict, payload) ?? ErrorMapping.ofConflict(conflict, headerOf(headers))
     )
     yield* addHeaders(receipt, kit.location === undefined ? undefined : kit.fields.inPath(kit.location, payload))
     return kit.answer(receipt, payload)
   })
 
-const ask = (kit: Kit.QueryKit) =>
+/** Adds the next page as the header `Link`. A reference of a query string alone keeps the path. */
+const addLink = Effect.fnUntraced(function*({ encode, parameter }: Kit.Page, answer: unknown) {
+  const next: unknown = Reflect.get(Object(answer), "next")
+  if (next === undefined) return
+  const { url } = yield* HttpServerRequest.HttpServerRequest
+  const parameters = new URLSearchParams(url.split("?")[1])
+  parameters.set(parameter, encode(next))
+  const link = `<?${parameters}>; rel="next"`
+  yield* HttpEffect.appendPreResponseHandler((_, response) =>
+    Effect.succeed(HttpServerResponse.setHeader(response, "link", link))
+  )
+})
+
+const askOf = (kit: Kit.QueryKit) =>
   Effect.fnUntraced(function*(request: Parts) {
     // HttpApi has decoded the query string by a Schema with this field.
     const { after } = (request.query ?? {}) as { readonly after?: LogPosition }
     const payload = kit.fields.payloadOf(request.params, request.query, request.payload)
-    const timeout = yield* ReadTimeout
-    return yield* QueryBus.ask(kit.query, payload, { after, timeout }).pipe(
-      ErrorMapping.mapStoreErrors(ErrorMapping.ofRead)
-    )
+    const answer = yield* ask(kit.query, payload, { after })
+    if (kit.page !== undefined) yield* addLink(kit.page, answer)
+    return answer
   })
 
 /** An endpoint, as far as its handler depends on it. */
@@ -131,7 +229,7 @@ const notMade = (endpoint: { readonly identifier: string }): Error =>
 const handlerOf = (endpoint: Pick<HttpApiEndpoint.Top, "annotations" | "identifier">) => {
   const kit = Kit.of(endpoint)
   if (kit === undefined) throw notMade(endpoint)
-  const handle = kit.kind === "command" ? dispatch(kit) : ask(kit)
+  const handle = kit.kind === "command" ? dispatchOf(kit) : askOf(kit)
   // The layer of the group requires the handler of the command or query; the server provides the request.
   return handle as (request: Parts) => Effect.Effect<never>
 }

@@ -20,6 +20,7 @@ import * as Predicate from "effect/Predicate"
 import * as SchemaIssue from "effect/SchemaIssue"
 import type { unhandled } from "effect/Types"
 import * as HttpErrors from "./HttpErrors.ts"
+import * as Kit from "./Kit.ts"
 
 /**
  * The middleware. Each endpoint of a command or a query has it; add it to other endpoints, or to the whole API, by `.middleware(HttpProblems)`.
@@ -119,6 +120,10 @@ const ofReason = (
       new HttpErrors.UnreadableRequest({ message: "The body of the request could not be read completely" })
     )
   }
+  return bodyTooLarge(maxBody)
+}
+
+const bodyTooLarge = (maxBody: ByteSize.ByteSize) => {
   const maxBytes = ByteSize.toNumberUnsafe(maxBody)
   return Effect.andThen(
     closeConnection,
@@ -127,6 +132,17 @@ const ofReason = (
     )
   )
 }
+
+/** Fails for a body that the headers show to be too large or compressed, before it arrives. */
+const checkBody = Effect.fnUntraced(function*(maxBody: ByteSize.ByteSize) {
+  const { headers } = yield* HttpServerRequest.HttpServerRequest
+  const encoding = headers["content-encoding"]
+  if (encoding !== undefined && encoding.toLowerCase() !== "identity") {
+    const message = "The server does not accept a body with Content-Encoding; send it uncompressed"
+    return yield* new HttpErrors.UnsupportedMediaType({ message })
+  }
+  if (Number(headers["content-length"]) > ByteSize.toNumberUnsafe(maxBody)) return yield* bodyTooLarge(maxBody)
+})
 
 /**
  * Returns whether the client has disconnected.
@@ -171,9 +187,11 @@ const ofCause = (maxBody: ByteSize.ByteSize) =>
  */
 export const layer: Layer.Layer<HttpProblems> = Layer.succeed(
   HttpProblems,
-  (handle: Effect.Effect<HttpServerResponse.HttpServerResponse, unhandled>) =>
+  (handle: Effect.Effect<HttpServerResponse.HttpServerResponse, unhandled>, { endpoint }) =>
     Effect.gen(function*() {
       const maxBody = (yield* HttpIncomingMessage.MaxBodySize) ?? (yield* MaxBody)
+      // Other endpoints may accept uploads or decompress bodies.
+      if (Kit.of(endpoint) !== undefined) yield* checkBody(maxBody)
       const response = yield* handle.pipe(
         Effect.provideService(HttpIncomingMessage.MaxBodySize, maxBody),
         // The route is uninterruptible, so that the server sends the answer to an interruption.

@@ -9,6 +9,7 @@ import type * as Command from "../command/Command.ts"
 import * as InProcessRpc from "../command/InProcessRpc.ts"
 import type * as LogPosition from "../core/LogPosition.ts"
 import type * as Query from "../query/Query.ts"
+import * as Descriptions from "./Descriptions.ts"
 import * as Fields from "./Fields.ts"
 import * as HttpErrors from "./HttpErrors.ts"
 import { HttpProblems } from "./HttpProblems.ts"
@@ -20,6 +21,14 @@ type DeclaredError<Q extends Query.Any> = Exclude<Query.Error<Q>, Query.BusError
 type Wire<Q extends Query.Any, Names> = Fields.Renamed<Query.Payload<Q>, Names>
 
 type After = { readonly after?: LogPosition.LogPosition }
+
+/**
+ * The field of the query string that takes the `cursor` of a receipt, for an endpoint of your own that calls `HttpHandlers.ask`.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const after = Requests.after
 
 /**
  * The endpoint of a query: `GET` with the fields in the query string, or `POST` with the fields in the body.
@@ -69,6 +78,11 @@ export interface Options<
   readonly name?: Name | undefined
   /** The names of fields in the request, where they differ from those in the payload. `after` is the endpoint's own name. */
   readonly rename?: Names | undefined
+  /**
+   * The field that takes the `next` of the page before. While the answer has a `next`, the response has the header `Link` with the next page
+   * (`rel="next"`). For `GET` only.
+   */
+  readonly page?: (keyof Query.Payload<Q> & string) | undefined
   /** Schemas of fields in the request, where they differ from those in the payload, such as `AsOf.FromString` for a point in time. */
   readonly fields?:
     | { readonly [K in keyof Query.Payload<Q>]?: Schema.Codec<Query.Payload<Q>[K], unknown> }
@@ -120,8 +134,33 @@ export const endpoint = <
       payload: fields.others === undefined ? undefined : Schema.Struct(fields.others)
     })
   const made = (bare as HttpApiEndpoint.Constraint as HttpApiEndpoint.Top).middleware(HttpProblems).annotateMerge(
-    Kit.annotations({ kind: "query", query, fields })
+    Kit.annotations({
+      kind: "query",
+      query,
+      fields,
+      page: options.page === undefined ? undefined : pageOf(options.page, rename, parts.query.fields)
+    })
+  ).annotateMerge(
+    Descriptions.annotation({ path: fields.path, query: parts.query.fields, body: isGet ? undefined : fields.others })
   )
   // The Schemas are those of the fields at the places that the type says; the compiler cannot follow the split.
   return made as HttpApiEndpoint.Top as Endpoint<Q, Name, Verb, Path, Names>
+}
+
+/** Returns how the parameter of a field takes the `next` of an answer. */
+const pageOf = (
+  field: string,
+  rename: Readonly<Record<string, string | undefined>> | undefined,
+  parameters: Schema.Struct.Fields
+): Kit.Page => {
+  const parameter = rename?.[field] ?? field
+  const schema = parameters[parameter]
+  if (schema === undefined) {
+    throw new Error(
+      `evsrc: \`page\` must name a field of the query string; "${field}" is in the path, in the body, or not a field`
+    )
+  }
+  // HttpApi decodes the parameter by the same codec, which needs no services.
+  const encode = Schema.encodeUnknownSync(Schema.toCodecStringTree(schema as Schema.Codec<unknown, unknown>))
+  return { parameter, encode: (next) => String(encode(next)) }
 }

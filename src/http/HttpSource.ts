@@ -20,7 +20,7 @@ import * as EventStore from "../eventStore/EventStore.ts"
 import * as ErrorMapping from "./ErrorMapping.ts"
 import * as HttpErrors from "./HttpErrors.ts"
 import { ReadTimeout } from "./HttpHandlers.ts"
-import type * as HttpStream from "./HttpStream.ts"
+import * as HttpStream from "./HttpStream.ts"
 
 /**
  * The time between two heartbeats, without which proxies may close an idle connection: 15 seconds.
@@ -115,11 +115,20 @@ interface ChangesRequest<Params> {
  * @since 0.1.0
  * @category constructors
  */
-export const changes = <Name extends string, Path extends string, Params, A, R>(
-  _: HttpStream.Changes<Name, Path, Params, A>,
+export const changes = <
+  Name extends string,
+  Path extends string,
+  Params,
+  A,
+  R,
+  Changed extends string,
+  Reached extends string
+>(
+  endpoint: HttpStream.Changes<Name, Path, Params, A, Changed, Reached>,
   source: (after: LogPosition.LogPosition, params: Params) => Stream.Stream<Item<A>, EventStoreError, R>
-) =>
-  Effect.fnUntraced(
+) => {
+  const names = HttpStream.namesOf(endpoint)
+  return Effect.fnUntraced(
     function*({ headers, params, query }: ChangesRequest<Params>) {
       const store = yield* EventStore.EventStore
       const services = yield* Effect.context<R>()
@@ -129,18 +138,23 @@ export const changes = <Name extends string, Path extends string, Params, A, R>(
       // A path without parameters has no `params`.
       const changes = Stream.map(
         source(reached, (params ?? {}) as Params),
-        ({ cursor, data }): ReadonlyArray<HttpStream.Change<A>> => {
+        ({ cursor, data }): ReadonlyArray<HttpStream.Change<A, Changed, Reached>> => {
           reached = cursor
-          return data === undefined ? [] : [{ event: "change", id: cursor, data }]
+          return data === undefined ? [] : [{ event: names.change, id: cursor, data }]
         }
       )
-      const position = Effect.sync((): HttpStream.Change<A> => ({ event: "reached", id: reached, data: "" }))
+      const position = Effect.sync((): HttpStream.Change<A, Changed, Reached> => ({
+        event: names.reached,
+        id: reached,
+        data: ""
+      }))
       yield* unbuffered
       const live = yield* kept(Stream.flattenIterable(changes), position)
       return Stream.concat(Stream.fromEffect(position), live).pipe(Stream.provideContext(services))
     },
     ErrorMapping.mapStoreErrors(ErrorMapping.ofRead)
   )
+}
 
 /** Fails when the log does not have the event of a cursor, or ends before it. A cursor may be above the high-water mark, such as that of a recent write. */
 const check = Effect.fnUntraced(function*(after: LogPosition.LogPosition) {

@@ -3,12 +3,14 @@
  *
  * @since 0.1.0
  */
+import * as Context from "effect/Context"
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as Schema from "effect/Schema"
 import { ProjectionBehind } from "../core/errors.ts"
 import { fromJsonText } from "../core/json/parseJson.ts"
 import * as LogPosition from "../core/LogPosition.ts"
+import * as Descriptions from "./Descriptions.ts"
 import * as HttpErrors from "./HttpErrors.ts"
 import { HttpProblems } from "./HttpProblems.ts"
 import type * as Kit from "./Kit.ts"
@@ -17,14 +19,14 @@ import * as Requests from "./Requests.ts"
 
 /**
  * An event of a stream of changes: `change`, or `reached` without data, which comes first and then as a heartbeat. The id of both is the cursor up to which
- * the stream is complete.
+ * the stream is complete. An endpoint may give both other names.
  *
  * @since 0.1.0
  * @category models
  */
-export type Change<A> =
-  | { readonly event: "change"; readonly id: LogPosition.LogPosition; readonly data: A }
-  | { readonly event: "reached"; readonly id: LogPosition.LogPosition; readonly data: "" }
+export type Change<A, Changed extends string = "change", Reached extends string = "reached"> =
+  | { readonly event: Changed; readonly id: LogPosition.LogPosition; readonly data: A }
+  | { readonly event: Reached; readonly id: LogPosition.LogPosition; readonly data: "" }
 
 /**
  * An event of a stream of documents: `document`, or `heartbeat` without data.
@@ -65,14 +67,55 @@ export type LastEventId = { readonly "last-event-id"?: LogPosition.LogPosition }
  * @since 0.1.0
  * @category models
  */
-export type Changes<Name extends string, Path extends string, Params, A> = Endpoint<
+export type Changes<
+  Name extends string,
+  Path extends string,
+  Params,
+  A,
+  Changed extends string = "change",
+  Reached extends string = "reached"
+> = Endpoint<
   Name,
   Path,
   Params,
   LastEventId,
-  Change<A>,
+  Change<A, Changed, Reached>,
   HttpErrors.ReadError
 >
+
+/**
+ * The names of the events of a stream of changes.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface EventNames<Changed extends string, Reached extends string> {
+  readonly change: Changed
+  readonly reached: Reached
+}
+
+const Names = Context.Reference<EventNames<string, string>>("evsrc/http/HttpStream/Names", {
+  defaultValue: () => ({ change: "change", reached: "reached" })
+})
+
+/**
+ * Returns the names of the events of a stream of changes.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const namesOf = <
+  Name extends string,
+  Path extends string,
+  Params,
+  A,
+  Changed extends string,
+  Reached extends string
+>(
+  endpoint: Changes<Name, Path, Params, A, Changed, Reached>
+): EventNames<Changed, Reached> =>
+  // `changes` annotates the endpoint with the names of its type.
+  Context.get(endpoint.annotations, Names) as EventNames<Changed, Reached>
 
 /**
  * The endpoint of a stream of documents.
@@ -99,8 +142,6 @@ interface Options<Path extends string, Fields extends Schema.Struct.Fields, A> {
 
 type ParamsOf<Fields extends Schema.Struct.Fields> = Schema.Struct.Type<Fields>
 
-const cursor = Schema.optionalKey(LogPosition.FromString)
-
 const json = <A>(data: Schema.Codec<A, unknown>) => fromJsonText(Schema.toCodecJson(data))
 
 /**
@@ -120,33 +161,43 @@ export const changes = <
   const Name extends string,
   const Path extends `/${string}`,
   A,
-  Fields extends Schema.Struct.Fields = {}
+  Fields extends Schema.Struct.Fields = {},
+  Changed extends string = "change",
+  Reached extends string = "reached"
 >(
   name: Name,
-  { data, params, path }: Options<Path, Fields, A>
-): Changes<Name, Path, ParamsOf<Fields>, A> => {
+  { data, names, params, path }: Options<Path, Fields, A> & {
+    /** Other names for the events, by which a browser's `EventSource` adds listeners. */
+    readonly names?: EventNames<Changed, Reached> | undefined
+  }
+): Changes<Name, Path, ParamsOf<Fields>, A, Changed, Reached> => {
+  const { change, reached } = names ?? { change: "change", reached: "reached" }
   const events = Schema.Union([
-    Schema.Struct({ id: LogPosition.FromString, event: Schema.Literal("change"), data: json(data) }),
-    Schema.Struct({ id: LogPosition.FromString, event: Schema.Literal("reached"), data: Schema.Literal("") })
+    Schema.Struct({ id: LogPosition.FromString, event: Schema.Literal(change), data: json(data) }),
+    Schema.Struct({ id: LogPosition.FromString, event: Schema.Literal(reached), data: Schema.Literal("") })
   ])
   const made = HttpApiEndpoint.get(name, path, {
     params: params === undefined ? undefined : Schema.Struct(params),
     headers: {
-      "last-event-id": cursor.annotate({
-        description: "The id of the last event received. The stream starts after it."
-      })
+      "last-event-id": Schema.optionalKey(
+        Requests.described(LogPosition.FromString, "The id of the last event received. The stream starts after it.")
+      )
     },
     query: {
-      after: cursor.annotate({
-        description:
+      after: Schema.optionalKey(
+        Requests.described(
+          LogPosition.FromString,
           "The `cursor` of an earlier response. The stream starts after it. Without it and the header, the stream starts now."
-      })
+        )
+      )
     },
     success: HttpApiSchema.StreamSse({ events }),
     error: HttpErrors.ofReads
-  }).middleware(HttpProblems)
+  }).middleware(HttpProblems).annotate(Names, { change, reached }).annotateMerge(
+    Descriptions.annotation({ path: params })
+  )
   // The Schemas are those that the type says; the compiler cannot follow the generic fields.
-  return made as HttpApiEndpoint.Constraint as Changes<Name, Path, ParamsOf<Fields>, A>
+  return made as HttpApiEndpoint.Constraint as Changes<Name, Path, ParamsOf<Fields>, A, Changed, Reached>
 }
 
 /**
@@ -180,7 +231,7 @@ export const documents = <
     query: { after: Requests.after },
     success: HttpApiSchema.StreamSse({ events }),
     error: [...HttpErrors.ofReads, Problem.ofError(ProjectionBehind, 503)]
-  }).middleware(HttpProblems)
+  }).middleware(HttpProblems).annotateMerge(Descriptions.annotation({ path: params }))
   // The Schemas are those that the type says; the compiler cannot follow the generic fields.
   return made as HttpApiEndpoint.Constraint as Documents<Name, Path, ParamsOf<Fields>, A>
 }

@@ -8,7 +8,9 @@ import * as HttpApi from "effect/http-api/HttpApi"
 import type * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import type * as Schema from "effect/Schema"
 import type * as Command from "../command/Command.ts"
+import type * as CommandContext from "../command/CommandContext.ts"
 import type * as InProcessRpc from "../command/InProcessRpc.ts"
+import type { ConcurrencyConflict } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
 import type * as Query from "../query/Query.ts"
 import type * as Fields from "./Fields.ts"
@@ -27,6 +29,22 @@ export interface CommandKit {
   readonly generate: string | undefined
   readonly location: string | undefined
   readonly answer: (receipt: Receipt, payload: unknown) => unknown
+  /** Returns what the endpoint's own headers add to the context of the command. */
+  readonly context: (headers: unknown) => CommandContext.CommandContext
+  readonly onConflict: ((conflict: ConcurrencyConflict, payload: unknown) => unknown) | undefined
+}
+
+/**
+ * How the pages of a query are linked.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Page {
+  /** The parameter that takes the `next` of the page before. */
+  readonly parameter: string
+  /** Returns the value of the parameter for the `next` of an answer. */
+  readonly encode: (next: unknown) => string
 }
 
 /**
@@ -39,6 +57,7 @@ export interface QueryKit {
   readonly kind: "query"
   readonly query: Query.Any
   readonly fields: Fields.Fields
+  readonly page: Page | undefined
 }
 
 /**

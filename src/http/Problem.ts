@@ -8,7 +8,10 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as ProblemDetails from "effect/http/ProblemDetails"
 import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaTransformation from "effect/SchemaTransformation"
+import * as AsOf from "../core/AsOf.ts"
+import { AsOfNotReached } from "../core/errors.ts"
 
 const reasons = {
   400: "Bad Request",
@@ -69,6 +72,10 @@ interface Tagged {
   readonly message?: string
 }
 
+/** Returns the fields that a response has in the form in which requests have them: points in time as text. */
+const asInRequests = (error: Schema.Top): Schema.Struct.Fields =>
+  error === AsOfNotReached ? { asOf: AsOf.FromString, reached: AsOf.FromString } : {}
+
 /** Returns the members of problem details. `message` repeats `detail`: clients of any language read it as in other errors. */
 const membersOf = (error: Tagged, status: ErrorStatus) => {
   const message = error.message === undefined || error.message === "" ? reasons[status] : error.message
@@ -99,7 +106,18 @@ export const fieldsOf = (
   return ast?._tag === "Literal" && typeof ast.literal === "string" ? { tag: ast.literal, fields } : undefined
 }
 
-type ProblemOf<E extends Schema.Top> = Schema.Codec<E["Type"], unknown, E["DecodingServices"], E["EncodingServices"]>
+/**
+ * The Schema of an error as a response.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type ProblemOf<E extends Schema.Top> = Schema.Codec<
+  E["Type"],
+  unknown,
+  E["DecodingServices"],
+  E["EncodingServices"]
+>
 
 /**
  * Returns the Schema of a tagged error as a response: `application/problem+json` with the status. The body has the members of problem details,
@@ -108,7 +126,12 @@ type ProblemOf<E extends Schema.Top> = Schema.Codec<E["Type"], unknown, E["Decod
  * @since 0.1.0
  * @category models
  */
-export const ofError = <E extends Schema.Top>(error: E, status: ErrorStatus): ProblemOf<E> => {
+export const ofError = <E extends Schema.Top>(
+  error: E,
+  status: ErrorStatus,
+  /** When the error occurs, for the OpenAPI document; by default the `description` of the Schema. */
+  description: string | undefined = SchemaAST.resolveDescription(error.ast)
+): ProblemOf<E> => {
   const found = fieldsOf(error)
   if (found === undefined) {
     throw new Error("evsrc: an error of an HTTP endpoint must be a Schema.TaggedError or a struct with a literal _tag")
@@ -116,8 +139,14 @@ export const ofError = <E extends Schema.Top>(error: E, status: ErrorStatus): Pr
   const names = Object.keys(found.fields)
   const own = (from: object) =>
     Object.fromEntries(names.flatMap((name) => Object.hasOwn(from, name) ? [[name, Reflect.get(from, name)]] : []))
-  const wire: Schema.Codec<unknown, unknown, unknown, unknown> = Schema.Struct({ ...members, ...found.fields })
-    .annotate({ identifier: found.tag })
+  const annotations = description === undefined ? {} : { description }
+  const wire: Schema.Codec<unknown, unknown, unknown, unknown> = Schema.Struct({
+    ...members,
+    ...found.fields,
+    ...asInRequests(error),
+    // The encoded form of a struct loses its description; that of a literal has it.
+    _tag: Schema.Literal(found.tag).annotate(annotations)
+  }).annotate({ identifier: found.tag })
   const make = (fields: unknown): unknown =>
     // The value of a struct is its fields; a class makes an instance from them.
     typeof error === "function" ? Reflect.construct(error, [fields]) : fields
@@ -132,7 +161,7 @@ export const ofError = <E extends Schema.Top>(error: E, status: ErrorStatus): Pr
     ),
     HttpApiSchema.asJson({ contentType: ProblemDetails.contentType }),
     HttpApiSchema.status(status)
-  ) as ProblemOf<E>
+  ).annotate(annotations) as ProblemOf<E>
 }
 
 /**

@@ -39,26 +39,53 @@ export const IfMatch = Schema.String.check(
 ))
 
 /**
+ * Returns the Schema of a text with a description on its encoded form, from which the OpenAPI document has it.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const described = <A>(schema: Schema.Codec<A, string>, description: string): Schema.Codec<A, string> =>
+  Schema.String.annotate({ description }).pipe(Schema.decodeTo(schema))
+
+/** Not both conditions at once. */
+const oneCondition = Schema.makeFilter<unknown>((headers) => {
+  const has = (name: string) => Reflect.get(Object(headers), name) !== undefined
+  return !has("if-match") || !has("if-none-match")
+    || { path: ["if-none-match"], issue: "cannot be combined with if-match" }
+})
+
+const commandHeaders = {
+  "idempotency-key": Schema.optionalKey(IdempotencyKey).annotate({
+    description:
+      "Identifies the request. The server executes a repeated request with the same key once, and sends the same response."
+  }),
+  "if-match": Schema.optionalKey(
+    described(
+      IfMatch,
+      "The expected version, such as \"3\", as in the ETag of a response, or * for any existing stream."
+    )
+  ),
+  "if-none-match": Schema.optionalKey(Schema.Literal("*")).annotate({
+    description: "With *, the request succeeds only if the stream has no events yet."
+  })
+}
+
+/**
  * The headers of requests with a command.
  *
  * @since 0.1.0
  * @category models
  */
-export const CommandHeaders = Schema.Struct({
-  "idempotency-key": Schema.optionalKey(IdempotencyKey).annotate({
-    description:
-      "Identifies the request. The server executes a repeated request with the same key once, and sends the same response."
-  }),
-  "if-match": Schema.optionalKey(IfMatch).annotate({
-    description: "The expected version, such as \"3\", as in the ETag of a response, or * for any existing stream."
-  }),
-  "if-none-match": Schema.optionalKey(Schema.Literal("*")).annotate({
-    description: "With *, the request succeeds only if the stream has no events yet."
-  })
-}).check(Schema.makeFilter((headers) =>
-  headers["if-match"] === undefined || headers["if-none-match"] === undefined
-  || { path: ["if-none-match"], issue: "cannot be combined with if-match" }
-))
+export const CommandHeaders = Schema.Struct(commandHeaders).check(oneCondition)
+
+/**
+ * Returns the Schema of the headers of requests with a command, together with further ones.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const headersWith = <const Extra extends Schema.Struct.Fields>(extra: Extra) =>
+  Schema.Struct({ ...commandHeaders, ...extra }).check(oneCondition)
 
 /**
  * The position that a read waits for: the `cursor` of a receipt, or a bare position.
@@ -66,9 +93,12 @@ export const CommandHeaders = Schema.Struct({
  * @since 0.1.0
  * @category models
  */
-export const after = Schema.optionalKey(LogPosition.FromString).annotate({
-  description: "The `cursor` of an earlier response. The answer includes at least the events up to there."
-})
+export const after = Schema.optionalKey(
+  described(
+    LogPosition.FromString,
+    "The `cursor` of an earlier response. The answer includes at least the events up to there."
+  )
+)
 
 /**
  * The receipt of a command as the answer to a request. A query takes `cursor` as `after`; an event stream starts after it.

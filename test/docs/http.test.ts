@@ -3,10 +3,21 @@ import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, Logger, Option, Result, Schedule, Schema, Stream } from "effect"
 import { FetchHttpClient, HttpClient, HttpClientRequest, HttpRouter, HttpServer } from "effect/http"
-import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiGroup } from "effect/http-api"
-import { Aggregate, Command, EventStore, Projection, ProjectionStore, Projector, Query, QueryBus } from "evsrc"
+import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
+import {
+  Aggregate,
+  Command,
+  EventStore,
+  LogPosition,
+  Projection,
+  ProjectionStore,
+  Projector,
+  Query,
+  QueryBus,
+  Version
+} from "evsrc"
 import { HttpActor, HttpCommand, HttpErrors, HttpFallback, HttpHandlers, HttpHealth } from "evsrc/http"
-import { HttpQuery, HttpSource, HttpStream } from "evsrc/http"
+import { HttpProblems, HttpQuery, HttpSource, HttpStream } from "evsrc/http"
 import { createServer } from "node:http"
 
 const OrderId = Schema.NonEmptyString
@@ -63,7 +74,7 @@ const OrdersProjection = Projection.make("orders", {
 const GetOrder = Query.make("GetOrder", { payload: { orderId: OrderId }, success: OrderView, error: OrderNotFound })
 const ListOrders = Query.make("ListOrders", {
   payload: { after: Schema.optionalKey(Schema.String) },
-  success: Schema.Array(OrderView)
+  success: Schema.Struct({ items: Schema.Array(OrderView), next: Schema.optionalKey(Schema.String) })
 })
 
 const Orders = Layer.mergeAll(
@@ -76,7 +87,11 @@ const Orders = Layer.mergeAll(
     )),
   QueryBus.handler(
     ListOrders,
-    ({ after }) => Effect.map(ProjectionStore.list(OrdersProjection, { after }), ({ items }) => items)
+    ({ after }) =>
+      Effect.map(
+        ProjectionStore.list(OrdersProjection, { after, limit: 1 }),
+        ({ items, next }) => ({ items, ...Option.match(next, { onNone: () => ({}), onSome: (next) => ({ next }) }) })
+      )
   )
 )
 
@@ -92,7 +107,16 @@ const payOrder = HttpCommand.endpoint(PayOrder, {
   status: { OrderNotFound: 404, AlreadyPaid: 409 }
 })
 const getOrder = HttpQuery.endpoint(GetOrder, { path: "/orders/:orderId", status: { OrderNotFound: 404 } })
-const listOrders = HttpQuery.endpoint(ListOrders, { path: "/orders", rename: { after: "cursor" } })
+const listOrders = HttpQuery.endpoint(ListOrders, { path: "/orders", rename: { after: "cursor" }, page: "after" })
+
+const payAtTerminal = HttpCommand.endpoint(PayOrder, {
+  name: "payAtTerminal",
+  path: "/orders/:orderId/terminal-payment",
+  status: { OrderNotFound: 404, AlreadyPaid: 409 },
+  headers: { "x-terminal": Schema.String },
+  context: (headers) => ({ attributes: { terminal: headers["x-terminal"] } }),
+  onConflict: (conflict, { orderId }) => conflict.actual === 0 ? new OrderNotFound({ orderId }) : conflict
+})
 
 const Api = HttpApi.make("shop").add(
   HttpApiGroup.make("orders").add(placeOrder, payOrder, getOrder, listOrders)
@@ -107,6 +131,36 @@ const Actors = HttpActor.layer(({ headers }) =>
 const Routes = Layer.merge(HttpApiBuilder.layer(Api, { openapiPath: "/openapi.json" }), HttpFallback.layer(Api)).pipe(
   Layer.provide(HttpHandlers.layer(Api, "orders")),
   Layer.provide(Actors),
+  Layer.provide(Orders)
+)
+
+const checkout = HttpApiEndpoint.post("checkout", "/orders/:orderId/checkout", {
+  params: { orderId: OrderId },
+  headers: HttpCommand.headersWith({}),
+  success: OrderView,
+  error: [
+    ...HttpErrors.ofCommands,
+    ...HttpErrors.ofQueries,
+    HttpErrors.withStatus(OrderNotFound, 404),
+    HttpErrors.withStatus(AlreadyPaid, 409)
+  ]
+}).middleware(HttpProblems.HttpProblems)
+const Checkouts = HttpApi.make("checkouts").add(HttpApiGroup.make("checkouts").add(payAtTerminal, checkout))
+
+const CheckoutHandlers = HttpHandlers.layerWith(Checkouts, "checkouts", (others) =>
+  others.handle(
+    "checkout",
+    Effect.fnUntraced(function*({ headers, params: { orderId } }) {
+      const { amount } = yield* HttpHandlers.ask(GetOrder, { orderId })
+      const receipt = yield* HttpHandlers.dispatch(PayOrder, { orderId, amount }, headers)
+      return yield* HttpHandlers.ask(GetOrder, { orderId }, { after: LogPosition.ofReceipt(receipt) })
+    }),
+    // So that the server answers a write that its shutdown interrupts.
+    { uninterruptible: true }
+  ))
+const CheckoutRoutes = HttpApiBuilder.layer(Checkouts).pipe(
+  Layer.provide(CheckoutHandlers),
+  HttpRouter.provideRequest(Orders),
   Layer.provide(Orders)
 )
 
@@ -139,7 +193,11 @@ const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
 
 const serve = Effect.gen(function*() {
   const services = Layer.succeedContext(yield* Layer.build(stores))
-  const all = Layer.merge(Routes, HttpApiBuilder.layer(Live).pipe(Layer.provide(LiveHandlers))).pipe(
+  const all = Layer.mergeAll(
+    Routes,
+    HttpApiBuilder.layer(Live).pipe(Layer.provide(LiveHandlers)),
+    CheckoutRoutes
+  ).pipe(
     HttpRouter.provideRequest(services),
     Layer.provide(services)
   )
@@ -204,5 +262,22 @@ describe("docs/http.md", () => {
       assert.strictEqual(state?.event, "document")
       const { health } = yield* Effect.retry(live.health(), { times: 100, schedule: Schedule.spaced("100 millis") })
       assert.notStrictEqual(health, "red")
+
+      const { checkouts } = yield* HttpApiClient.make(Checkouts, { baseUrl })
+      for (const orderId of ["o-2", "o-3"]) yield* orders.placeOrder({ payload: { orderId, amount: 5 }, headers: {} })
+      const page = yield* orders.listOrders({ query: {} })
+      const authorization = { authorization: "Bearer t-ann" }
+      const linked = yield* ask("/orders", { headers: authorization })
+      assert.strictEqual(linked.headers.get("link"), `<?cursor=${page.next}>; rel="next"`)
+      const bought = yield* checkouts.checkout({ params: { orderId: "o-2" }, headers: {} })
+      assert.deepStrictEqual(bought, { orderId: "o-2", amount: 5, paid: true })
+      const pay = (orderId: string, version: number) =>
+        checkouts.payAtTerminal({
+          params: { orderId },
+          payload: { amount: 5 },
+          headers: { "x-terminal": "t1", "if-match": Version.make(version) }
+        })
+      assert.strictEqual((yield* pay("o-3", 1)).version, 2)
+      assert.instanceOf(yield* Effect.flip(pay("o-4", 1)), OrderNotFound)
     }).pipe(Effect.provide(FetchHttpClient.layer)))
 })

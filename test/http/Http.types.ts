@@ -39,6 +39,14 @@ const createOrder = HttpCommand.endpoint(PayOrder, {
   rename: { orderId: "id" },
   status: { WrongStatus: 409 }
 })
+const acted = HttpCommand.endpoint(PayOrder, {
+  name: "acted",
+  path: "/orders/:orderId/acted",
+  headers: { "x-actor": Schema.optionalKey(Schema.String) },
+  context: (headers) => ({ actor: headers["x-actor"] }),
+  onConflict: (conflict, { orderId }) => conflict.actual === 0 ? new WrongStatus({ orderId }) : conflict,
+  status: { WrongStatus: 409 }
+})
 const free = HttpCommand.endpoint(Free, {
   path: "/orders/:orderId/free",
   answer: { schema: Schema.Struct({ version: Schema.Int }), make: ({ version }) => ({ version }) }
@@ -62,6 +70,7 @@ is<PayRequest["params"], { readonly orderId: string }>(true)
 is<PayRequest["payload"], { readonly amount: number; readonly note?: string }>(true)
 const body: typeof createOrder["~Request"]["payload"] = { amount: 1 }
 const named: typeof createOrder["~Request"]["payload"] = { amount: 1, id: "o1" }
+is<typeof acted["~Request"]["headers"]["x-actor"], string | undefined>(true)
 // @ts-expect-error the field is renamed
 const unnamed: typeof createOrder["~Request"]["payload"] = { amount: 1, orderId: "o1" }
 // @ts-expect-error the command has no other field, so that the request has no body

@@ -12,6 +12,7 @@ import {
 
 import { HttpHandlers } from "evsrc/http"
 import { PgStores } from "evsrc/pg"
+import { request } from "node:http"
 import { internals } from "../../src/core/internals.ts"
 import { layerPglite, layerPostgres } from "../support/Database.ts"
 import { type Answer, client, start } from "./Server.ts"
@@ -35,6 +36,18 @@ const changed = (change: (driver: EventStoreDriver.EventStoreDriver) => Partial<
 
 const failing = (reason: ConstructorParameters<typeof EventStoreError>[0]["reason"]) =>
   changed(() => ({ append: () => Effect.fail(new EventStoreError({ reason })) }))
+
+/** Sends the headers of a request, and returns the status and the header `Connection` of the response. */
+const withoutBody = (url: string, headers: Record<string, string>) =>
+  new Promise<readonly [number | undefined, string | undefined]>((resolve, reject) => {
+    const sent = request(`${url}/orders`, { method: "POST", headers }, (response) => {
+      resolve([response.statusCode, response.headers.connection])
+      response.resume()
+      sent.destroy()
+    })
+    sent.on("error", reject)
+    sent.flushHeaders()
+  })
 
 describe("an endpoint of a command", () => {
   it.live(
@@ -198,6 +211,15 @@ describe("a bad request with a command", () => {
       assert.deepStrictEqual([path.status, field(path, "in")], [400, "path"])
     })
   )
+
+  it.live("is a problem before the body arrives when it is too large or compressed", () =>
+    Effect.flatMap(start(), (url) =>
+      Effect.promise(async () => {
+        const headers = { "content-type": "application/json", "content-length": String(2 ** 21) }
+        assert.deepStrictEqual(await withoutBody(url, headers), [413, "close"])
+        const compressed = { ...headers, "content-length": "5", "content-encoding": "gzip" }
+        assert.deepStrictEqual(await withoutBody(url, compressed), [415, "keep-alive"])
+      })))
 })
 
 describe("a fault behind a command", () => {

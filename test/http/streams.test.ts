@@ -4,7 +4,16 @@ import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schema, Scope, Stream } f
 import { FetchHttpClient, HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { PrometheusMetrics } from "effect/observability"
-import { CommandBus, EventStore, EventStoreError, LogPosition, ProjectionStore, StoreUnavailable } from "evsrc"
+import {
+  CommandBus,
+  EventStore,
+  EventStoreError,
+  LogPosition,
+  Position,
+  ProjectionStore,
+  Projector,
+  StoreUnavailable
+} from "evsrc"
 import { HttpFallback, HttpHandlers, HttpHealth, HttpProblems, HttpSource, HttpStream } from "evsrc/http"
 import { internals } from "../../src/core/internals.ts"
 import * as Orders from "./Orders.ts"
@@ -50,7 +59,12 @@ const group = HttpHandlers.layerWith(Api, "orders", (others) =>
           (found) => found._tag === "Some" ? found.value : null
         ))
     )
-    .handle("health", HttpHealth.handle([Orders.OrdersProjection]))
+    .handle(
+      "health",
+      HttpHealth.handle([Orders.OrdersProjection], {
+        workers: Effect.flatMap(Projector.Projector, ({ status }) => status)
+      })
+    )
     .handle("own", () => Effect.succeed("own")))
 
 const start = (stores: Layer.Layer<EventStore.EventStore | ProjectionStore.ProjectionStore> = memory) =>
@@ -291,6 +305,10 @@ describe("HttpHealth", () => {
       }
       assert.strictEqual(answer.status, 200, answer.text)
       assert.include(answer.text, "\"consumer\":\"orders@1\"")
+      const { consumers, store, workers } = Object(answer.json)
+      assert.strictEqual(store, "reachable")
+      assert.strictEqual(consumers[0].partitions[0].partition, 0)
+      assert.deepInclude(workers[0], { consumer: "orders@1", state: "live" })
     }))
 
   it.live("is 503 with the reason while the store is away", () =>
@@ -298,8 +316,49 @@ describe("HttpHealth", () => {
       const { url } = yield* start(away)
       const answer = yield* Effect.promise(() => client(url)("GET", "/health"))
       assert.strictEqual(answer.status, 503)
-      assert.include(answer.text, "The store does not respond")
+      assert.include(answer.text, "the store cannot be reached")
+      assert.notInclude(answer.text, "secret")
     }))
+
+  const worker = {
+    consumer: "orders@1",
+    state: "live",
+    position: Position.make(1n),
+    head: Position.make(1n),
+    last: Position.make(1n),
+    lag: 0n,
+    partitions: 1,
+    parked: 0,
+    applied: 1,
+    heartbeat: 0,
+    detail: undefined
+  }
+
+  it.live("is red with the reasons of a further assessment", () =>
+    Effect.gen(function*() {
+      const others = [Effect.succeed({ status: "red" as const, reasons: ["a deadline is overdue"] })]
+      const { health, message, reasons } = yield* Effect.flip(HttpHealth.handle([], { others })())
+      assert.deepStrictEqual([health, message, reasons], ["red", "a deadline is overdue", ["a deadline is overdue"]])
+    }).pipe(Effect.provide(memory)))
+
+  it.live("is red while a worker of the process is stuck, without the text of its error", () =>
+    Effect.gen(function*() {
+      for (const state of ["stuck", "retrying"] as const) {
+        const workers = Effect.succeed([{ ...worker, state, detail: "the secret of the database" }])
+        const report = yield* Effect.flip(HttpHealth.handle([], { workers })())
+        assert.strictEqual(report.message, `"orders@1" is ${state}; the log of its process says why`)
+        assert.deepStrictEqual([report.health, report.store, report.workers[0]?.state], ["red", "reachable", state])
+        assert.notInclude(JSON.stringify(report.workers.map(({ detail }) => detail ?? null)), "secret")
+      }
+    }).pipe(Effect.provide(memory)))
+
+  it.live("waits for a worker that starts", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const workers = Effect.sync(() => [{ ...worker, state: asked++ < 3 ? "starting" as const : "live" as const }])
+      const report = yield* HttpHealth.handle([], { workers })()
+      assert.strictEqual(report.workers[0]?.state, "live")
+    }).pipe(Effect.provide(memory)))
 })
 
 describe("beside the endpoints", () => {
@@ -336,7 +395,7 @@ describe("beside the endpoints", () => {
       assert.strictEqual(missing.status, 404)
       const method = yield* Effect.promise(() => ask("DELETE", "/orders"))
       assert.strictEqual(method.status, 405)
-      assert.strictEqual(method.headers.get("allow"), "POST")
+      assert.strictEqual(method.headers.get("allow"), "POST, OPTIONS")
       const broken = yield* Effect.promise(() => ask("GET", "/nothing%FF"))
       assert.strictEqual(broken.status, 400)
       const own = yield* Effect.promise(() => ask("GET", "/own"))

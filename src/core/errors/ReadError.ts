@@ -222,7 +222,8 @@ export class AsOfNotReached extends Schema.TaggedError<AsOfNotReached>("evsrc/As
     reached: AsOf,
     /** The stream whose version it is. */
     stream: Schema.optionalKey(Schema.String)
-  }
+  },
+  { description: "The log or the stream has not reached the point in time. `reached` is the latest one." }
 ) {
   override get message(): string {
     const what = this.stream === undefined ? "The log" : `Stream "${shorten(this.stream)}"`
