@@ -1,5 +1,5 @@
 /**
- * Node's HTTP server, with JSON responses to malformed HTTP and a graceful shutdown.
+ * Node's HTTP server, with problem details for malformed HTTP and a graceful shutdown.
  */
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Deferred from "effect/Deferred"
@@ -15,13 +15,14 @@ export interface Address {
 }
 
 /** Responses by the code of Node's error, because Node's own have no body. */
-const clientErrors: Readonly<Record<string, readonly [status: string, tag: string, message: string]>> = {
+const clientErrors: Readonly<Record<string, readonly [status: number, title: string, tag: string, message: string]>> = {
   HPE_HEADER_OVERFLOW: [
-    "431 Request Header Fields Too Large",
+    431,
+    "Request Header Fields Too Large",
     "HeadersTooLarge",
     "The URL or the headers of the request are too long"
   ],
-  ERR_HTTP_REQUEST_TIMEOUT: ["408 Request Timeout", "RequestTimeout", "The request took too long to arrive"]
+  ERR_HTTP_REQUEST_TIMEOUT: [408, "Request Timeout", "RequestTimeout", "The request took too long to arrive"]
 }
 
 const reject = (error: NodeJS.ErrnoException, socket: Duplex): void => {
@@ -29,12 +30,12 @@ const reject = (error: NodeJS.ErrnoException, socket: Duplex): void => {
     socket.destroy()
     return
   }
-  const [status, _tag, message] = clientErrors[error.code ?? ""]
-    ?? ["400 Bad Request", "MalformedRequest", "The request is not valid HTTP/1.1"]
-  const body = JSON.stringify({ _tag, message })
+  const [status, title, _tag, message] = clientErrors[error.code ?? ""]
+    ?? [400, "Bad Request", "MalformedRequest", "The request is not valid HTTP/1.1"]
+  const body = JSON.stringify({ type: "about:blank", title, status, detail: message, message, _tag })
   socket.end(
-    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`
-      + `Connection: close\r\n\r\n${body}`
+    `HTTP/1.1 ${status} ${title}\r\nContent-Type: application/problem+json\r\n`
+      + `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`
   )
 }
 

@@ -11,6 +11,7 @@ import { DeactivateUser, RegisterUser, RenameUser } from "./contract/UserCommand
 import { UserNotFound, UserNotYetRegistered } from "./contract/UserErrors.ts"
 import { DiffUser, GetUserAsOf, GetUserHistory, GetUserTimeline, WhatIfUser } from "./contract/UserQueries.ts"
 import { UserDecider } from "./UserDecider.ts"
+import { changeOf } from "./UserFeed.ts"
 
 const firstEventOf = (userId: UserId) =>
   Effect.flatMap(
@@ -87,7 +88,7 @@ const getUserTimeline = QueryBus.handler(
 
 const diffUser = QueryBus.handler(
   DiffUser,
-  Effect.fnUntraced(function*({ from, to, userId }) {
+  Effect.fnUntraced(function*({ from, to = AsOf.now, userId }) {
     const diff = yield* absentIsNotFound(userId)(TimeTravel.aggregateDiff(UserDecider, userId, { from, to }))
     if (diff.from.version + diff.to.version === 0 && Option.isNone(yield* firstEventOf(userId))) {
       return yield* new UserNotFound({ userId })
@@ -97,13 +98,7 @@ const diffUser = QueryBus.handler(
       from: diff.from,
       to: diff.to,
       changes: diff.changes,
-      events: events.map(({ event, position, recordedAt, version }) => ({
-        userId,
-        version,
-        position,
-        recordedAt,
-        change: event
-      }))
+      events: events.map(changeOf)
     }
   })
 )
@@ -111,7 +106,7 @@ const diffUser = QueryBus.handler(
 const whatIfUser = QueryBus.handler(
   WhatIfUser,
   Effect.fnUntraced(
-    function*({ at, command, userId }) {
+    function*({ at = AsOf.now, command, userId }) {
       const whatIf = () => {
         switch (command._tag) {
           case "RegisterUser":

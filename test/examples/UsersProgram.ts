@@ -33,14 +33,19 @@ export interface Request {
 
 export type Ask = (method: string, path: string, request?: Request) => Promise<Answer>
 
-/** Every error must be JSON with a tag and a message, and without a stack trace. */
+/** Every error must be problem details with a tag and a message, and without a stack trace. */
 const checkError = ({ headers, json, status, text }: Answer, asked: string) => {
   const what = `${asked} answered ${status} ${text}`
-  assert.match(headers.get("content-type") ?? "none", /^application\/json\b/, what)
+  assert.match(headers.get("content-type") ?? "none", /^application\/problem\+json\b/, what)
   assert.match(String(at(json, "_tag")), /^[A-Z]\w+$/, what)
   const message = at(json, "message")
   assert.isString(message, what)
   assert.isNotEmpty(message, what)
+  assert.strictEqual(at(json, "detail"), message, what)
+  assert.strictEqual(at(json, "type"), "about:blank", what)
+  assert.isNotEmpty(at(json, "title"), what)
+  // A field of an error, such as the status of an order, replaces the member of the same name.
+  if (typeof at(json, "status") === "number") assert.strictEqual(at(json, "status"), status, what)
   assert.notMatch(text, /\n\s+at |node_modules|\.ts:\d/, what)
 }
 
@@ -53,7 +58,7 @@ export const client = (url: string): Ask => async (method, path, { body, headers
     ...(raw instanceof ReadableStream ? { duplex: "half" } : {})
   })
   const text = await response.text()
-  const isJson = response.headers.get("content-type")?.startsWith("application/json") === true
+  const isJson = /^application\/(problem\+)?json\b/.test(response.headers.get("content-type") ?? "")
   const answer = {
     status: response.status,
     headers: response.headers,

@@ -20,7 +20,7 @@ describe.each(["users/contract", "fulfilment/contract", "http/contract"])("%s", 
       assert.match(
         to,
         folder === "http/contract"
-          ? /^(evsrc|effect\/.+|(users|fulfilment|http)\/contract\/\w+\.ts)$/
+          ? /^(evsrc(\/http)?|effect\/.+|(users|fulfilment|http)\/contract\/\w+\.ts)$/
           : new RegExp(String.raw`^(evsrc|effect\/.+|${folder}\/\w+\.ts)$`)
       )
     }

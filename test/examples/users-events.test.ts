@@ -10,8 +10,8 @@ import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { LogPosition, Position, ProjectionStore } from "evsrc"
+import { HttpSource } from "evsrc/http"
 import { Api } from "../../examples/http/contract/Api.ts"
-import { HeartbeatInterval } from "../../examples/http/UserEventStream.ts"
 import { type Ask, at, changedStore, client, memoryStores, start } from "./UsersProgram.ts"
 
 interface Received {
@@ -140,7 +140,7 @@ describe("GET /users/events", () => {
     assert.deepInclude(wrong.json, { _tag: "InvalidInput", in: "headers" })
     assert.strictEqual((await ask("GET", "/users/events?after=-1")).status, 400)
     const method = await ask("PATCH", "/users/events", { body: { name: "X" } })
-    assert.deepStrictEqual([method.status, method.headers.get("allow")], [405, "GET"])
+    assert.deepStrictEqual([method.status, method.headers.get("allow")], [405, "GET, HEAD, OPTIONS"])
     const body = { userId: "events", email: "ann@example.com", name: "Ann" }
     const id = await ask("POST", "/users", { body })
     assert.deepInclude(id.json, { _tag: "InvalidInput", in: "body" })
@@ -186,7 +186,7 @@ describe("GET /users/events", () => {
 
   it("sends heartbeats and ends when the server shuts down", async () => {
     const own = Scope.makeUnsafe()
-    const stores = Layer.merge(memoryStores, Layer.succeed(HeartbeatInterval, "10 millis"))
+    const stores = Layer.merge(memoryStores, Layer.succeed(HttpSource.HeartbeatInterval, "10 millis"))
     const connection = await connect(await Effect.runPromise(Scope.provide(start(stores), own)))
     const received = [await connection.next(), await connection.next(), await connection.next()]
     assert.deepStrictEqual(received, Array.from({ length: 3 }, () => ({ id: "0", event: "Reached", data: "" })))

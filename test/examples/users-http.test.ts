@@ -74,6 +74,8 @@ describe("writing", () => {
       body: { userId: "given", email: "a.b+c@example.co.uk", name: "Zoë 🦊" }
     })
     assert.strictEqual(answer.status, 201)
+    assert.strictEqual(answer.headers.get("etag"), "\"1\"")
+    assert.strictEqual(answer.headers.get("location"), "/users/given")
     assert.deepStrictEqual(Object.keys(Object(answer.json)), ["userId", "version", "position", "cursor"])
     assert.deepInclude(answer.json, { userId: "given", version: 1 })
     assert.match(String(at(answer.json, "position")), /^[1-9]\d*$/)
@@ -212,11 +214,12 @@ describe("malformed requests", () => {
 
   it.each(["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense"])(
     "rejects the content type %s",
-    (type) =>
-      expectInvalid("headers", "content-type", ["POST", "/users", {
+    async (type) => {
+      await expectError(415, "UnsupportedMediaType", ["POST", "/users", {
         raw: JSON.stringify(user),
         headers: { "content-type": type }
       }])
+    }
   )
 
   const paths: ReadonlyArray<readonly [part: string, field: string, path: string]> = [
@@ -302,13 +305,14 @@ describe("malformed requests", () => {
     ["400", "MalformedRequest", "nonsense\r\n\r\n"],
     ["400", "MalformedRequest", "GET /users HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n"],
     ["431", "HeadersTooLarge", `GET /users HTTP/1.1\r\nhost: x\r\nx-long: ${"x".repeat(20_000)}\r\n\r\n`]
-  ])("returns JSON for malformed HTTP: %s %s", async (status, tag, bytes) => {
+  ])("returns a problem for malformed HTTP: %s %s", async (status, tag, bytes) => {
     const answer = await overSocket(bytes)
     const [head = "", body = ""] = answer.split("\r\n\r\n")
     assert.match(head, new RegExp(`^HTTP/1.1 ${status} `))
-    assert.match(head, /content-type: application\/json/i)
+    assert.match(head, /content-type: application\/problem\+json/i)
     const json: unknown = JSON.parse(body)
-    assert.deepInclude(json, { _tag: tag })
+    assert.deepInclude(json, { _tag: tag, status: Number(status), type: "about:blank" })
+    assert.strictEqual(at(json, "detail"), at(json, "message"))
     assert.isString(at(json, "message"))
   })
 })
@@ -476,6 +480,10 @@ describe("reading", () => {
         assert.isAtMost(items.length, 2)
         found.push(...items)
         cursor = at(page.json, "next")
+        const [, link] = /^<\?(.*)>; rel="next"$/.exec(page.headers.get("link") ?? "") ?? []
+        const [linked, asked] = [new URLSearchParams(link), new URLSearchParams(query)]
+        assert.strictEqual(linked.get("cursor"), cursor ?? null)
+        if (link !== undefined) assert.strictEqual(linked.get("status"), asked.get("status"))
         assert.deepStrictEqual(Object.keys(Object(page.json)), cursor === undefined ? ["items"] : ["items", "next"])
       }
       return found.filter((user) => String(at(user, "userId")).startsWith(prefix))
@@ -692,17 +700,19 @@ describe("the server", () => {
   })
 
   it.each([
-    ["PUT", "/users", "POST, GET"],
-    ["DELETE", "/users/x", "GET, PATCH"],
-    ["POST", "/users/x", "GET, PATCH"],
-    ["GET", "/users/x/deactivate", "POST"],
-    ["POST", "/users/x/history", "GET"],
-    ["POST", "/health", "GET"],
-    ["POST", "/docs", "GET"],
-    ["DELETE", "/metrics", "GET"]
+    ["PUT", "/users", "POST, GET, HEAD, OPTIONS"],
+    ["DELETE", "/users/x", "GET, PATCH, HEAD, OPTIONS"],
+    ["POST", "/users/x", "GET, PATCH, HEAD, OPTIONS"],
+    ["GET", "/users/x/deactivate", "POST, OPTIONS"],
+    ["POST", "/users/x/history", "GET, HEAD, OPTIONS"],
+    ["POST", "/health", "GET, HEAD, OPTIONS"],
+    ["POST", "/docs", "GET, HEAD, OPTIONS"],
+    ["DELETE", "/metrics", "GET, HEAD, OPTIONS"]
   ])("returns 405 for %s %s", async (method, path, allow) => {
     const { headers } = await expectError(405, "MethodNotAllowed", [method, path])
     assert.strictEqual(headers.get("allow"), allow)
+    const options = await ask("OPTIONS", path)
+    assert.deepStrictEqual([options.status, options.text, options.headers.get("allow")], [204, "", allow])
   })
 
   it("reports health and the position of the read model", async () => {
@@ -763,27 +773,31 @@ describe("the server", () => {
         [`${method} ${path}`, Object.keys(Object(at(operation, "responses")))] as const
       )
     )
+    const query = ["200", "400", "410", "413", "415", "500", "503"]
+    const found = ["200", "400", "404", "410", "413", "415", "500", "503"]
+    const changed = ["200", "400", "404", "409", "410", "412", "413", "415", "422", "500", "503"]
+    const created = changed.filter((status) => status !== "404").with(0, "201")
     assert.deepStrictEqual(Object.fromEntries(operations), {
-      "post /users": ["201", "400", "409", "422", "500", "503"],
-      "get /users": ["200", "400", "410", "500", "503"],
-      "get /users/events": ["200", "400", "410", "500", "503"],
-      "get /users/{id}": ["200", "400", "404", "410", "500", "503"],
-      "patch /users/{id}": ["200", "400", "404", "409", "422", "500", "503"],
-      "post /users/{id}/deactivate": ["200", "400", "404", "409", "422", "500", "503"],
-      "get /users/{id}/history": ["200", "400", "404", "410", "500", "503"],
-      "get /users/{id}/timeline": ["200", "400", "404", "410", "500", "503"],
-      "get /users/{id}/diff": ["200", "400", "404", "410", "500", "503"],
-      "post /users/{id}/what-if": ["200", "400", "404", "409", "410", "500", "503"],
-      "post /orders": ["201", "400", "409", "422", "500", "503"],
-      "get /orders": ["200", "400", "410", "500", "503"],
-      "get /orders/{id}": ["200", "400", "404", "410", "500", "503"],
-      "post /orders/{id}/payment": ["200", "400", "404", "409", "422", "500", "503"],
-      "post /orders/{id}/shipment": ["200", "400", "404", "409", "422", "500", "503"],
-      "post /orders/{id}/failed-shipment": ["200", "400", "404", "409", "422", "500", "503"],
-      "get /orders/{id}/fulfilment": ["200", "400", "404", "500", "503"],
-      "get /fulfilments": ["200", "400", "410", "500", "503"],
-      "post /stock/{product}/deliveries": ["200", "400", "409", "422", "500", "503"],
-      "get /health": ["200", "400", "503"]
+      "post /users": created,
+      "get /users": query,
+      "get /users/events": query,
+      "get /users/{id}": found,
+      "patch /users/{id}": changed,
+      "post /users/{id}/deactivate": changed,
+      "get /users/{id}/history": found,
+      "get /users/{id}/timeline": found,
+      "get /users/{id}/diff": found,
+      "post /users/{id}/what-if": ["200", "400", "404", "409", "410", "413", "415", "500", "503"],
+      "post /orders": created,
+      "get /orders": query,
+      "get /orders/{id}": found,
+      "post /orders/{id}/payment": changed,
+      "post /orders/{id}/shipment": changed,
+      "post /orders/{id}/failed-shipment": changed,
+      "get /orders/{id}/fulfilment": found,
+      "get /fulfilments": query,
+      "post /stock/{product}/deliveries": created.with(0, "200"),
+      "get /health": ["200", "400", "413", "415", "500", "503"]
     })
   })
 

@@ -58,9 +58,14 @@ export const FulfilmentDetails = Schema.Struct({
   stuckAt: Schema.optionalKey(Schema.Struct({ type: Schema.String, error: Schema.String }))
 }).annotate({ identifier: "FulfilmentDetails" })
 
-export class FulfilmentNotFound
-  extends Schema.TaggedError<FulfilmentNotFound>()("FulfilmentNotFound", { orderId: OrderId })
-{
+export class FulfilmentNotFound extends Schema.TaggedError<FulfilmentNotFound>()(
+  "FulfilmentNotFound",
+  { orderId: OrderId },
+  {
+    description:
+      "The process manager has taken no order of this id. It takes an order some milliseconds after it was placed."
+  }
+) {
   override get message(): string {
     return `No process has taken order "${this.orderId}": it does not exist, or was placed just now`
   }

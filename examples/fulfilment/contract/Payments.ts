@@ -9,7 +9,11 @@ const payment = { orderId: OrderId, amount: Amount }
 
 export const PaymentEvent = Schema.TaggedUnion({ PaymentReceived: payment, PaymentRefunded: payment })
 
-export class AlreadyPaid extends Schema.TaggedError<AlreadyPaid>()("AlreadyPaid", { orderId: OrderId }) {
+export class AlreadyPaid extends Schema.TaggedError<AlreadyPaid>()(
+  "AlreadyPaid",
+  { orderId: OrderId },
+  { description: "The order is paid." }
+) {
   override get message(): string {
     return `Order "${this.orderId}" is paid already`
   }

@@ -2,17 +2,10 @@
  * The HTTP API. `HttpApiClient.make(Api)` of effect/http-api makes a client of it.
  */
 import * as HttpApi from "effect/http-api/HttpApi"
-import * as HttpApiMiddleware from "effect/http-api/HttpApiMiddleware"
 import * as OpenApi from "effect/http-api/OpenApi"
-import { InvalidInput } from "./HttpErrors.ts"
 import { OrderEndpoints, StockEndpoints } from "./OrderEndpoints.ts"
 import { SystemEndpoints } from "./SystemEndpoints.ts"
 import { UserEndpoints } from "./UserEndpoints.ts"
-
-/** Reports requests that do not satisfy their Schemas. */
-export class InputErrors extends HttpApiMiddleware.Service<InputErrors>()("evsrc/examples/http/InputErrors", {
-  error: InvalidInput
-}) {}
 
 /** Reports all errors at once, and unknown fields too, because a misspelt optional field would otherwise be ignored. */
 const strict = { errors: "all", onExcessProperty: "error" } as const
@@ -22,7 +15,6 @@ export class Api extends HttpApi.make("users")
   .add(OrderEndpoints)
   .add(StockEndpoints)
   .add(SystemEndpoints)
-  .middleware(InputErrors)
   .annotate(HttpApi.PayloadParseOptions, strict)
   .annotate(HttpApi.QueryParseOptions, strict)
   .annotateMerge(OpenApi.annotations({

@@ -3,33 +3,24 @@
  */
 import * as HttpApiEndpoint from "effect/http-api/HttpApiEndpoint"
 import * as HttpApiGroup from "effect/http-api/HttpApiGroup"
-import * as HttpApiSchema from "effect/http-api/HttpApiSchema"
 import * as OpenApi from "effect/http-api/OpenApi"
 import * as Schema from "effect/Schema"
 import { LogPosition, Position } from "evsrc"
-import { FulfilmentDetails, FulfilmentView, OrderView, ProcessStatus } from "../../fulfilment/contract/OrderQueries.ts"
+import { HttpCommand, HttpErrors, HttpProblems, HttpQuery, type HttpReceipt } from "evsrc/http"
+import { GetFulfilment, GetOrder, ListFulfilments, ListOrders } from "../../fulfilment/contract/OrderQueries.ts"
 import {
-  Address,
   Amount,
   OrderId,
-  OrderStatus,
-  PayWithin,
-  Product,
-  Quantity
-} from "../../fulfilment/contract/Orders.ts"
-import {
-  AlreadyPaid,
-  CursorExpired,
-  FulfilmentNotFound,
-  LogDiverged,
-  NotShipping,
-  OrderExists,
   OrderNotFound,
-  ProjectionBehind,
-  readErrors,
-  writeErrors
-} from "./HttpErrors.ts"
-import { after, limit, ListCursor, paged, writeHeaders } from "./Requests.ts"
+  PayWithin,
+  PlaceOrder,
+  Product,
+  ReportFailedShipment,
+  ReportShipment
+} from "../../fulfilment/contract/Orders.ts"
+import { AlreadyPaid } from "../../fulfilment/contract/Payments.ts"
+import { DeliverStock } from "../../fulfilment/contract/Stock.ts"
+import { actor, pages } from "./Requests.ts"
 
 const written = { position: Position.Position, cursor: LogPosition.FromString }
 
@@ -41,76 +32,135 @@ const OrderWritten = Schema.Struct({ orderId: OrderId, ...written }).annotate({
 
 const StockWritten = Schema.Struct({ product: Product, ...written }).annotate({ identifier: "StockWritten" })
 
-const cursor = Schema.optionalKey(ListCursor).annotate({
-  description: "The `next` of the page before, with the same filter."
-})
+const orderWritten = {
+  ...actor,
+  answer: {
+    schema: OrderWritten,
+    make: ({ cursor, position }: HttpReceipt, { orderId }: { readonly orderId: OrderId }) => ({
+      orderId,
+      position,
+      cursor
+    })
+  }
+}
 
-const params = { id: OrderId }
+const ofOrder = { rename: { orderId: "id" } } as const
+const inCents = Amount.annotate({ description: "In cents." })
+
+const place = HttpCommand.endpoint(PlaceOrder, {
+  ...orderWritten,
+  name: "place",
+  path: "/orders",
+  success: 201,
+  generate: "orderId",
+  location: "/orders/:orderId",
+  fields: {
+    amount: inCents,
+    payWithin: Schema.optionalKey(PayWithin).annotate({
+      description: "The time to pay, in seconds; 900 by default. The order is cancelled afterwards."
+    })
+  },
+  status: { OrderExists: 409 }
+}).annotateMerge(OpenApi.annotations({
+  summary: "Place an order, with a new id unless one is given",
+  description:
+    "Places an order. The process manager reserves stock for it, and cancels it when there is none or when it is not paid in time. Without `orderId` the program makes an id."
+}))
+
+const list = HttpQuery.endpoint(ListOrders, {
+  name: "list",
+  path: "/orders",
+  rename: { after: "cursor" },
+  fields: pages,
+  page: "after"
+}).annotate(OpenApi.Summary, "List orders, the newest first")
+
+const get = HttpQuery.endpoint(GetOrder, {
+  ...ofOrder,
+  name: "get",
+  path: "/orders/:id",
+  status: { OrderNotFound: 404 }
+})
+  .annotateMerge(OpenApi.annotations({
+    summary: "Get where an order stands",
+    description: "Returns where an order stands: `placed`, `shipping`, `shipped` or `cancelled`."
+  }))
+
+/** A payment is an aggregate of its own, which does not know the orders. The handler in `OrderHandlers.ts` looks the order up first. */
+const pay = HttpApiEndpoint.post("pay", "/orders/:id/payment", {
+  params: { id: OrderId },
+  headers: HttpCommand.headersWith(actor.headers),
+  payload: Schema.Struct({ amount: inCents }),
+  success: OrderWritten,
+  error: [
+    ...HttpErrors.ofCommands,
+    HttpErrors.withStatus(OrderNotFound, 404),
+    HttpErrors.withStatus(AlreadyPaid, 409)
+  ]
+}).middleware(HttpProblems.HttpProblems).annotateMerge(OpenApi.annotations({
+  summary: "Pay an order; a late or wrong payment is refunded",
+  description:
+    "Reports that an order was paid. The process manager then has it shipped. A payment of another amount, or after the order was cancelled, is refunded."
+}))
+
+const shipment = { ...orderWritten, ...ofOrder, status: { OrderNotFound: 404, NotShipping: 409 } } as const
+
+const reportShipment = HttpCommand.endpoint(ReportShipment, { ...shipment, path: "/orders/:id/shipment" })
+  .annotateMerge(OpenApi.annotations({
+    summary: "Report that the warehouse has shipped an order",
+    description: "Reports that the warehouse has shipped an order, while it is `shipping`."
+  }))
+
+const reportFailedShipment = HttpCommand.endpoint(ReportFailedShipment, {
+  ...shipment,
+  path: "/orders/:id/failed-shipment"
+}).annotateMerge(OpenApi.annotations({
+  summary: "Report that an order cannot be shipped; it is cancelled and refunded",
+  description:
+    "Reports that an order cannot be shipped, while it is `shipping`. It is cancelled and refunded, and its stock is released."
+}))
+
+const fulfilment = HttpQuery.endpoint(GetFulfilment, {
+  ...ofOrder,
+  name: "fulfilment",
+  path: "/orders/:id/fulfilment",
+  status: { FulfilmentNotFound: 404 }
+}).annotateMerge(OpenApi.annotations({
+  summary: "Get the process that fulfils an order: its state, deadlines and steps",
+  description:
+    "Returns the process that fulfils an order: an instance of the process manager. `steps` are the types of its events. `stuckAt` names the event at which it is parked, and the error."
+}))
+
+const fulfilments = HttpQuery.endpoint(ListFulfilments, {
+  name: "fulfilments",
+  path: "/fulfilments",
+  rename: { after: "cursor" },
+  fields: pages,
+  page: "after"
+}).annotateMerge(OpenApi.annotations({
+  summary: "List the processes that fulfil orders, by their next deadline",
+  description: "Lists the processes, the one whose deadline is due next first. Those without a deadline come last."
+}))
 
 export class OrderEndpoints extends HttpApiGroup.make("orders").add(
-  HttpApiEndpoint.post("place", "/orders", {
-    headers: writeHeaders,
-    payload: Schema.Struct({
-      orderId: Schema.optionalKey(OrderId),
-      product: Product,
-      quantity: Quantity,
-      amount: Amount.annotate({ description: "In cents." }),
-      address: Address,
-      payWithin: Schema.optionalKey(PayWithin).annotate({
-        description: "The time to pay, in seconds; 900 by default. The order is cancelled afterwards."
-      })
-    }),
-    success: OrderWritten.pipe(HttpApiSchema.status(201)),
-    error: [...writeErrors, OrderExists]
-  }).annotate(OpenApi.Summary, "Place an order, with a new id unless one is given"),
-  HttpApiEndpoint.get("list", "/orders", {
-    query: { status: Schema.optionalKey(OrderStatus), limit, cursor, after },
-    success: paged(OrderView, ListCursor),
-    error: [...readErrors, CursorExpired, LogDiverged, ProjectionBehind]
-  }).annotate(OpenApi.Summary, "List orders, the newest first"),
-  HttpApiEndpoint.get("get", "/orders/:id", {
-    params,
-    query: { after },
-    success: OrderView,
-    error: [...readErrors, LogDiverged, ProjectionBehind, OrderNotFound]
-  }).annotate(OpenApi.Summary, "Get where an order stands"),
-  HttpApiEndpoint.post("pay", "/orders/:id/payment", {
-    params,
-    headers: writeHeaders,
-    payload: Schema.Struct({ amount: Amount.annotate({ description: "In cents." }) }),
-    success: OrderWritten,
-    error: [...writeErrors, OrderNotFound, AlreadyPaid]
-  }).annotate(OpenApi.Summary, "Pay an order; a late or wrong payment is refunded"),
-  HttpApiEndpoint.post("reportShipment", "/orders/:id/shipment", {
-    params,
-    headers: writeHeaders,
-    success: OrderWritten,
-    error: [...writeErrors, OrderNotFound, NotShipping]
-  }).annotate(OpenApi.Summary, "Report that the warehouse has shipped an order"),
-  HttpApiEndpoint.post("reportFailedShipment", "/orders/:id/failed-shipment", {
-    params,
-    headers: writeHeaders,
-    success: OrderWritten,
-    error: [...writeErrors, OrderNotFound, NotShipping]
-  }).annotate(OpenApi.Summary, "Report that an order cannot be shipped; it is cancelled and refunded"),
-  HttpApiEndpoint.get("fulfilment", "/orders/:id/fulfilment", {
-    params,
-    success: FulfilmentDetails,
-    error: [...readErrors, FulfilmentNotFound]
-  }).annotate(OpenApi.Summary, "Get the process that fulfils an order: its state, deadlines and steps"),
-  HttpApiEndpoint.get("fulfilments", "/fulfilments", {
-    query: { status: Schema.optionalKey(ProcessStatus), limit, cursor },
-    success: paged(FulfilmentView, ListCursor),
-    error: [...readErrors, CursorExpired]
-  }).annotate(OpenApi.Summary, "List the processes that fulfil orders, by their next deadline")
+  place,
+  list,
+  get,
+  pay,
+  reportShipment,
+  reportFailedShipment,
+  fulfilment,
+  fulfilments
 ) {}
 
-export class StockEndpoints extends HttpApiGroup.make("stock").add(
-  HttpApiEndpoint.post("deliver", "/stock/:product/deliveries", {
-    params: { product: Product },
-    headers: writeHeaders,
-    payload: Schema.Struct({ quantity: Quantity }),
-    success: StockWritten,
-    error: writeErrors
-  }).annotate(OpenApi.Summary, "Report a delivery of a product to the warehouse")
-) {}
+const deliver = HttpCommand.endpoint(DeliverStock, {
+  ...actor,
+  name: "deliver",
+  path: "/stock/:product/deliveries",
+  answer: {
+    schema: StockWritten,
+    make: ({ cursor, position }, { product }) => ({ product, position, cursor })
+  }
+}).annotate(OpenApi.Summary, "Report a delivery of a product to the warehouse")
+
+export class StockEndpoints extends HttpApiGroup.make("stock").add(deliver) {}

@@ -14,7 +14,7 @@ const line = (what: string, maxLength: number) =>
       expected: `${what}: one line of 1 to ${maxLength} characters, not all of them blank`,
       ...generatedBy("^[a-zåéß0-9][a-zA-Z0-9 ,.åéß-]{0,19}$")
     })
-  )
+  ).annotate({ description: `One line of 1 to ${maxLength} characters.` })
 
 export const UserId = line("a user id", 128).pipe(Schema.brand("UserId"))
 export type UserId = typeof UserId.Type
@@ -25,7 +25,7 @@ export const Email = Schema.String.check(
     expected: "an email address, such as ann@example.com",
     ...generatedBy("^[a-z0-9.+]{1,12}@[a-z0-9]{1,12}\\.[a-z]{2,3}$")
   })
-).pipe(Schema.brand("Email"))
+).annotate({ description: "An email address of at most 254 characters." }).pipe(Schema.brand("Email"))
 export type Email = typeof Email.Type
 
 export const UserName = line("a name", 200)

@@ -12,6 +12,13 @@ import { UserEvent } from "./UserEvent.ts"
 
 const limit = Schema.optionalKey(Schema.Int)
 
+/** A page starts after a version. Its encoded form is an opaque text that is safe in a URL. */
+const HistoryCursor = Schema.StringFromBase64Url.check(
+  Schema.isPattern(/^[0-9]{1,15}$/u, { expected: "a cursor of an earlier page" })
+).pipe(Schema.decodeTo(Schema.NumberFromString), Schema.decodeTo(Version.Version)).annotate({
+  description: "The `next` of the page before."
+})
+
 export const GetUser = Query.make("GetUser", {
   payload: { userId: UserId },
   success: User,
@@ -52,8 +59,8 @@ export const UserHistoryItem = Schema.Struct({
 
 /** Returns the items oldest first; `after` and `next` are versions. */
 export const GetUserHistory = Query.make("GetUserHistory", {
-  payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
-  success: Schema.Struct({ items: Schema.Array(UserHistoryItem), next: Schema.optionalKey(Version.Version) }),
+  payload: { userId: UserId, after: Schema.optionalKey(HistoryCursor), limit },
+  success: Schema.Struct({ items: Schema.Array(UserHistoryItem), next: Schema.optionalKey(HistoryCursor) }),
   error: UserNotFound
 })
 
@@ -68,17 +75,17 @@ export const UserStep = Schema.Struct({
 
 /** Returns the items oldest first; `after` and `next` are versions. */
 export const GetUserTimeline = Query.make("GetUserTimeline", {
-  payload: { userId: UserId, after: Schema.optionalKey(Version.Version), limit },
-  success: Schema.Struct({ items: Schema.Array(UserStep), next: Schema.optionalKey(Version.Version) }),
+  payload: { userId: UserId, after: Schema.optionalKey(HistoryCursor), limit },
+  success: Schema.Struct({ items: Schema.Array(UserStep), next: Schema.optionalKey(HistoryCursor) }),
   error: UserNotFound
 })
 
 const UserAt = Schema.Struct({ version: Version.Version, position: Position.Position, state: UserState })
   .annotate({ identifier: "UserAt" })
 
-/** Returns the difference between two points in time, and the first 1,000 events between them. */
+/** Returns the difference between two points in time, of which `to` is now by default, and the first 1,000 events between them. */
 export const DiffUser = Query.make("DiffUser", {
-  payload: { userId: UserId, from: AsOf.AsOf, to: AsOf.AsOf },
+  payload: { userId: UserId, from: AsOf.AsOf, to: Schema.optionalKey(AsOf.AsOf) },
   success: Schema.Struct({
     from: UserAt,
     to: UserAt,
@@ -93,11 +100,14 @@ export const WhatIfCommand = Schema.TaggedUnion({
   RegisterUser: { email: Email, name: UserName },
   RenameUser: { name: UserName },
   DeactivateUser: {}
+}).annotate({
+  description:
+    "The command: its `_tag`, which is `RegisterUser`, `RenameUser` or `DeactivateUser`, and its other fields."
 })
 
-/** Returns what a command would do as of a point in time, without writing anything. */
+/** Returns what a command would do as of a point in time, now by default, without writing anything. */
 export const WhatIfUser = Query.make("WhatIfUser", {
-  payload: { userId: UserId, at: AsOf.AsOf, command: WhatIfCommand },
+  payload: { userId: UserId, at: Schema.optionalKey(AsOf.AsOf), command: WhatIfCommand },
   success: Schema.Struct({
     version: Version.Version,
     before: UserState,
