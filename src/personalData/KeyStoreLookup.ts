@@ -58,10 +58,10 @@ export const keyStore: Effect.Effect<Keys> = Effect.map(
  * @since 0.1.0
  * @category combinators
  */
-export const readUpToDate = <A, R>(
+export const readUpToDate = <A, E, R>(
   keys: Pick<Keys, "lastErasure">,
-  read: (lastErasure: string) => Effect.Effect<A, EventStoreError, R>
-): Effect.Effect<A, EventStoreError, R> =>
+  read: (lastErasure: string) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | EventStoreError, R> =>
   Effect.flatMap(keys.lastErasure, (lastErasure) =>
     Effect.flatMap(read(lastErasure), (found) =>
       Effect.flatMap(

@@ -26,6 +26,7 @@ import * as EventStore from "../eventStore/EventStore.ts"
 import * as PersonalFields from "../personalData/PersonalFields.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as asOfReads from "./asOfReads.ts"
+import * as upToDate from "./upToDate.ts"
 
 /**
  * An aggregate instance as of a point in time.
@@ -135,15 +136,18 @@ export const stateAt = <State, Events extends Event.Any, C extends Command.Any>(
   // Another decider may have another `evolve`, so the snapshots of the program are not its own.
   options: Parameters<typeof loadReadOnly>[3] = { snapshots: isHandling(decider) }
 ): Effect.Effect<Loaded<State>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
-  Effect.gen(function*() {
-    const { driver } = (yield* EventStore.EventStore)[internals]
-    yield* asOfReads.awaitReached(driver, asOf)
-    const loaded = yield* loadReadOnly(decider, id, loadOptions(asOf), options)
-    yield* asOfReads.requireLog(driver, asOf)
-    const error = notReached(decider.aggregate.streamOf(id), asOf, loaded.version)
-    if (error !== undefined) return yield* error
-    return loaded
-  })
+  upToDate.read(
+    EventPersonalData.hasPersonalData(decider.aggregate.events),
+    Effect.gen(function*() {
+      const { driver } = (yield* EventStore.EventStore)[internals]
+      yield* asOfReads.awaitReached(driver, asOf)
+      const loaded = yield* loadReadOnly(decider, id, loadOptions(asOf), options)
+      yield* asOfReads.requireLog(driver, asOf)
+      const error = notReached(decider.aggregate.streamOf(id), asOf, loaded.version)
+      if (error !== undefined) return yield* error
+      return loaded
+    })
+  )
 
 /**
  * Returns the history of an aggregate instance: its events up to a point in time, each with the state after it. With `after`, the history
@@ -162,33 +166,47 @@ export const history = <State, Events extends Event.Any, C extends Command.Any>(
   AsOfNotReached | EventStoreError,
   EventStore.EventStore
 > =>
-  Stream.unwrap(Effect.gen(function*() {
-    const store = yield* EventStore.EventStore
-    const stream = yield* AggregateStream.of(decider.aggregate, id)
-    yield* asOfReads.awaitReached(store[internals].driver, asOf)
-    if (asOf._tag === "Version") {
-      const last = yield* Stream.runHead(store.readStreamEncoded(stream, { direction: "backward", limit: 1 }))
-      const error = notReached(stream, asOf, Option.isSome(last) ? last.value.version : Version.zero)
-      if (error !== undefined) return yield* error
-    }
-    const start = after === 0
-      ? { state: decider.initial, version: after }
-      : yield* loadReadOnly(decider, id, { ...loadOptions(asOf), atVersion: after }, { snapshots: isHandling(decider) })
-    if (start.version < after) return Stream.empty
-    const codec = EventCodec.make(decider.aggregate.events)
-    let { state } = start
-    return store.readStreamEncoded(stream, { from: Version.make(after + 1) }).pipe(
-      asOfReads.takeAsOf(asOf),
-      asOfReads.ofLog(store[internals].driver, asOf),
-      Stream.mapEffect((encoded) => {
-        const decoded = codec.decode(encoded)
-        if (Result.isFailure(decoded)) return Effect.fail(storeError(decoded.failure))
-        const events = decoded.success.map(({ event }) => event)
-        state = events.reduce((state, event) => decider.evolve(state, event), state)
-        return Effect.succeed({ encoded, events, state })
-      })
-    )
-  }))
+  Stream.unwrap(
+    Effect.map(EventStore.EventStore, (store) =>
+      upToDate.steps(store, EventPersonalData.hasPersonalData(decider.aggregate.events))(
+        Stream.unwrap(Effect.gen(function*() {
+          const stream = yield* AggregateStream.of(decider.aggregate, id)
+          yield* asOfReads.awaitReached(store[internals].driver, asOf)
+          if (asOf._tag === "Version") {
+            const last = yield* Stream.runHead(store.readStreamEncoded(stream, { direction: "backward", limit: 1 }))
+            const error = notReached(stream, asOf, Option.isSome(last) ? last.value.version : Version.zero)
+            if (error !== undefined) {
+              return yield* error
+            }
+          }
+          const start = after === 0
+            ? { state: decider.initial, version: after }
+            : yield* loadReadOnly(decider, id, { ...loadOptions(asOf), atVersion: after }, {
+              snapshots: isHandling(decider)
+            })
+          if (start.version < after) {
+            return Stream.empty
+          }
+          const codec = EventCodec.make(decider.aggregate.events)
+          let { state } = start
+          return store.readStreamEncoded(stream, { from: Version.make(after + 1) }).pipe(
+            asOfReads.takeAsOf(asOf),
+            asOfReads.ofLog(store[internals].driver, asOf),
+            Stream.mapEffect((encoded) => {
+              const decoded = codec.decode(encoded)
+              if (Result.isFailure(decoded)) {
+                return Effect.fail(storeError(decoded.failure))
+              }
+              const events = decoded.success.map(({ event }) =>
+                event
+              )
+              state = events.reduce((state, event) => decider.evolve(state, event), state)
+              return Effect.succeed({ encoded, events, state })
+            })
+          )
+        }))
+      ))
+  )
 
 /**
  * Returns the difference between an aggregate instance as of two points in time. Fails with `InvalidRequest` if a state does not satisfy
@@ -206,32 +224,35 @@ export const aggregateDiff = <State, Events extends Event.Any, C extends Command
   AsOfNotReached | EventStoreError,
   EventStore.EventStore
 > =>
-  Effect.gen(function*() {
-    const store = yield* EventStore.EventStore
-    const { events, state, streamOf } = decider.aggregate
-    // A Schema that needs services to encode fails here, as a typed error.
-    const encode = SchemaFailure.parser(state, Schema.encodeUnknownResult(Schema.toCodecJson(state as StateSchema)))
-    const isPersonal = EventPersonalData.hasPersonalData(events) || PersonalFields.isPersonal(state)
-    const encoded = (at: AggregateAsOf<State, Event.Of<Events>>) =>
-      Result.mapBoth(encode(at.state), {
-        onFailure: (failure) =>
-          invalidRequest(
-            `the state of "${
-              streamOf(id)
-            }" at version ${at.version} does not satisfy its Schema, so it cannot be compared: `
-              + SchemaFailure.messageOf(failure, isPersonal)
-          ),
-        onSuccess: Option.some
-      })
-    const [before, after] = [yield* aggregate(decider, id, from), yield* aggregate(decider, id, to)]
-    const [earlier, later] = before.version <= after.version ? [before, after] : [after, before]
-    return {
-      from: before,
-      to: after,
-      changes: asOfReads.changes(yield* Effect.fromResult(encoded(before)), yield* Effect.fromResult(encoded(after))),
-      events: eventsBetween(store, events, streamOf(id), earlier.version, later.version).pipe(
-        asOfReads.ofLog(store[internals].driver, from),
-        asOfReads.ofLog(store[internals].driver, to)
-      )
-    }
-  })
+  upToDate.read(
+    EventPersonalData.hasPersonalData(decider.aggregate.events),
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const { events, state, streamOf } = decider.aggregate
+      // A Schema that needs services to encode fails here, as a typed error.
+      const encode = SchemaFailure.parser(state, Schema.encodeUnknownResult(Schema.toCodecJson(state as StateSchema)))
+      const isPersonal = EventPersonalData.hasPersonalData(events) || PersonalFields.isPersonal(state)
+      const encoded = (at: AggregateAsOf<State, Event.Of<Events>>) =>
+        Result.mapBoth(encode(at.state), {
+          onFailure: (failure) =>
+            invalidRequest(
+              `the state of "${
+                streamOf(id)
+              }" at version ${at.version} does not satisfy its Schema, so it cannot be compared: `
+                + SchemaFailure.messageOf(failure, isPersonal)
+            ),
+          onSuccess: Option.some
+        })
+      const [before, after] = [yield* aggregate(decider, id, from), yield* aggregate(decider, id, to)]
+      const [earlier, later] = before.version <= after.version ? [before, after] : [after, before]
+      return {
+        from: before,
+        to: after,
+        changes: asOfReads.changes(yield* Effect.fromResult(encoded(before)), yield* Effect.fromResult(encoded(after))),
+        events: eventsBetween(store, events, streamOf(id), earlier.version, later.version).pipe(
+          asOfReads.ofLog(store[internals].driver, from),
+          asOfReads.ofLog(store[internals].driver, to)
+        )
+      }
+    })
+  )

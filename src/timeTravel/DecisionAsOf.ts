@@ -23,6 +23,7 @@ import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
 import * as SchemaFailure from "../personalData/SchemaFailure.ts"
 import * as asOfReads from "./asOfReads.ts"
+import * as upToDate from "./upToDate.ts"
 
 /**
  * The models of a decision as of a point in time.
@@ -71,27 +72,31 @@ export const modelsAt = <M extends Decision.Models>(
   models: M,
   asOf: AsOf.OfLog
 ): Effect.Effect<DecisionAsOf<M>, AsOfNotReached | EventStoreError, EventStore.EventStore> =>
-  Effect.gen(function*() {
-    const { driver } = (yield* EventStore.EventStore)[internals]
-    const query = EventQuery.ofStoredTypes(Object.values(models).map((model) => model.query))
-    const encodedEvents = query.length === 0
-      ? yield* Effect.as(asOfReads.awaitReached(driver, asOf), [])
-      : yield* Stream.runCollect(asOfReads.matchesAsOf(driver, query, asOf))
-    yield* rejectUntagged(driver, models)
-    const eventsByModel: Record<string, Array<RecordedEvent<unknown>>> = {}
-    for (const name of Object.keys(models)) eventsByModel[name] = []
-    const states = yield* fold(models, encodedEvents, {
-      onEvent: (model, event) => {
-        eventsByModel[model]!.push(event)
+  upToDate.read(
+    EventPersonalData.modelsHavePersonalData(models),
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const { driver } = store[internals]
+      const query = EventQuery.ofStoredTypes(Object.values(models).map((model) => model.query))
+      const encodedEvents = query.length === 0
+        ? yield* Effect.as(asOfReads.awaitReached(driver, asOf), [])
+        : yield* Stream.runCollect(asOfReads.matchesAsOf(store, query, asOf))
+      yield* rejectUntagged(driver, models)
+      const eventsByModel: Record<string, Array<RecordedEvent<unknown>>> = {}
+      for (const name of Object.keys(models)) eventsByModel[name] = []
+      const states = yield* fold(models, encodedEvents, {
+        onEvent: (model, event) => {
+          eventsByModel[model]!.push(event)
+        }
+      })
+      return {
+        ...asOfReads.pointOf(encodedEvents[encodedEvents.length - 1]),
+        // Both records have one entry for each model, of that model's types.
+        states: states as Decision.States<M>,
+        events: eventsByModel as DecisionAsOf<M>["events"]
       }
     })
-    return {
-      ...asOfReads.pointOf(encodedEvents[encodedEvents.length - 1]),
-      // Both records have one entry for each model, of that model's types.
-      states: states as Decision.States<M>,
-      events: eventsByModel as DecisionAsOf<M>["events"]
-    }
-  })
+  )
 
 /** Encodes the state of a model with the model's Schema; without one the state must be JSON already. */
 const encodeState = (name: string, model: Decision.Model<unknown>, state: unknown) =>
@@ -136,7 +141,10 @@ export const decisionDiff = <C extends Command.Any, Events extends Event.Any, M 
       }
       return Option.some(json)
     })
-    const [before, after] = [yield* modelsAt(models, from), yield* modelsAt(models, to)]
+    const [before, after] = yield* upToDate.read(
+      EventPersonalData.modelsHavePersonalData(models),
+      Effect.all([modelsAt(models, from), modelsAt(models, to)])
+    )
     return {
       from: before,
       to: after,

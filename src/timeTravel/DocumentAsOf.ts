@@ -20,6 +20,7 @@ import { internals } from "../core/internals.ts"
 import { parseJson } from "../core/json/parseJson.ts"
 import * as Position from "../core/Position.ts"
 import type * as Event from "../event/Event.ts"
+import { hasPersonalData } from "../event/EventPersonalData.ts"
 import type * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import * as EventStore from "../eventStore/EventStore.ts"
@@ -29,6 +30,7 @@ import * as DocumentFold from "../projection/DocumentFold.ts"
 import * as LiveProjection from "../projection/LiveProjection.ts"
 import type * as Projection from "../projection/ProjectionDefinition.ts"
 import * as asOfReads from "./asOfReads.ts"
+import * as upToDate from "./upToDate.ts"
 
 /**
  * Options of the reads below.
@@ -90,7 +92,7 @@ const steps = <P extends Projection.Any>(
   asOf: AsOf.OfLog,
   { find }: DocumentOptions<P>
 ): Stream.Stream<Step<P>, AsOfNotReached | EventStoreError> =>
-  Stream.unwrap(Effect.gen(function*() {
+  upToDate.steps(store, hasPersonalData(projection.events))(Stream.unwrap(Effect.gen(function*() {
     const limits = yield* Limits
     const problem = DocumentCodec.validateKey(key)
       ?? LiveProjection.validateFind(projection, find ?? projection.find?.(key))
@@ -110,11 +112,11 @@ const steps = <P extends Projection.Any>(
     const { driver } = store[internals]
     const query = LiveProjection.queryOf(projection, key, find)
     yield* LiveProjection.rejectUntagged(driver, projection, query)
-    return asOfReads.matchesAsOf(driver, query, asOf).pipe(
+    return asOfReads.matchesAsOf(store, query, asOf).pipe(
       Stream.mapEffect((encoded) => Effect.fromResult(stepOf(encoded))),
       Stream.filter((step) => step !== undefined)
     )
-  }))
+  })))
 
 const jsonOf = ({ text }: Pick<Step<Projection.Any>, "text">): Option.Option<Schema.Json> =>
   // JSON.stringify made the text.
@@ -248,23 +250,26 @@ export const documentDiff = <P extends Projection.Any>(
   AsOfNotReached | EventStoreError,
   EventStore.EventStore
 > =>
-  Effect.gen(function*() {
-    const store = yield* EventStore.EventStore
-    const before = yield* foldAsOf(projection, key, from, options)
-    const after = yield* foldAsOf(projection, key, to, options)
-    const all = steps(store, projection, key, AsOf.now, options)
-    const between = Stream.suspend(() => {
-      const [isBeforeFrom, isBeforeTo] = [asOfReads.includedAsOf(from), asOfReads.includedAsOf(to)]
-      return eventsOf(all, Position.max(before.asOf.position, after.asOf.position), (event) => {
-        const inBefore = isBeforeFrom(event) && event.position <= before.asOf.position
-        const inAfter = isBeforeTo(event) && event.position <= after.asOf.position
-        return inBefore !== inAfter
+  upToDate.read(
+    hasPersonalData(projection.events),
+    Effect.gen(function*() {
+      const store = yield* EventStore.EventStore
+      const before = yield* foldAsOf(projection, key, from, options)
+      const after = yield* foldAsOf(projection, key, to, options)
+      const all = steps(store, projection, key, AsOf.now, options)
+      const between = Stream.suspend(() => {
+        const [isBeforeFrom, isBeforeTo] = [asOfReads.includedAsOf(from), asOfReads.includedAsOf(to)]
+        return eventsOf(all, Position.max(before.asOf.position, after.asOf.position), (event) => {
+          const inBefore = isBeforeFrom(event) && event.position <= before.asOf.position
+          const inAfter = isBeforeTo(event) && event.position <= after.asOf.position
+          return inBefore !== inAfter
+        })
       })
+      return {
+        from: before.asOf,
+        to: after.asOf,
+        changes: asOfReads.changes(before.json, after.json),
+        events: between
+      }
     })
-    return {
-      from: before.asOf,
-      to: after.asOf,
-      changes: asOfReads.changes(before.json, after.json),
-      events: between
-    }
-  })
+  )

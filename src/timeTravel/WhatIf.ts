@@ -30,12 +30,14 @@ import type * as Decision from "../decision/DecisionDefinition.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import * as EventFilter from "../event/EventFilter.ts"
+import * as EventPersonalData from "../event/EventPersonalData.ts"
 import { encodeEvents } from "../eventStore/AppendCodec.ts"
 import { EventStore } from "../eventStore/EventStore.ts"
 import * as Limits from "../eventStore/Limits.ts"
 import { stateAt } from "./AggregateAsOf.ts"
 import { pinned, versionAsOf } from "./asOfReads.ts"
 import { type DecisionAsOf, modelsAt } from "./DecisionAsOf.ts"
+import * as upToDate from "./upToDate.ts"
 
 /**
  * The result of a what-if command on an aggregate instance. Pass it to `whatIf` to try another command on its state.
@@ -151,51 +153,54 @@ export const whatIf = <State, Events extends Event.Any, C extends Command.Any, R
   Command.DeclaredError<R> | InvalidCommand | AsOfNotReached | EventStoreError,
   EventStore
 > =>
-  Effect.gen(function*() {
-    const { aggregate: contract } = decider
-    const valid = yield* RpcPayload.commandPayload(command, payload, [contract.events])
-    // `HasId` of Aggregate.make guarantees that every command carries the id, as a string.
-    const id = Reflect.get(valid as object, contract.id) as string
-    const stream = contract.streamOf(id)
-    const name = Limits.checkStream(stream)
-    if (name instanceof EventStoreError) return yield* name
-    if (Predicate.isTagged(at, "WhatIf") && at.stream !== stream) {
-      return yield* invalidRequest(
-        `"${command._tag}" addresses "${stream}", but the given what-if result is of "${at.stream}"; pass a result of the same stream`
-      )
-    }
-    // The given decider may fold differently under the same evolve version, so stored snapshots must not be used.
-    const { driver } = (yield* EventStore)[internals]
-    const first = at._tag === "WhatIf" ? at : yield* pinned(driver, at)
-    const start = first._tag === "WhatIf" ? first.start : yield* stateAt(decider, id, first, { snapshots: false })
-    const before = first._tag === "WhatIf" ? first.state : start.state
-    const log = first._tag === "WhatIf"
-      ? first.log
-      : { asOf: first._tag === "Version" ? AsOf.position(start.position) : first, events: [] }
-    const models = decider.modelsOf(command._tag, valid)
-    const states = models === undefined
-      ? undefined
-      : yield* foldFurther(models, (yield* modelsAt(models, log.asOf)).states, log.events)
-    const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid, states))
-    const written = yield* encodeAsAppend(contract.events, events)
-    const decoded = yield* decodeAgain(EventCodec.make(contract.events), written)
-    if (events.length > 0) {
-      const { closed } = yield* driver.streamStatus(name)
-      // A stream accepts events up to the version that closed it.
-      if (Option.isSome(closed) && closed.value.version <= start.version) {
-        return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
+  upToDate.read(
+    EventPersonalData.hasPersonalData(decider.aggregate.events),
+    Effect.gen(function*() {
+      const { aggregate: contract } = decider
+      const valid = yield* RpcPayload.commandPayload(command, payload, [contract.events])
+      // `HasId` of Aggregate.make guarantees that every command carries the id, as a string.
+      const id = Reflect.get(valid as object, contract.id) as string
+      const stream = contract.streamOf(id)
+      const name = Limits.checkStream(stream)
+      if (name instanceof EventStoreError) return yield* name
+      if (Predicate.isTagged(at, "WhatIf") && at.stream !== stream) {
+        return yield* invalidRequest(
+          `"${command._tag}" addresses "${stream}", but the given what-if result is of "${at.stream}"; pass a result of the same stream`
+        )
       }
-    }
-    return {
-      _tag: "WhatIf",
-      stream,
-      start,
-      before,
-      events,
-      state: Decider.fold(decider, decoded, before),
-      log: { asOf: log.asOf, events: [...log.events, ...written] }
-    }
-  })
+      // The given decider may fold differently under the same evolve version, so stored snapshots must not be used.
+      const { driver } = (yield* EventStore)[internals]
+      const first = at._tag === "WhatIf" ? at : yield* pinned(driver, at)
+      const start = first._tag === "WhatIf" ? first.start : yield* stateAt(decider, id, first, { snapshots: false })
+      const before = first._tag === "WhatIf" ? first.state : start.state
+      const log = first._tag === "WhatIf"
+        ? first.log
+        : { asOf: first._tag === "Version" ? AsOf.position(start.position) : first, events: [] }
+      const models = decider.modelsOf(command._tag, valid)
+      const states = models === undefined
+        ? undefined
+        : yield* foldFurther(models, (yield* modelsAt(models, log.asOf)).states, log.events)
+      const events = yield* Effect.fromResult(Decider.decide(decider, before, command._tag, valid, states))
+      const written = yield* encodeAsAppend(contract.events, events)
+      const decoded = yield* decodeAgain(EventCodec.make(contract.events), written)
+      if (events.length > 0) {
+        const { closed } = yield* driver.streamStatus(name)
+        // A stream accepts events up to the version that closed it.
+        if (Option.isSome(closed) && closed.value.version <= start.version) {
+          return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
+        }
+      }
+      return {
+        _tag: "WhatIf",
+        stream,
+        start,
+        before,
+        events,
+        state: Decider.fold(decider, decoded, before),
+        log: { asOf: log.asOf, events: [...log.events, ...written] }
+      }
+    })
+  )
 
 /** Fails as an append would if the stream did not have the expected version as of a point in time. */
 const requireExpected = Effect.fnUntraced(function*(
@@ -229,23 +234,30 @@ export const whatIfDecided = <C extends Command.Any, Events extends Event.Any, M
   Effect.gen(function*() {
     const valid = yield* RpcPayload.commandPayload(decision.command, payload, [decision.events])
     const models = decision.models(valid)
-    const store = yield* EventStore
-    const { driver } = store[internals]
-    const asOf = yield* pinned(driver, at)
-    const before = yield* modelsAt(models, asOf)
-    const stream = decision.stream === undefined ? undefined : Limits.checkStream(decision.stream(valid))
-    if (stream instanceof EventStoreError) return yield* stream
-    if (stream !== undefined) yield* requireExpected(store, stream, decision.expected, asOf)
-    const decided = decision.decide(before.states, valid)
-    const events = Result.isResult(decided) ? yield* Effect.fromResult(decided) : decided
-    const written = yield* encodeAsAppend(decision.events, events)
-    if (events.length > 0 && stream !== undefined) {
-      const { closed } = yield* driver.streamStatus(stream)
-      if (Option.isSome(closed) && AsOf.includes(asOf, { ...closed.value, recordedAt: closed.value.closedAt })) {
-        return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
-      }
-    }
-    const states = yield* foldFurther(models, before.states, written)
-    // One state for each model, under its name.
-    return { before, events, states: states as Decision.States<M> }
+    const isPersonal = EventPersonalData.hasPersonalData(decision.events) ||
+      EventPersonalData.modelsHavePersonalData(models)
+    return yield* upToDate.read(
+      isPersonal,
+      Effect.gen(function*() {
+        const store = yield* EventStore
+        const { driver } = store[internals]
+        const asOf = yield* pinned(driver, at)
+        const before = yield* modelsAt(models, asOf)
+        const stream = decision.stream === undefined ? undefined : Limits.checkStream(decision.stream(valid))
+        if (stream instanceof EventStoreError) return yield* stream
+        if (stream !== undefined) yield* requireExpected(store, stream, decision.expected, asOf)
+        const decided = decision.decide(before.states, valid)
+        const events = Result.isResult(decided) ? yield* Effect.fromResult(decided) : decided
+        const written = yield* encodeAsAppend(decision.events, events)
+        if (events.length > 0 && stream !== undefined) {
+          const { closed } = yield* driver.streamStatus(stream)
+          if (Option.isSome(closed) && AsOf.includes(asOf, { ...closed.value, recordedAt: closed.value.closedAt })) {
+            return yield* storeError(new StreamClosed({ stream, version: closed.value.version }))
+          }
+        }
+        const states = yield* foldFurther(models, before.states, written)
+        // One state for each model, under its name.
+        return { before, events, states: states as Decision.States<M> }
+      })
+    )
   })

@@ -19,6 +19,7 @@ import * as Version from "../core/Version.ts"
 import * as EventQuery from "../event/EventQuery.ts"
 import type { EncodedEvent, RecordedEvent } from "../event/RecordedEvent.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
+import { streamUpToDate } from "../eventStore/EventEncryption.ts"
 import type { EventStore } from "../eventStore/EventStore.ts"
 import { Limits } from "../eventStore/Limits.ts"
 import { requireEvents, withEventId } from "../eventStore/LogIdentity.ts"
@@ -192,7 +193,7 @@ export const takeAsOf =
  * @category accessors
  */
 export const matchesAsOf = (
-  driver: EventStoreDriver,
+  { [internals]: { driver, keys } }: EventStore["Service"],
   query: EventQuery.EventQuery,
   asOf: AsOf.OfLog
 ): Stream.Stream<EncodedEvent, AsOfNotReached | EventStoreError> =>
@@ -202,7 +203,8 @@ export const matchesAsOf = (
     const { pageSize } = yield* Limits
     yield* awaitReached(driver, asOf)
     const pages = queryPages(driver, query, "visible", LogPosition.start, Math.min(defaultPageSize, pageSize))
-    return ofLog(driver, asOf)(takeAsOf(asOf)(Stream.flatMap(pages, ({ events }) => Stream.fromIterable(events))))
+    const events = Stream.flatMap(pages, ({ events }) => Stream.fromIterable(events))
+    return ofLog(driver, asOf)(streamUpToDate(keys, takeAsOf(asOf)(events)))
   }))
 
 /**

@@ -15,8 +15,10 @@ import * as Aggregate from "../../src/aggregate/Aggregate.ts"
 import * as Command from "../../src/command/Command.ts"
 import * as CommandBus from "../../src/command/CommandBus.ts"
 import { type Case, equal, test, unique } from "../../src/conformance/Suite.ts"
+import * as AsOf from "../../src/core/AsOf.ts"
 import type { EventStoreError } from "../../src/core/errors.ts"
 import { internals } from "../../src/core/internals.ts"
+import * as Position from "../../src/core/Position.ts"
 import * as Decision from "../../src/decision/Decision.ts"
 import * as Erasure from "../../src/erasure/Erasure.ts"
 import * as Event from "../../src/event/Event.ts"
@@ -30,6 +32,7 @@ import * as Projection from "../../src/projection/Projection.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import * as Projector from "../../src/projection/Projector.ts"
 import * as Subscription from "../../src/subscription/Subscription.ts"
+import * as TimeTravel from "../../src/timeTravel/TimeTravel.ts"
 import { upTo } from "../support/AccountFixtures.ts"
 import type { Stores } from "./PersonalDataFixtures.ts"
 
@@ -45,8 +48,16 @@ const name = "Ann Archer"
 /** Appends so many events of a person; every third one has no personal data. */
 const append = Effect.fnUntraced(function*(person: string, events: number) {
   const store = yield* EventStore.EventStore
-  const batch = upTo(events).map((n) => n % 3 === 0 ? Rested.make({ person, n }) : Moved.make({ person, n, name }))
-  return yield* store.append(Person, person, batch)
+  return yield* store.append(Person, person, batchOf(person, events))
+})
+
+const batchOf = (person: string, events: number) =>
+  upTo(events).map((n) => n % 3 === 0 ? Rested.make({ person, n }) : Moved.make({ person, n, name }))
+
+/** Does the same to the stream of the aggregate `Looked`. */
+const appendLooked = Effect.fnUntraced(function*(person: string, events: number) {
+  const store = yield* EventStore.EventStore
+  return yield* store.append(Person, `Looked-${person}`, batchOf(person, events))
 })
 
 /** What a reader has received of each event. */
@@ -112,7 +123,7 @@ const byHandler = (
 /** Erases the person when the first of the events has arrived, and returns what arrives. */
 const byReader = <A, E>(
   what: string,
-  read: (store: EventStore.EventStore["Service"], person: string) => Stream.Stream<A, E>,
+  read: (store: EventStore.EventStore["Service"], person: string) => Stream.Stream<A, E, EventStore.EventStore>,
   show: (one: A) => string
 ): Case<Stores> =>
   test(`${what} delivers nothing that was erased since its page was read`, function*() {
@@ -287,17 +298,19 @@ const byResult = <A>(
   test(`${what} returns nothing that was erased during the read`, function*() {
     const person = unique("p")
     yield* append(person, 1)
+    yield* appendLooked(person, 1)
     const { [internals]: { driver } } = yield* EventStore.EventStore
     const context = yield* Effect.context<EventStore.EventStore | ProjectionStore.ProjectionStore | KeyStore.KeyStore>()
     let erases = true
+    const erase = Effect.suspend(() => {
+      if (!erases) return Effect.void
+      erases = false
+      return Effect.asVoid(Effect.provideContext(Effect.orDie(Erasure.erase(person)), context))
+    })
     const store = yield* EventStore.make({
       ...driver,
-      readByQuery: (page) =>
-        Effect.tap(driver.readByQuery(page), () => {
-          if (!erases) return Effect.void
-          erases = false
-          return Effect.provideContext(Effect.orDie(Erasure.erase(person)), context)
-        })
+      readByQuery: (page) => Effect.tap(driver.readByQuery(page), () => erase),
+      readStream: (page) => Effect.tap(driver.readStream(page), () => erase)
     })
     const found = yield* read(store, person).pipe(
       Effect.provideService(EventStore.EventStore, store),
@@ -315,10 +328,26 @@ const Names = Projection.make("names-of-persons", {
   evolve: { Moved: (names = [], event) => [...names, shown(event)], Rested: (names = []) => names }
 })
 
+const lookedDecider = Looked.decider({
+  ...looked,
+  decide: { Look: (_, { person }) => [Rested.make({ person, n: 0 })] }
+})
+const lookedDecision = Decision.make(Look, {
+  events: Person,
+  models: ({ person }) => ({ names: namesOf(person) }),
+  decide: (_, { person }) => [Rested.make({ person, n: 0 })]
+})
+
+/** What a step of a history shows: its event, unless the names so far have one that is not erased. */
+const ofStep = (names: ReadonlyArray<string>, [event]: ReadonlyArray<Person>) =>
+  names.includes(name) ? name : shown(event!)
+
 const ofEncoded = ({ data, decrypted }: EncodedEvent) => {
   const text = JSON.stringify([data, decrypted])
   return text.includes(name) ? name : text.includes("Erased") ? "erased" : "none"
 }
+
+const distinct = (names: ReadonlyArray<string>) => Array.from(new Set(names)).join()
 
 const where = (person: string) => ({ tags: [Event.tag("person", person)] as const })
 
@@ -435,12 +464,12 @@ export const cases: ReadonlyArray<Case<Stores>> = [
   byResult(
     "a read of a live projection",
     (_, person) => ProjectionStore.get(Names, person),
-    (found) => Option.getOrThrow(found).join()
+    (found) => distinct(Option.getOrThrow(found))
   ),
   byResult(
     "a watch of a live projection",
     (_, person) => Stream.runHead(Stream.filter(ProjectionStore.watch(Names, person), Option.isSome)),
-    (found) => Option.getOrThrow(Option.flatten(found)).join()
+    (found) => distinct(Option.getOrThrow(Option.flatten(found)))
   ),
   decided("aggregate", "read"),
   decided("aggregate", "append"),
@@ -464,6 +493,58 @@ export const cases: ReadonlyArray<Case<Stores>> = [
     "EventStore.subscribeEncoded",
     (store, person) => store.subscribeEncoded({ where: where(person) }),
     ofEncoded
+  ),
+
+  byReader(
+    "TimeTravel.history",
+    (_, person) =>
+      Stream.unwrap(Effect.as(Effect.orDie(appendLooked(person, 10)), TimeTravel.history(lookedDecider, person))),
+    ({ events, state }) => ofStep(state, events)
+  ),
+  byReader(
+    "TimeTravel.documentHistory",
+    (_, person) => TimeTravel.documentHistory(Names, person),
+    ({ document, events }) => ofStep(Option.getOrThrow(document), events)
+  ),
+  byReader(
+    "`events` of TimeTravel.document",
+    (_, person) => Stream.unwrap(Effect.map(TimeTravel.document(Names, person, AsOf.now), ({ events }) => events)),
+    ({ event }) => shown(event)
+  ),
+  byResult(
+    "TimeTravel.aggregate",
+    (_, person) => TimeTravel.aggregate(lookedDecider, person, AsOf.now),
+    ({ state }) => state.join()
+  ),
+  byResult(
+    "TimeTravel.document",
+    (_, person) => TimeTravel.document(Names, person, AsOf.now),
+    ({ document }) => distinct(Option.getOrThrow(document))
+  ),
+  byResult(
+    "TimeTravel.decision",
+    (_, person) => TimeTravel.decision(lookedDecision, { person }, AsOf.now),
+    ({ events, states }) => distinct([...states.names, ...events.names.map(({ event }) => shown(event))])
+  ),
+  byResult(
+    "TimeTravel.whatIf",
+    (_, person) => TimeTravel.whatIf(lookedDecider, Look, { person }, AsOf.now),
+    ({ before }) => before.join()
+  ),
+  byResult(
+    "TimeTravel.whatIfDecided",
+    (_, person) => TimeTravel.whatIfDecided(lookedDecision, { person }, AsOf.now),
+    ({ before }) => distinct(before.states.names)
+  ),
+  byResult(
+    "TimeTravel.aggregateDiff",
+    (_, person) => TimeTravel.aggregateDiff(lookedDecider, person, { from: AsOf.version(0), to: AsOf.now }),
+    ({ changes }) => JSON.stringify(changes).includes(name) ? name : "erased"
+  ),
+  byResult(
+    "TimeTravel.documentDiff",
+    (_, person) => TimeTravel.documentDiff(Names, person, { from: AsOf.position(Position.start), to: AsOf.now }),
+    ({ changes }) => JSON.stringify(changes).includes(name) ? name : "erased"
   ),
 
   test("the event bus delivers nothing that was erased since it was published", function*() {
