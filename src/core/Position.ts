@@ -56,3 +56,11 @@ export const start: Position = make(0n)
  * @category combinators
  */
 export const max = (a: Position, b: Position): Position => a > b ? a : b
+
+/**
+ * Returns the earlier of two positions.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const min = (a: Position, b: Position): Position => a < b ? a : b

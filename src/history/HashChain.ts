@@ -120,6 +120,21 @@ export interface Options {
   readonly pageSize?: number | undefined
   /** The largest number of faults in the report; 1,000 by default. */
   readonly maxFaults?: number | undefined
+  /** Runs after each page of the log. */
+  readonly onProgress?: ((progress: Progress) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * The progress of a verification through the log.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Progress {
+  /** The position up to which the events are verified. */
+  readonly position: Position.Position
+  /** The position at which the verification ends. */
+  readonly head: Position.Position
 }
 
 /**
@@ -217,6 +232,7 @@ export const verify = Effect.fn("HashChain.verify")(
       }
       yield* compareTags(driver, events, faults)
       after = reached
+      if (options.onProgress !== undefined) yield* options.onProgress({ position: Position.min(after, to), head: to })
     }
     yield* requireEvents(driver, [end])
     yield* findExtraTags(driver, faults)

@@ -38,6 +38,22 @@ export interface AuditOptions {
   readonly generation?: string | undefined
   /** The maximum number of faults that are returned per partition, the first ones; 100 by default. */
   readonly maxFaults?: number | undefined
+  /** Runs after each page of the log. */
+  readonly onProgress?: ((progress: AuditProgress) => Effect.Effect<void>) | undefined
+}
+
+/**
+ * The progress of an audit, which reads the log once for each partition, and again for one with a fault.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface AuditProgress {
+  readonly partition: number
+  /** The position up to which the partition is compared in this reading. */
+  readonly position: Position.Position
+  /** The position at which this reading ends. */
+  readonly end: Position.Position
 }
 
 /**
@@ -115,7 +131,15 @@ export const run = Effect.fn("DeliveryAudit.run")(function*(
   const generation = options.generation ?? (yield* store.activeGeneration(consumer.id))
   const partitions: Array<PartitionAudit> = []
   for (const progress of yield* store.progress(generation)) {
-    const audited = yield* auditPartition({ log, store, pageSize }, consumer, progress, options.maxFaults ?? 100)
+    const { partition } = progress
+    const onPage = (position: Position.Position, end: Position.Position) =>
+      options.onProgress?.({ partition, position, end }) ?? Effect.void
+    const audited = yield* auditPartition(
+      { log, store, pageSize, onPage },
+      consumer,
+      progress,
+      options.maxFaults ?? 100
+    )
     partitions.push(...Option.toArray(audited))
   }
   const first = partitions.flatMap(({ faults }) => faults.slice(0, 1)).reduce<Fault | undefined>(
@@ -131,11 +155,15 @@ interface Sources {
   readonly log: EventStoreDriver
   readonly store: ConsumerDriver
   readonly pageSize: number
+  /** Runs after each page, with its position and that at which the reading ends. */
+  readonly onPage: OnPage
 }
+
+type OnPage = (position: Position.Position, end: Position.Position) => Effect.Effect<void>
 
 /** Returns none when the partition was discarded in the meantime. */
 const auditPartition = Effect.fnUntraced(function*(
-  { log, pageSize, store }: Sources,
+  { log, onPage, pageSize, store }: Sources,
   consumer: Consumer,
   { generation, partition, partitionedBy, partitions }: Progress,
   maxFaults: number
@@ -144,7 +172,7 @@ const auditPartition = Effect.fnUntraced(function*(
   const totals = yield* store.deliveryState(generation, partition, false)
   if (Option.isNone(totals)) return Option.none()
   const compare = (state: DeliveryState, inDetail: boolean) =>
-    compareWithLog({ log, keyed, partition, pageSize, state, inDetail })
+    compareWithLog({ log, keyed, partition, pageSize, onPage, state, inDetail })
   let comparison = yield* compare(totals.value, false)
   if (comparison.faults.length > 0) {
     const detailed = yield* store.deliveryState(generation, partition, true)
@@ -171,13 +199,15 @@ const forEachUpTo = Effect.fnUntraced(function*(
   filter: LogFilter,
   [after, upTo]: readonly [Position.Position, Position.Position],
   limit: number,
-  visit: (event: EncodedEvent) => void
+  visit: (event: EncodedEvent) => void,
+  onPage: OnPage = () => Effect.void
 ): Effect.fn.Return<void, EventStoreError> {
   let reached = after
   while (reached < upTo) {
     const page = yield* log.readAll({ after: reached, limit, ...filter })
     for (const event of page.events) if (event.position <= upTo) visit(event)
     reached = page.reached.position
+    yield* onPage(Position.min(reached, upTo), upTo)
     // An append in flight may move the high-water mark back for a moment.
     if (reached >= page.head && reached < upTo) {
       yield* awaitReached(log, LogPosition.make(upTo, undefined), "A delivery audit")
@@ -245,11 +275,12 @@ const placeOf = ({ key, position }: DeliveryState["skipped"][number]): string =>
 
 /** Compares the totals; in detail, the segments too. When only the totals differ, the one fault is `unresolved`. */
 const compareWithLog = Effect.fnUntraced(
-  function*({ inDetail, keyed, log, pageSize, partition, state }: {
+  function*({ inDetail, keyed, log, onPage, pageSize, partition, state }: {
     readonly log: EventStoreDriver
     readonly keyed: Consumer
     readonly partition: number
     readonly pageSize: number
+    readonly onPage: OnPage
     readonly state: DeliveryState
     readonly inDetail: boolean
   }): Effect.fn.Return<Omit<PartitionAudit, "partition" | "status" | "more">, EventStoreError> {
@@ -296,7 +327,7 @@ const compareWithLog = Effect.fnUntraced(
         else total.add(delivery)
         if (inDetail) ranges.add(delivery, isExcluded)
       }
-    })
+    }, onPage)
     if (inDetail) ranges.finish()
     const isComplete = applied === total.count && digest === total.digest
     const unresolved: ReadonlyArray<Fault> = isComplete || ranges.faults.length > 0

@@ -46,6 +46,8 @@ export interface Ended {
 export interface Running {
   /** Waits until the standard output has a line that matches. Fails when the process ends before. */
   readonly lineOf: (pattern: RegExp) => Effect.Effect<string>
+  /** Waits until the standard output matches, also within a line. Fails when the process ends before. */
+  readonly textOf: (pattern: RegExp) => Effect.Effect<string>
   readonly stdin: (text: string) => Effect.Effect<void>
   readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
   /** Closes the reading end of its standard output, as `head` does. */
@@ -77,6 +79,7 @@ export const startAs = (command: string, args: ReadonlyArray<string>, options: O
       child.stdin.on("error", () => {})
       child.stdout.setEncoding("utf8").on("data", (text: string) => {
         stdout += text
+        wake()
       })
       createInterface({ input: child.stdout }).on("line", (line) => {
         lines.push(line)
@@ -93,21 +96,23 @@ export const startAs = (command: string, args: ReadonlyArray<string>, options: O
           wake()
         })
       })
+      const seen = (find: () => string | undefined, pattern: RegExp) =>
+        Effect.promise(() =>
+          new Promise<string>((done, fail) => {
+            const look = () => {
+              const found = find()
+              if (found === undefined && !isEnded) return
+              waiting.delete(look)
+              if (found !== undefined) done(found)
+              else fail(new Error(`evsrc ended without ${pattern} in its output: ${stdout}\n${stderr}`))
+            }
+            waiting.add(look)
+            look()
+          })
+        )
       return {
-        lineOf: (pattern) =>
-          Effect.promise(() =>
-            new Promise<string>((done, fail) => {
-              const look = () => {
-                const found = lines.find((line) => pattern.test(line))
-                if (found === undefined && !isEnded) return
-                waiting.delete(look)
-                if (found !== undefined) done(found)
-                else fail(new Error(`evsrc ended without a line like ${pattern}: ${stdout}\n${stderr}`))
-              }
-              waiting.add(look)
-              look()
-            })
-          ),
+        lineOf: (pattern) => seen(() => lines.find((line) => pattern.test(line)), pattern),
+        textOf: (pattern) => seen(() => pattern.exec(stdout)?.[0], pattern),
         stdin: (text) => Effect.sync(() => child.stdin.write(text)),
         signal: (signal) => Effect.sync(() => child.kill(signal)),
         closeOutput: Effect.sync(() => child.stdout.destroy()),

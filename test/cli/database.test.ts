@@ -76,6 +76,7 @@ describe("evsrc doctor", () => {
         assert.strictEqual(of(check).level, "fine", JSON.stringify(of(check)))
       }
       assert.strictEqual(of("role").level, "warning")
+      assert.strictEqual(of("transaction ids").level, "fine")
       for (const { advice, level } of findings) assert.strictEqual(advice === null, level === "fine")
 
       for (
@@ -94,6 +95,33 @@ describe("evsrc doctor", () => {
       assert.include(stdout, "problem default_transaction_isolation: serializable")
       assert.include(stdout, "GRANT pg_read_all_stats")
       for (const statement of [`drop owned by "${name}"`, `drop role "${name}"`]) yield* query(url, statement)
+    }))
+})
+
+describe("evsrc doctor, when vacuum is behind or an index is invalid", () => {
+  it.live("names the table and the index", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      yield* Effect.provide(PgMigrations.run(), clientOf(url))
+      yield* query(url, `create table evsrc.twice as select 1 as n from generate_series(1, 2)`)
+      yield* Effect.ignore(query(url, "create unique index concurrently once on evsrc.twice (n)"))
+      yield* query(
+        url,
+        `create table evsrc.dead with (autovacuum_enabled = false) as select n from generate_series(1, 12000) as n`
+      )
+      yield* query(url, "delete from evsrc.dead")
+      // The session that ended has reported its statistics, or does so within a second.
+      const bloated = yield* Effect.repeat(
+        Effect.map(Cli.document(Reports.doctor, ["doctor"], { url, code: 1 }), ({ findings }) => findings),
+        { until: (findings) => findings.some(({ check }) => check === "vacuum"), times: 50 }
+      )
+      assert.include(
+        bloated.find(({ check }) => check === "vacuum")?.found,
+        "evsrc.dead has 12000 dead rows and 0 live ones"
+      )
+      const index = bloated.find(({ check }) => check === "indexes")!
+      assert.deepInclude(index, { level: "problem", found: "evsrc.once is invalid, so no statement uses it" })
+      assert.include(index.advice, "REINDEX INDEX CONCURRENTLY evsrc.once")
     }))
 })
 

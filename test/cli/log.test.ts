@@ -8,6 +8,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll } from "vitest"
 import { freshDatabase } from "../support/Database.ts"
+import * as PostgresServer from "../support/PostgresServer.ts"
 import * as Cli from "./Cli.ts"
 import { OrderEvent } from "./fixtures/Shop.ts"
 import * as Seed from "./Seed.ts"
@@ -81,6 +82,20 @@ describe("evsrc tail", () => {
     }))
 })
 
+describe("evsrc tail, when the server goes away", () => {
+  it.live("ends with the exit code 3, and says where to go on", () =>
+    Effect.gen(function*() {
+      const server = yield* PostgresServer.make()
+      yield* inStores(Seed.pay("7", 1), server.url)
+      const tail = yield* Cli.start(["tail", "--after", "0"], { url: server.url })
+      yield* tail.lineOf(/^1 .*Order-7/)
+      yield* server.kill
+      const { code, stderr } = yield* tail.ended
+      assert.strictEqual(code, 3, stderr)
+      assert.match(stderr, /^It stopped; to go on, give --after 1\nevsrc: The database is unavailable/)
+    }))
+})
+
 describe("evsrc stream", () => {
   it.live("prints the events, and the states after them with personal data erased", () =>
     Effect.gen(function*() {
@@ -131,6 +146,7 @@ describe("evsrc verify", () => {
   it.live("proves that the log is intact, also against an anchor", () =>
     Effect.gen(function*() {
       const anchor = join(folder, "anchor.json")
+      assert.include((yield* Cli.run(["verify"], { url, keys: "" })).stderr, "100 %  position 3 of 3")
       const found = yield* Cli.document(Reports.verify, ["verify", "--save", anchor], { url })
       assert.deepInclude(found, { isIntact: true, verified: 3, faults: [] })
       yield* Cli.output(["verify", "--against", anchor], { url })

@@ -566,6 +566,7 @@ const hunts: ForEveryOption<Entry> = {
 type Others = Exclude<TakesFunctions, keyof typeof hunts>
 const isDefinition = "takes a definition of this library, which the cases above cover"
 const isBackEnd = "takes the driver of a back end"
+const isOfNumbers = "its function receives numbers"
 const isPure = "is pure; its caller receives what it throws"
 
 /**
@@ -578,6 +579,7 @@ export const notHunted: Readonly<Record<Others, string>> = {
   "Decider.evolveWith": isPure,
   "Decider.guardDecide": isPure,
   "Decider.guardEvolve": isPure,
+  "DeliveryAudit.run": isOfNumbers,
   "Event.currentTypes": isDefinition,
   "Event.declaredTypes": isDefinition,
   "Event.storedTypes": isDefinition,
@@ -593,13 +595,14 @@ export const notHunted: Readonly<Record<Others, string>> = {
   "EventStore.readAll": isDefinition,
   "EventStore.readStream": isDefinition,
   "EventStore.subscribe": isDefinition,
+  "HashChain.verify": isOfNumbers,
   "JsonDiff.between": isPure,
   "KeyStore.make": isBackEnd,
-  "LogTransfer.export": "its function receives numbers",
-  "LogTransfer.exportToFile": "its function receives numbers",
-  "LogTransfer.import": "its function receives numbers",
-  "LogTransfer.importFromFile": "its function receives numbers",
-  "LogTransfer.verify": "its function receives numbers",
+  "LogTransfer.export": isOfNumbers,
+  "LogTransfer.exportToFile": isOfNumbers,
+  "LogTransfer.import": isOfNumbers,
+  "LogTransfer.importFromFile": isOfNumbers,
+  "LogTransfer.verify": isOfNumbers,
   "ProcessManager.abandon": isDefinition,
   "ProcessManager.consumers": isDefinition,
   "ProcessManager.eventName": isDefinition,

@@ -15,6 +15,7 @@ import * as ProcessManager from "../../process/ProcessManager.ts"
 import * as EvsrcConfig from "../EvsrcConfig.ts"
 import { BadVerdict } from "../ExitCode.ts"
 import * as Output from "../output/Output.ts"
+import * as Progress from "../output/Progress.ts"
 import { counted, printable, type Style } from "../output/Style.ts"
 import * as ConfigFile from "../session/ConfigFile.ts"
 import * as ConsumerNames from "../session/ConsumerNames.ts"
@@ -105,6 +106,14 @@ const auditable = (config: EvsrcConfig.EvsrcConfig): ReadonlyArray<EvsrcConfig.A
   })
 ]
 
+const auditWithBar = (consumer: EvsrcConfig.AnyConsumer) =>
+  Progress.withBar(
+    ({ end, partition, position }: DeliveryAudit.AuditProgress) =>
+      Progress.ofPosition(position, end, `${printable(consumer.id)}, partition ${partition}, `),
+    (onProgress) => DeliveryAudit.run(consumer, { onProgress }),
+    () => `The audit stopped within ${printable(consumer.id)}, and says nothing about it`
+  )
+
 /**
  * The command `audit`.
  *
@@ -121,7 +130,7 @@ export const audit = Command.make(
     const chosen = ids.length === 0 ? all : all.filter(({ id }) => ids.includes(id))
     const isFaulty = yield* Ref.make(false)
     const audits = Stream.fromIterable(chosen).pipe(
-      Stream.mapEffect((consumer) => DeliveryAudit.run(consumer)),
+      Stream.mapEffect(auditWithBar),
       Stream.tap(({ status }) => status === "faulty" ? Ref.set(isFaulty, true) : Effect.void)
     )
     yield* Effect.provide(Output.items(Audit, audits, linesOf), Stores.layerWithheld)

@@ -10,7 +10,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import * as Schema from "effect/Schema"
 import { WrongUse } from "../ExitCode.ts"
-import { filesOf } from "../init/files.ts"
+import { filesOf, ofProject, stepsFor } from "../init/files.ts"
 import * as Output from "../output/Output.ts"
 import { peers, version } from "../OwnCopy.ts"
 
@@ -22,7 +22,10 @@ import { peers, version } from "../OwnCopy.ts"
  */
 export const Initialized = Schema.toCodecJson(Schema.Struct({
   folder: Schema.String,
-  files: Schema.Array(Schema.String)
+  /** The files that were written. */
+  files: Schema.Array(Schema.String),
+  /** The files that the folder had, and kept as they were. */
+  kept: Schema.Array(Schema.String)
 }))
 
 /** Returns the name of a folder as npm accepts it for a package. */
@@ -47,28 +50,38 @@ export const init = Command.make(
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
     const root = path.resolve(folder)
-    const files = Object.entries(filesOf(nameOf(path.basename(root)), { evsrc: version, peers }))
-    const existing = yield* Effect.filter(files, ([name]) => fs.exists(path.join(root, name)))
-    if (existing.length > 0) {
+    const versions = { evsrc: version, peers }
+    const all = Object.entries(filesOf(nameOf(path.basename(root)), versions))
+    const existing = (yield* Effect.filter(all, ([name]) => fs.exists(path.join(root, name)))).map(([name]) => name)
+    const inTheWay = existing.filter((name) => !ofProject.includes(name))
+    if (inTheWay.length > 0) {
       return yield* new WrongUse({
-        detail: `${root} has ${
-          existing.map(([name]) => name).join(", ")
-        } already, and nothing was written; choose a folder without them`
+        detail: `${root} has ${inTheWay.join(", ")} already, and nothing was written; choose a folder without them`
       })
     }
+    const files = all.filter(([name]) => !existing.includes(name))
     for (const [name, text] of files) {
       const file = path.join(root, name)
       yield* fs.makeDirectory(path.dirname(file), { recursive: true })
       yield* fs.writeFileString(file, text)
     }
     const names = files.map(([name]) => name)
-    yield* Output.document(Initialized, { folder: root, files: names }, (style) => [
+    yield* Output.document(Initialized, { folder: root, files: names, kept: existing }, (style) => [
       ...names.map((name) => `${style.as("green", "wrote")} ${path.join(folder, name)}`),
+      ...existing.map((name) => `${style.as("yellow", "kept ")} ${path.join(folder, name)}`),
       "",
-      `Next: ${folder === "." ? "" : `cd ${folder} && `}npm install && npm test && npm start && npm run status`
+      ...existing.length === 0
+        ? [`Next: ${folder === "." ? "" : `cd ${folder} && `}npm install && npm test && npm start && npm run status`]
+        : [
+          "Next:",
+          ...stepsFor(existing, versions).map((step) => `  ${step}`),
+          "  node src/main.ts && npx evsrc status"
+        ]
     ])
   })
 ).pipe(
-  Command.withDescription("Write a small project: an aggregate, a read model, a test, a program and a configuration"),
+  Command.withDescription(
+    "Write a small project: an aggregate, a read model, a test, a program and a configuration. An existing project keeps its package.json and tsconfig.json"
+  ),
   Command.withExamples([{ command: "npx evsrc init todo", description: "In the new folder todo" }])
 )

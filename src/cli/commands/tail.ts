@@ -7,6 +7,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Ref from "effect/Ref"
 import * as Stream from "effect/Stream"
 import * as LogPosition from "../../core/LogPosition.ts"
 import { EventStore } from "../../eventStore/EventStore.ts"
@@ -75,7 +76,16 @@ export const tail = Command.make(
       Stream.filter((event) => name === undefined || isPrefix || event.stream === name),
       (found) => Option.isNone(limit) ? found : Stream.take(found, limit.value)
     )
-    yield* Output.items(EventReport.Tail, events, (style, event) => [EventReport.line(style, event)])
+    const last = yield* Ref.make(from.position)
+    yield* Output.items(
+      EventReport.Tail,
+      Stream.tap(events, ({ position }) => Ref.set(last, position)),
+      (style, event) => [EventReport.line(style, event)]
+    ).pipe(
+      Effect.tapError(() =>
+        Effect.flatMap(Ref.get(last), (position) => Output.note(`It stopped; to go on, give --after ${position}`))
+      )
+    )
   }, Effect.provide(Stores.layerWithheld))
 ).pipe(
   Command.withDescription("Print events as they are committed"),

@@ -8,7 +8,6 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
-import * as Ref from "effect/Ref"
 import * as Schema from "effect/Schema"
 import { Position } from "../../core/Position.ts"
 import * as LogTransfer from "../../transfer/LogTransfer.ts"
@@ -49,23 +48,7 @@ export const Imported = Schema.toCodecJson(Schema.Struct({
 const file = Argument.String("file").pipe(Argument.withDescription("The file, lines of JSON"))
 
 const barOf = ({ events, head, position }: LogTransfer.Progress): string =>
-  Progress.bar(
-    head === 0n ? 1 : Number(position) / Number(head),
-    `${events.toLocaleString("en")} events, position ${position} of ${head}`
-  )
-
-/** Runs a transfer with a bar. When it is interrupted, it says how far it came. */
-const withBar = <A, E, R>(
-  run: (onProgress: (progress: LogTransfer.Progress) => Effect.Effect<void>) => Effect.Effect<A, E, R>,
-  interrupted: (progress: LogTransfer.Progress | undefined) => string
-) =>
-  Effect.scoped(Effect.gen(function*() {
-    const bar = yield* Progress.make
-    const last = yield* Ref.make<LogTransfer.Progress | undefined>(undefined)
-    return yield* run((progress) => Effect.andThen(Ref.set(last, progress), bar.show(barOf(progress)))).pipe(
-      Effect.onInterrupt(() => Effect.flatMap(Ref.get(last), (progress) => Output.note(`\n${interrupted(progress)}`)))
-    )
-  }))
+  Progress.ofPosition(position, head, `${events.toLocaleString("en")} events, `)
 
 const upTo = (progress: LogTransfer.Progress | undefined): string =>
   progress === undefined ? "before the first event" : `at position ${progress.position} of ${progress.head}`
@@ -78,7 +61,8 @@ const exportLog = Effect.fnUntraced(function*(path: string, resume: boolean, yes
   if (!resume && (yield* fs.exists(path))) {
     yield* Confirmation.confirm(`Overwrite ${path}? To continue an interrupted export instead, give --resume.`, yes)
   }
-  const done = yield* withBar(
+  const done = yield* Progress.withBar(
+    barOf,
     (onProgress) => LogTransfer.exportToFile(path, { resume, onProgress }),
     (progress) => `The export stopped ${upTo(progress)}. To go on: evsrc export ${quoted(path)} --resume`
   )
@@ -113,7 +97,8 @@ const exportCommand = Command.make(
 
 const verifyFile = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
-  const found = yield* withBar(
+  const found = yield* Progress.withBar(
+    barOf,
     (onProgress) => LogTransfer.verify(fs.stream(path), { onProgress }),
     (progress) => `The verification stopped ${upTo(progress)}; nothing was written`
   )
@@ -128,7 +113,8 @@ const importFile = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
   // A damaged file writes nothing, so all of it is read before.
   yield* LogTransfer.verify(fs.stream(path))
-  const done = yield* withBar(
+  const done = yield* Progress.withBar(
+    barOf,
     (onProgress) => LogTransfer.import(fs.stream(path), { onProgress }),
     (progress) => `The import stopped ${upTo(progress)}. To go on, run it again: evsrc import ${quoted(path)}`
   )

@@ -14,6 +14,7 @@ import { Position } from "../../core/Position.ts"
 import * as HashChain from "../../history/HashChain.ts"
 import { BadVerdict, WrongUse } from "../ExitCode.ts"
 import * as Output from "../output/Output.ts"
+import * as Progress from "../output/Progress.ts"
 import { counted, printable, type Style } from "../output/Style.ts"
 import * as Stores from "../session/Stores.ts"
 
@@ -101,7 +102,14 @@ export const verify = Command.make(
   },
   Effect.fnUntraced(function*({ against, save }) {
     const anchor = Option.isSome(against) ? yield* readAnchor(against.value) : undefined
-    const report = yield* Effect.provide(HashChain.verify({ against: anchor }), Stores.layerWithheld)
+    const report = yield* Progress.withBar(
+      ({ head, position }: HashChain.Progress) => Progress.ofPosition(position, head),
+      (onProgress) => Effect.provide(HashChain.verify({ against: anchor, onProgress }), Stores.layerWithheld),
+      (progress) =>
+        progress === undefined
+          ? "The verification stopped before the first event"
+          : `The verification stopped at position ${progress.position} of ${progress.head}, and says nothing about the rest`
+    )
     yield* Output.document(Verification, report, (style) => linesOf(style, report))
     if (!report.isIntact) return yield* new BadVerdict()
     if (Option.isSome(save)) {

@@ -173,6 +173,39 @@ const clock = ({ ahead, half }: { readonly ahead: number; readonly half: number 
     : warning("clock", found, "Synchronize the clocks of both machines, by NTP")
 }
 
+/** The server warns at 40 million ids before the end, and stops at 3 million. */
+const maxTransactionIds = 1_500_000_000
+
+const vacuum = (
+  schema: string,
+  { transactionIds }: ServerFacts.ServerFacts,
+  bloated: ReadonlyArray<ServerFacts.Bloat>
+): ReadonlyArray<Finding> => [
+  transactionIds < maxTransactionIds
+    ? fine("transaction ids", `the oldest is ${transactionIds} transactions old`)
+    : problem(
+      "transaction ids",
+      `the oldest is ${transactionIds} transactions old; at 2147483648 the server accepts no writes`,
+      "Vacuum is behind: end old transactions, drop unused replication slots, and run VACUUM (FREEZE) in this database"
+    ),
+  ...bloated.map(({ deadRows, liveRows, table }) =>
+    warning(
+      "vacuum",
+      `${schema}.${table} has ${deadRows} dead rows and ${liveRows} live ones`,
+      `Look for old transactions, which keep vacuum from removing rows; then run: VACUUM (ANALYZE) "${schema}"."${table}"`
+    )
+  )
+]
+
+const indexes = (invalid: ReadonlyArray<string>): ReadonlyArray<Finding> =>
+  invalid.map((name) =>
+    problem(
+      "indexes",
+      `${name} is invalid, so no statement uses it`,
+      `Its creation has failed; repair it by: REINDEX INDEX CONCURRENTLY ${name}`
+    )
+  )
+
 const migrations = (options: PgOptions): Effect.Effect<Finding, EventStoreError, SqlClient.SqlClient> =>
   PgMigrations.check(options).pipe(
     Effect.as(fine("migrations", `schema "${options.schema ?? "evsrc"}" has those of this version`)),
@@ -225,6 +258,8 @@ export const run = Effect.fnUntraced(function*(
     ...settings(found),
     ...isEmbedded(sql) ? [] : sessions(facts, isConfigured ? sizeOf(sql) : undefined),
     ...isConfigured ? keepAlive(sql) : [],
+    ...vacuum(schema, facts, yield* ServerFacts.readBloat(sql, schema)),
+    ...indexes(yield* ServerFacts.readInvalidIndexes(sql, schema)),
     clock(clocks)
   ]
 })

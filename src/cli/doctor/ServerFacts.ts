@@ -34,6 +34,8 @@ export interface ServerFacts {
   readonly oldestTransaction: number | null
   readonly oldestPid: number | null
   readonly preparedTransactions: number
+  /** The age of the oldest transaction id that is not frozen, of the 2^31 after which the server accepts no writes. */
+  readonly transactionIds: number
 }
 
 const facts = `
@@ -60,7 +62,8 @@ const facts = `
     (select application_name from unused group by 1 order by count(*) desc limit 1) as "unusedBy",
     (select age from oldest) as "oldestTransaction",
     (select pid from oldest) as "oldestPid",
-    (select count(*) from pg_prepared_xacts where database = current_database())::integer as "preparedTransactions"`
+    (select count(*) from pg_prepared_xacts where database = current_database())::integer as "preparedTransactions",
+    (select age(datfrozenxid)::integer from pg_database where datname = current_database()) as "transactionIds"`
 
 /**
  * Reads the facts.
@@ -156,4 +159,49 @@ export const readMissingRights = (sql: SqlClient.SqlClient, schema: string) =>
       end`,
       [schema, needed.map(([kind]) => kind), needed.map(([, name]) => name), needed.map(([, , right]) => right)]
     ).withoutTransform
+  )
+
+/**
+ * A table of a schema whose vacuum is behind.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Bloat {
+  readonly table: string
+  readonly deadRows: number
+  readonly liveRows: number
+}
+
+/**
+ * Returns the tables of a schema that have more dead rows than live ones, and at least 10,000, by the server's own statistics.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const readBloat = (sql: SqlClient.SqlClient, schema: string) =>
+  mapSqlError(
+    sql.unsafe<Bloat>(
+      `select relname::text as table, n_dead_tup::float8 as "deadRows", n_live_tup::float8 as "liveRows" from pg_stat_user_tables
+        where schemaname = $1 and n_dead_tup >= 10000 and n_dead_tup > n_live_tup order by n_dead_tup desc`,
+      [schema]
+    ).withoutTransform
+  )
+
+/**
+ * Returns the indexes of a schema that the server does not use, because their creation has failed.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const readInvalidIndexes = (sql: SqlClient.SqlClient, schema: string) =>
+  Effect.map(
+    mapSqlError(
+      sql.unsafe<{ readonly name: string }>(
+        `select format('%I.%I', $1::text, relname) as name from pg_index join pg_class on pg_class.oid = indexrelid
+          where not indisvalid and relnamespace = to_regnamespace(quote_ident($1::text)) order by 1`,
+        [schema]
+      ).withoutTransform
+    ),
+    (rows) => rows.map(({ name }) => name)
   )

@@ -150,6 +150,37 @@ export interface Versions {
   readonly peers: Readonly<Record<string, string>>
 }
 
+/**
+ * The files that an existing project keeps as its own.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const ofProject: ReadonlyArray<string> = ["package.json", "tsconfig.json", ".gitignore"]
+
+/**
+ * Returns what to run, and what to check, in a project that has some of these files already.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const stepsFor = (kept: ReadonlyArray<string>, { evsrc, peers }: Versions): ReadonlyArray<string> => {
+  const packages = Object.entries({ ...peers, evsrc: `^${evsrc}` }).map(([name, version]) => `${name}@${version}`)
+  return [
+    ...kept.includes("package.json")
+      ? [
+        `npm install ${packages.join(" ")}`,
+        "npm install --save-dev @types/node",
+        "In package.json, set \"type\": \"module\""
+      ]
+      : ["npm install"],
+    ...kept.includes("tsconfig.json")
+      ? ["In tsconfig.json, set: allowImportingTsExtensions, noEmit, strict; and include evsrc.config.ts"]
+      : [],
+    ...kept.includes(".gitignore") ? ["In .gitignore, add .data, where the database in the process has its files"] : []
+  ]
+}
+
 const manifest = (name: string, { evsrc, peers }: Versions) => ({
   name,
   version: "0.0.0",

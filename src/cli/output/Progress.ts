@@ -65,3 +65,31 @@ export const bar = (fraction: number, text: string): string => {
   const percent = String(Math.floor(within * 100)).padStart(3)
   return `${"█".repeat(full)}${"░".repeat(barWidth - full)} ${percent} %  ${text}`
 }
+
+/**
+ * Runs an effect with a bar, which it moves. When it is interrupted, `interrupted` returns what to say about how far it came.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const withBar = <P, A, E, R>(
+  barOf: (progress: P) => string,
+  run: (onProgress: (progress: P) => Effect.Effect<void>) => Effect.Effect<A, E, R>,
+  interrupted: (progress: P | undefined) => string
+): Effect.Effect<A, E, Exclude<R, Scope.Scope> | Stdio.Stdio | Terminal.Terminal> =>
+  Effect.scoped(Effect.gen(function*() {
+    const bar = yield* make
+    const last = yield* Ref.make<P | undefined>(undefined)
+    return yield* run((progress) => Effect.andThen(Ref.set(last, progress), bar.show(barOf(progress)))).pipe(
+      Effect.onInterrupt(() => Effect.flatMap(Ref.get(last), (progress) => Output.note(`\n${interrupted(progress)}`)))
+    )
+  }))
+
+/**
+ * Returns a bar for a position within a log that ends at `end`, with what is counted.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const ofPosition = (position: bigint, end: bigint, text = ""): string =>
+  bar(end === 0n ? 1 : Number(position) / Number(end), `${text}position ${position} of ${end}`)
