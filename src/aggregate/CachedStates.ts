@@ -8,6 +8,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { EventStoreError } from "../core/errors.ts"
 import { countStateRead } from "../core/telemetry/metricUpdates.ts"
+import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import * as DecryptedValues from "../personalData/DecryptedValues.ts"
 import type { AggregateSnapshotter } from "./AggregateSnapshotter.ts"
@@ -119,10 +120,15 @@ export const make = <State>(sources: Sources<State>): CachedStates<State> => {
         inTransaction(caller) ? Effect.undefined : find(stream, caller)
       ),
     current: (stream, cached) =>
-      Effect.contextWith((caller: Context.Context<never>) =>
-        inTransaction(caller)
-          ? Effect.map(read(stream, cached, StateReader.unbounded), ({ loaded }) => loaded)
-          : readAndCache(stream, cached)
+      safeSpan.withSpan(
+        Effect.contextWith((caller: Context.Context<never>) =>
+          inTransaction(caller)
+            ? Effect.map(read(stream, cached, StateReader.unbounded), ({ loaded }) => loaded)
+            : readAndCache(stream, cached)
+        ),
+        "Aggregate.load",
+        { "evsrc.stream": stream, "evsrc.version": cached?.version ?? 0 },
+        isPersonal
       ),
     appended: (...state) =>
       Effect.contextWith((caller: Context.Context<never>) =>

@@ -236,13 +236,14 @@ const metadataOf = (
   caller: Context.Context<never>
 ): Metadata => {
   const span = Context.getOrUndefined(caller, Tracer.ParentSpan)
+  const traceparent = span === undefined ? undefined : traceparentOf(span)
   return {
     command,
     commandId,
     correlationId: context.correlationId ?? commandId,
     causationId: context.causationId ?? commandId,
     actor: context.actor ?? Context.get(caller, DefaultActor),
-    ...(span?._tag !== "Span" ? {} : { traceparent: traceparentOf(span) }),
+    ...(traceparent === undefined ? {} : { traceparent }),
     ...(context.attributes === undefined ? {} : { attributes: context.attributes })
   }
 }

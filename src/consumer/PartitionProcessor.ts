@@ -7,12 +7,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Latch from "effect/Latch"
+import type * as Tracer from "effect/Tracer"
 import * as TraceContext from "../command/TraceContext.ts"
 import type { EventStoreError } from "../core/errors.ts"
 import { internals } from "../core/internals.ts"
 import * as LogPosition from "../core/LogPosition.ts"
 import type * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
+import { inSpan } from "../core/telemetry/inSpan.ts"
 import type { EncodedEvent } from "../event/RecordedEvent.ts"
 import type { LogFilter } from "../eventStore/driver/EventStoreDriver.ts"
 import * as EventEncryption from "../eventStore/EventEncryption.ts"
@@ -305,7 +307,7 @@ const processPage = Effect.fnUntraced(function*(
   const hasRead = to !== place.read.position
   if (batch.length > 0 || (hasRead && !(isLast && partition.savesLater))) {
     const applying = applyBatch(partition, place.saved, page, to, batch)
-    const done = yield* batch.length > 0 ? inSpan(applying, partition, events) : applying
+    const done = yield* batch.length > 0 ? inStepSpan(applying, partition, batch) : applying
     if (done !== undefined) yield* place.hasSaved(done.checkpoint)
     return done
   }
@@ -317,17 +319,17 @@ const processPage = Effect.fnUntraced(function*(
   return { checkpoint: place.read, stopped: undefined, applied: 0, isPartial: false }
 })
 
-const inSpan = <A, E, R>(
+const inStepSpan = <A, E, R>(
   step: Effect.Effect<A, E, R>,
   { partition, processor }: Partition,
-  events: ReadonlyArray<EncodedEvent>
-): Effect.Effect<A, E, R> =>
-  Effect.andThen(TraceContext.linkEvents(events), step).pipe(
-    Effect.withSpan("Consumer.step", {
-      attributes: { "evsrc.consumer": processor.consumer.id, "evsrc.partition": partition }
-    }),
-    Background.withSpans
-  )
+  batch: ReadonlyArray<ConsumerKey.KeyedEvent>
+): Effect.Effect<A, E, Exclude<R, Tracer.ParentSpan>> =>
+  Background.withSpans(inSpan(
+    step,
+    "Consumer.step",
+    { "evsrc.consumer": processor.consumer.id, "evsrc.partition": partition, "evsrc.events": batch.length },
+    { ...TraceContext.ofBatch(batch.map(({ event }) => event)), kind: "consumer" }
+  ))
 
 const applyBatch = Effect.fnUntraced(
   function*(

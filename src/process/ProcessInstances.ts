@@ -28,10 +28,16 @@ export const Instance = Schema.Struct({
   updatedAt: Schema.DateTimeUtc,
   /** When the next deadline is due; `null` without one. */
   nextDueAt: Schema.NullOr(Schema.DateTimeUtc),
-  /** The pending deadlines, by their names, each with the id of the event that set it and the id of its correlation. */
+  /** The pending deadlines, by their names, each with the id of the event that set it, the id of its correlation, and its trace context. */
   deadlines: Schema.Record(
     Schema.String,
-    Schema.Struct({ id: Schema.String, dueAt: Schema.DateTimeUtc, setBy: Schema.String, correlationId: Schema.String })
+    Schema.Struct({
+      id: Schema.String,
+      dueAt: Schema.DateTimeUtc,
+      setBy: Schema.String,
+      correlationId: Schema.String,
+      traceparent: Schema.optionalKey(Schema.String)
+    })
   ),
   /** Why an operator has abandoned it; `null` otherwise. */
   reason: Schema.NullOr(Schema.String),
@@ -111,7 +117,13 @@ const make = (
       Object.entries(deadlines).map(([name, { dueAt, id: number }]) => {
         const known = before.deadlines[name]
         const isKnown = known !== undefined && known.id === number
-        return [name, isKnown ? known : { id: number, dueAt, setBy: id, correlationId: metadata.correlationId ?? id }]
+        const { correlationId = id, traceparent } = metadata
+        return [
+          name,
+          isKnown
+            ? known
+            : { id: number, dueAt, setBy: id, correlationId, ...(traceparent === undefined ? {} : { traceparent }) }
+        ]
       })
     )
     return {

@@ -16,8 +16,11 @@ import * as Stream from "effect/Stream"
 import type * as Command from "../command/Command.ts"
 import * as CommandBus from "../command/CommandBus.ts"
 import * as CommandContext from "../command/CommandContext.ts"
+import * as TraceContext from "../command/TraceContext.ts"
 import { tagOf } from "../consumer/EventHandlers.ts"
 import { type EventStoreError, invalidRequest, storeError } from "../core/errors.ts"
+import * as Background from "../core/telemetry/background.ts"
+import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type { RecordedEvent } from "../event/RecordedEvent.ts"
@@ -242,7 +245,13 @@ const resumeOne = Effect.fnUntraced(function*(
   const handled = isInput
     ? take(definition, runtime, recorded, true)
     : follow(definition, runtime, recorded, true)
-  return yield* CommandContext.provide(CommandContext.causedBy(encoded))(handled)
+  return yield* Background.withSpans(safeSpan.withSpan(
+    CommandContext.provide(CommandContext.causedBy(encoded))(handled),
+    "ProcessManager.resume",
+    { "evsrc.process": definition.name, "evsrc.event.type": encoded.type, "evsrc.event.position": encoded.position },
+    definition.isPersonal,
+    TraceContext.ofEvent(encoded, undefined)
+  ))
 })
 
 type Sending = Extract<ProcessEvent, { readonly kind: "send" }>

@@ -13,18 +13,21 @@ import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { CommandContext } from "../command/CommandContext.ts"
+import * as TraceContext from "../command/TraceContext.ts"
 import type { ConsumerDriver } from "../consumer/CheckpointDriver.ts"
 import type { TimerDriver } from "../consumer/TimerDriver.ts"
 import { monotonicMillis } from "../core/monotonic.ts"
 import * as Position from "../core/Position.ts"
 import * as Background from "../core/telemetry/background.ts"
 import * as OutageLog from "../core/telemetry/OutageLog.ts"
+import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type { EventStoreDriver } from "../eventStore/driver/EventStoreDriver.ts"
 import type * as ProjectionStore from "../projection/ProjectionStore.ts"
 import * as DueInputs from "./DueInputs.ts"
 import { actorOf, type AppendError } from "./InstanceAppends.ts"
 import * as ProcessConsumers from "./ProcessConsumers.ts"
 import type * as ProcessContract from "./ProcessContract.ts"
+import * as ProcessInstances from "./ProcessInstances.ts"
 import type { Instance, Instances } from "./ProcessInstances.ts"
 import * as ProcessReactions from "./ProcessReactions.ts"
 import * as ProcessState from "./ProcessState.ts"
@@ -263,7 +266,7 @@ const fire = (
   { definition, runtime }: Timer,
   key: string,
   name: string,
-  { correlationId, id, setBy }: Instance["deadlines"][string],
+  { correlationId, id, setBy, traceparent }: Instance["deadlines"][string],
   firedAt: DateTime.Utc
 ): Effect.Effect<boolean, AppendError> => {
   const { processEvents } = definition
@@ -289,9 +292,22 @@ const fire = (
       return isOfReaction && !Cause.hasInterrupts(cause) ? append(false, isResuming) : Effect.failCause(cause)
     })
   const event = { id: setBy, part: 0, position: Position.start }
-  return Effect.provideService(
+  const fired = Effect.provideService(
     ProcessReactions.inTurn(definition, runtime, { id: key, what: "deadline", event, isResuming: false }, fireOnce),
     CommandContext,
     { correlationId, causationId: setBy, actor: actorOf(definition) }
   )
+  const span = traceparent === undefined ? undefined : TraceContext.spanOf(traceparent)
+  return Background.withSpans(safeSpan.withSpan(
+    fired,
+    "ProcessManager.deadline",
+    {
+      "evsrc.process": definition.name,
+      "evsrc.stream": ProcessInstances.streamPrefix(definition.name) + key,
+      "evsrc.correlation_id": correlationId
+    },
+    definition.isPersonal,
+    // It may be due weeks after the trace that has set it.
+    { root: true, links: span === undefined ? [] : [{ span, attributes: {} }] }
+  ))
 }

@@ -106,10 +106,10 @@ describe("A program with consumers", () => {
         yield* (yield* ProjectionStore.ProjectionStore).awaitPosition(ticks, position, "10 seconds")
         yield* Deferred.await(handled)
         const handler = spans.find(({ name }) => name === "handler")
-        const step = spans.find(({ name, spanId }) =>
-          name === "Consumer.step" && handler?.parent._tag === "Some" && handler.parent.value.spanId === spanId
+        const span = spans.find(({ name, spanId }) =>
+          name === "Consumer.handle" && handler?.parent._tag === "Some" && handler.parent.value.spanId === spanId
         )
-        assert.strictEqual(step?.attributes.get("evsrc.consumer"), "subscription:pings@1")
+        assert.strictEqual(span?.attributes.get("evsrc.consumer"), "subscription:pings@1")
       }).pipe(Effect.provide(Layer.provideMerge(program(url, handle), layer)))
     }).pipe(Effect.scoped))
 

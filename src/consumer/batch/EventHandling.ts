@@ -6,9 +6,12 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Tracer from "effect/Tracer"
 import { causedBy, CommandContext } from "../../command/CommandContext.ts"
+import * as TraceContext from "../../command/TraceContext.ts"
 import { type EventStoreError, storeError } from "../../core/errors.ts"
 import * as HandledEvent from "../../core/HandledEvent.ts"
+import { inSpan } from "../../core/telemetry/inSpan.ts"
 import type * as Event from "../../event/Event.ts"
 import type { EncodedEvent, RecordedEvent } from "../../event/RecordedEvent.ts"
 import * as DecryptedValues from "../../personalData/DecryptedValues.ts"
@@ -64,8 +67,28 @@ export const handleOne = (consumer: HandlingConsumer, handle: Handler, upToDate:
     })
 }
 
+/** Runs the handler of an event within the trace of the event, so that a trace goes on over its batch and over programs. */
+const inHandlerSpan = (
+  { id }: Pick<HandlingConsumer, "id">,
+  event: EncodedEvent,
+  handled: Effect.Effect<void, EventStoreError>
+): Effect.Effect<void, EventStoreError> =>
+  Effect.withFiber(({ context }) =>
+    inSpan(
+      handled,
+      "Consumer.handle",
+      {
+        "evsrc.consumer": id,
+        "evsrc.event.type": event.type,
+        "evsrc.event.position": event.position,
+        "evsrc.stream": event.stream
+      },
+      { ...TraceContext.ofEvent(event, Context.getOrUndefined(context, Tracer.ParentSpan)), kind: "consumer" }
+    )
+  )
+
 /**
- * Handles an event that has one key. With several, its order relative to the events of each cannot be kept.
+ * Handles an event that has one key, in a span of its own. With several, its order relative to the events of each cannot be kept.
  *
  * @since 0.1.0
  * @category combinators
@@ -88,5 +111,9 @@ export const handleSingle = (
             + `tag, or by "stream"`
         )
       ))
-      : Effect.mapError(handleIt(event), (error) => HandlerError.ofLock(consumer, event, error))
+      : inHandlerSpan(
+        consumer,
+        event,
+        Effect.mapError(handleIt(event), (error) => HandlerError.ofLock(consumer, event, error))
+      )
 }

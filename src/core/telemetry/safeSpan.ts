@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Predicate from "effect/Predicate"
 import { ConcurrencyConflict, InvalidCommand, InvalidQuery, isOwnError, ProjectionBehind } from "../errors.ts"
 import * as userCode from "../userCode.ts"
-import { inSpan } from "./inSpan.ts"
+import { inSpan, type SpanPlace } from "./inSpan.ts"
 
 /** What the span shows instead of an error of the user. */
 class Withheld extends Error {
@@ -43,9 +43,10 @@ export const withSpan = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   name: string,
   attributes: Record<string, unknown>,
-  isPersonal: boolean
+  isPersonal: boolean,
+  options?: SpanPlace
 ): Effect.Effect<A, E, R> => {
-  if (!isPersonal) return inSpan(self, name, attributes)
+  if (!isPersonal) return inSpan(self, name, attributes, options)
   let original: Cause.Cause<E> | undefined
   const shown = Effect.catchCause(self, (cause): Effect.Effect<never, unknown> => {
     if (cause.reasons.every((reason) => Cause.isInterruptReason(reason))) return Effect.failCause(cause)
@@ -54,7 +55,7 @@ export const withSpan = <A, E, R>(
   })
   // What is not the original was not replaced.
   return Effect.catchCause(
-    inSpan(shown, name, attributes),
+    inSpan(shown, name, attributes, options),
     (cause) => Effect.failCause(original ?? cause as Cause.Cause<E>)
   )
 }
