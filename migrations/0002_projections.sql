@@ -497,6 +497,7 @@ end $$;
 --   continued    another version has continued, and nothing is assigned
 -- is_taking_over  whether other workers are to give partitions back to code with these reads
 -- is_behind       whether a partition needs the former ones; these are the same for all, and only in the first such row
+-- taken_from      the former owner of a partition that this call has claimed, if it had not given the partition back when its lease ended
 create function evsrc.claim_partitions(
   p_consumer text, p_generation text, p_owner text, p_partitions integer, p_partitioned_by text, p_reads text, p_lease interval,
   p_renew_only boolean, p_stops boolean, p_in_hand_partitions integer[] default '{}', p_in_hand_positions bigint[] default '{}',
@@ -504,7 +505,7 @@ create function evsrc.claim_partitions(
 ) returns table (
   generation text, partitions integer, change text, continued_by text, assignment_size integer, next_lease_ends_in double precision,
   other_reads_alive boolean, is_taking_over boolean, partition integer, epoch bigint, "position" bigint, event_id uuid, count_since bigint,
-  count_events bigint, former json, is_behind boolean, requested boolean
+  count_events bigint, former json, is_behind boolean, requested boolean, taken_from text
 ) language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -514,6 +515,8 @@ declare
   owned integer;
   stored evsrc.checkpoints;
   is_pending boolean;
+  taken_partitions integer[];
+  taken_owners text[];
 begin
   -- An event with several values of a tag is read by the server's hash and divided by that of partitionOf in src/core/partitionHash.ts.
   if p_partitions > 1 and p_partitioned_by like 'tag:%' and hashtextextended('evsrc', 0) & 2147483647 <> 890268965 then
@@ -594,17 +597,22 @@ begin
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner = p_owner;
   get diagnostics owned = row_count;
   if owned < assignment_size and not (p_renew_only or p_stops) then
-    update evsrc.checkpoints checkpoint
-      set owner = p_owner, epoch = checkpoint.epoch + 1, leased_until = now_ + p_lease, heartbeat_at = now_,
-        in_hand_position = null, in_hand_type = null, in_hand_since = null
-      from (
-        select candidate.partition from evsrc.checkpoints candidate
-          where candidate.generation = claim_partitions.generation and candidate.reads = p_reads
-            and (candidate.leased_until is null or candidate.leased_until < now_)
-          order by candidate.partition limit assignment_size - owned
-          for update skip locked
-      ) as free
-      where checkpoint.generation = claim_partitions.generation and checkpoint.partition = free.partition;
+    with taken as (
+      update evsrc.checkpoints checkpoint
+        set owner = p_owner, epoch = checkpoint.epoch + 1, leased_until = now_ + p_lease, heartbeat_at = now_,
+          in_hand_position = null, in_hand_type = null, in_hand_since = null
+        from (
+          select candidate.partition, candidate.owner as former_owner from evsrc.checkpoints candidate
+            where candidate.generation = claim_partitions.generation and candidate.reads = p_reads
+              and (candidate.leased_until is null or candidate.leased_until < now_)
+            order by candidate.partition limit assignment_size - owned
+            for update skip locked
+        ) as free
+        where checkpoint.generation = claim_partitions.generation and checkpoint.partition = free.partition
+        returning free.partition, free.former_owner
+    )
+    select array_agg(taken.partition), array_agg(taken.former_owner) into taken_partitions, taken_owners
+      from taken where taken.former_owner is not null;
   end if;
   select 1000 * extract(epoch from min(checkpoint.leased_until) - now_) into next_lease_ends_in from evsrc.checkpoints checkpoint
     where checkpoint.generation = claim_partitions.generation and checkpoint.owner is distinct from p_owner;
@@ -624,7 +632,8 @@ begin
           then checkpoint.former end,
         followed.is_behind,
         exists (select from evsrc.parked
-          where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null)
+          where parked.generation = checkpoint.generation and parked.partition = checkpoint.partition and parked.request is not null),
+        taken_owners[array_position(taken_partitions, checkpoint.partition)]
       from evsrc.checkpoints checkpoint cross join lateral (
         select checkpoint.position < checkpoint.former_to
           -- Of the events that were waiting before the change, those that were processed under other keys are left out. Those that would change

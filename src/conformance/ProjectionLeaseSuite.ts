@@ -77,6 +77,22 @@ export const cases: ReadonlyArray<Case<ProjectionStore>> = [
     equal(Option.map(taken, (lease) => lease.epoch), Option.some(2n), "ended")
   }),
 
+  test("names the former owner of a partition whose lease has ended, in the claim that takes it over", function*() {
+    const { id } = notes()
+    const store = yield* driver
+    const takenFrom = (owner: string, lease = minute) =>
+      Effect.map(claim(id, owner, lease), ({ assigned }) => assigned.map((one) => one.takenFrom))
+    equal(yield* takenFrom("one"), [undefined], "a new partition")
+    yield* store.release(id, "one")
+    equal(yield* takenFrom("two", Duration.seconds(1)), [undefined], "one that was given back")
+    const taken = yield* takenFrom("three").pipe(
+      Effect.repeat({ until: (found) => found.length > 0, schedule: Schedule.spaced("10 millis") }),
+      Effect.timeout("30 seconds")
+    )
+    equal(taken, ["two"], "one whose lease has ended")
+    equal(yield* takenFrom("three"), [undefined], "the next heartbeat")
+  }),
+
   test("spreads partitions evenly, each to one worker", function*() {
     const { id } = notes()
     const store = yield* driver

@@ -77,6 +77,8 @@ export interface Assignment {
   readonly former?: ReadonlyArray<FormerPartitions> | undefined
   /** Whether a request to retry or skip a parked key of the partition waits. */
   readonly requested: boolean
+  /** The former owner of a partition that this claim has added, if it had not given the partition back when its lease ended. */
+  readonly takenFrom?: string | undefined
 }
 
 /**

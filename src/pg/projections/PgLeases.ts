@@ -38,6 +38,7 @@ interface ClaimRow {
   readonly former: PgCheckpoints.FormerRow
   readonly is_behind: boolean
   readonly requested: boolean
+  readonly taken_from: string | null
 }
 
 /**
@@ -165,7 +166,7 @@ const claimOf = (rows: ReadonlyArray<ClaimRow>, former: Assignment["former"]): C
   nextLeaseEndsIn: rows[0]!.next_lease_ends_in ?? undefined,
   otherReadsAlive: rows[0]!.other_reads_alive ?? undefined,
   isTakingOver: rows[0]!.is_taking_over,
-  assigned: rows.flatMap(({ epoch, event_id, is_behind, partition, position, requested, ...counted }) =>
+  assigned: rows.flatMap(({ epoch, event_id, is_behind, partition, position, requested, taken_from, ...counted }) =>
     partition === null
       ? []
       : [{
@@ -175,7 +176,8 @@ const claimOf = (rows: ReadonlyArray<ClaimRow>, former: Assignment["former"]): C
         eventId: event_id ?? undefined,
         count: PgCheckpoints.countOf(counted),
         former: is_behind ? former : undefined,
-        requested
+        requested,
+        takenFrom: taken_from ?? undefined
       }]
   )
 })

@@ -134,7 +134,8 @@ const claim = (
   const change = changeOf(generation, { reads, renewOnly, now })
   const sharing = Array.from(workers.values()).filter((one) => one.successor === undefined && one.reads === reads)
   const assignmentSize = change === undefined ? Math.ceil(partitions.length / Math.max(1, sharing.length)) : 0
-  assign(partitions, { owner, reads, inHand, now, until, size: renewOnly ? 0 : assignmentSize })
+  const size = renewOnly ? 0 : assignmentSize
+  const takenFrom = assign(partitions, { owner, reads, inHand, now, until, size })
   const requested = (partition: number) =>
     Array.from(parked.values()).some((stream) => stream.partition === partition && stream.request !== undefined)
   return Result.succeed({
@@ -163,7 +164,8 @@ const claim = (
       former: former.length > 0 && leastOf(generation, partition, position) < FormerPartitions.reached(former)
         ? former
         : undefined,
-      requested: requested(partition)
+      requested: requested(partition),
+      takenFrom: takenFrom.get(partition)
     }))
   })
 }
@@ -376,7 +378,10 @@ const changeReads = (
   return "changed"
 }
 
-/** Renews the leases of a worker, and gives it free partitions that have its reads until it has `size`. */
+/**
+ * Renews the leases of a worker, and gives it free partitions that have its reads until it has `size`. Returns the former owners of those whose lease has
+ * ended.
+ */
 const assign = (
   partitions: ReadonlyArray<MemoryState.Partition>,
   { inHand, now, owner, reads, size, until }: {
@@ -387,7 +392,8 @@ const assign = (
     readonly until: number
     readonly size: number
   }
-): void => {
+): ReadonlyMap<number, string> => {
+  const takenFrom = new Map<number, string>()
   let assigned = partitions.filter((partition) => partition.owner === owner).length
   for (const partition of partitions) {
     if (partition.owner !== owner) {
@@ -395,6 +401,7 @@ const assign = (
       const isFree = partition.reads === reads && (end === undefined || end < now)
       if (!isFree || assigned >= size) continue
       assigned++
+      if (partition.owner !== undefined) takenFrom.set(partition.partition, partition.owner)
       partition.owner = owner
       partition.heldUntil = undefined
       partition.epoch++
@@ -404,4 +411,5 @@ const assign = (
     partition.leasedUntil = DateTime.makeUnsafe(until)
     partition.heartbeatAt = DateTime.makeUnsafe(now)
   }
+  return takenFrom
 }
