@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Position from "../core/Position.ts"
 import type * as LimitedLog from "../core/telemetry/LimitedLog.ts"
+import { logEvent } from "../core/telemetry/logEvent.ts"
 import * as Metrics from "../core/telemetry/Metrics.ts"
 import * as ConsumerKey from "./ConsumerKey.ts"
 import type { PartitionStatus } from "./ConsumerStatus.ts"
@@ -91,8 +92,10 @@ export const logCarried = ({ carried, partition, processor: { consumer } }: Repo
   if (freed + failed === 0) return Effect.void
   carried.freed = 0
   carried.failed = 0
-  return Effect.logInfo(
-    `${consumer.id} has carried out the requests for parked keys of partition ${partition}: ${freed} are free, ${failed} are parked again`
+  return logEvent(
+    "parked.released",
+    `${consumer.id} has carried out the requests for parked keys of partition ${partition}: ${freed} are free, ${failed} are parked again`,
+    { consumer: consumer.id, partition, free: freed, parkedAgain: failed }
   )
 }
 

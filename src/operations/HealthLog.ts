@@ -6,6 +6,7 @@
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { logEvent } from "../core/telemetry/logEvent.ts"
 import * as HealthStatus from "./HealthStatus.ts"
 
 /**
@@ -87,7 +88,7 @@ export const make = (delay: number): HealthLog => {
     episodes.delete(name)
     return episode.logged === "green"
       ? Effect.void
-      : Effect.logInfo(`Health: ${name} is green again after ${Duration.format(Duration.millis(now - episode.began))}`)
+      : logRestored(name, Duration.millis(now - episode.began))
   }
   const reportOne = (part: Part, now: number): Effect.Effect<void> => {
     const { name, reasons, status } = part
@@ -120,6 +121,12 @@ export const make = (delay: number): HealthLog => {
       )
   }
 }
+
+const logRestored = (name: string, duration: Duration.Duration): Effect.Effect<void> =>
+  logEvent("health.restored", `Health: ${name} is green again after ${Duration.format(duration)}`, {
+    subject: name,
+    seconds: Duration.toSeconds(duration)
+  })
 
 const textOf = ({ name, reasons, status }: Part): string => {
   const more = reasons.length - maxReasons

@@ -23,9 +23,15 @@ const file = resolve(import.meta.dirname, "../../examples/bank-account.ts")
 
 it("runs as a program", async () => {
   const { stderr, stdout } = await promisify(execFile)(process.execPath, ["--conditions=@evsrc/source", file])
-  const [log, ...lines] = stdout.split("\n")
-  assert.match(log!, /INFO .*: Projector\.layer runs balances@1$/)
-  assert.strictEqual(lines.join("\n"), "ann has 100 after 2 events; withdrawing 130 fails: InsufficientFunds\n")
+  const lines = stdout.split("\n")
+  const [first, last, ...others] = lines.filter((line) => line.includes(" INFO "))
+  assert.match(first!, /: Projector\.layer runs balances@1 \{.*\}$/)
+  assert.match(last!, /: Projector\.layer has stopped balances@1 \{.*\}$/)
+  assert.isEmpty(others)
+  assert.strictEqual(
+    lines.filter((line) => !line.includes(" INFO ")).join("\n"),
+    "ann has 100 after 2 events; withdrawing 130 fails: InsufficientFunds\n"
+  )
   assert.strictEqual(stderr, "")
 })
 

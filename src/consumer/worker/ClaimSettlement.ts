@@ -10,6 +10,7 @@ import { identity } from "effect/Function"
 import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
 import * as LogPosition from "../../core/LogPosition.ts"
+import { logEvent } from "../../core/telemetry/logEvent.ts"
 import type * as EventStore from "../../eventStore/EventStore.ts"
 import * as LogIdentity from "../../eventStore/LogIdentity.ts"
 import type { ConsumerDriver, Progress } from "../CheckpointDriver.ts"
@@ -128,7 +129,11 @@ export const repartition = Effect.fnUntraced(function*(
   yield* requireCheckpoints(events, yield* store.progress(generation))
   const reads = ConsumerReads.format(ConsumerReads.of(consumer))
   if (yield* store.repartition({ consumer: id, generation, from, to, reads })) {
-    yield* Effect.logInfo(`${generation} has ${to} partitions from now on, instead of ${from}`)
+    yield* logEvent("partitions.changed", `${generation} has ${to} partitions from now on, instead of ${from}`, {
+      consumer: generation,
+      from,
+      to
+    })
   }
   return yield* claimAgain
 })

@@ -19,6 +19,7 @@ import * as Position from "../../core/Position.ts"
 import { processName } from "../../core/processName.ts"
 import * as Background from "../../core/telemetry/background.ts"
 import * as LimitedLog from "../../core/telemetry/LimitedLog.ts"
+import { logEvent } from "../../core/telemetry/logEvent.ts"
 import * as OutageLog from "../../core/telemetry/OutageLog.ts"
 import * as EventStore from "../../eventStore/EventStore.ts"
 import type { BatchProcessor } from "../batch/BatchProcessor.ts"
@@ -39,7 +40,16 @@ import type { PartitionLease } from "./PartitionLease.ts"
 import { reconcile } from "./Reconciliation.ts"
 import { attributesOf, type Running, statusOf, type Worker } from "./Worker.ts"
 import * as WorkerFailure from "./WorkerFailure.ts"
-import { isLong, logFailure, logHandOver, logHeldBack, logInHand, logReport, publish } from "./WorkerLog.ts"
+import {
+  isLong,
+  logFailure,
+  logHandOver,
+  logHeldBack,
+  logInHand,
+  logReport,
+  logTakenOver,
+  publish
+} from "./WorkerLog.ts"
 import * as WorkerOptions from "./WorkerOptions.ts"
 import * as WorkerState from "./WorkerState.ts"
 import * as WorkerStop from "./WorkerStop.ts"
@@ -114,7 +124,8 @@ const ownerOf = (id: string): string => {
 }
 
 /**
- * Runs workers in the background for as long as the scope lives, and logs which consumers they are. `layer` names the layer that the user called.
+ * Runs workers in the background for as long as the scope lives, and logs which consumers they are, and that they have stopped. `layer` names the layer
+ * that the user called.
  *
  * @since 0.1.0
  * @category combinators
@@ -124,10 +135,15 @@ export const runAll = Effect.fnUntraced(function*(
   workers: ReadonlyArray<ConsumerWorker>
 ): Effect.fn.Return<void, never, Scope.Scope> {
   if (workers.length === 0) return
-  const consumers = workers.map(({ consumer: { id, partitions } }) =>
+  const described = workers.map(({ consumer: { id, partitions } }) =>
     partitions === 1 ? id : `${id} (${partitions} partitions)`
   )
-  yield* Effect.logInfo(`${layer} runs ${consumers.join(", ")}`)
+  const consumers = workers.map(({ consumer: { id } }) => id)
+  yield* logEvent("consumers.started", `${layer} runs ${described.join(", ")}`, { consumers })
+  // It runs after the workers have stopped.
+  yield* Effect.addFinalizer(() =>
+    logEvent("consumers.stopped", `${layer} has stopped ${consumers.join(", ")}`, { consumers })
+  )
   for (const worker of workers) yield* Effect.forkScoped(worker.run)
 })
 
@@ -236,6 +252,7 @@ const claim = Effect.fnUntraced(function*(worker: Worker): Effect.fn.Return<Idle
       : continuedDetail(claimed.continuedBy)
   })
   yield* publish(worker)
+  yield* logTakenOver(worker, claimed)
   yield* logHeldBack(worker)
   yield* logInHand(worker)
   yield* worker.logs.parked.summarize()

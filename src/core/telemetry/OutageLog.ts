@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { logEvent } from "./logEvent.ts"
 
 /**
  * A failure of one of the fibers that share a log of outages.
@@ -73,8 +74,13 @@ export const make = (subject: string): OutageLog => {
           for (const [kind, of] of kinds) if (of.delete(source) && of.size === 0) kinds.delete(kind)
         }
         if (before === 0 || failing.size > 0) return Effect.void
-        return Effect.flatMap(Clock.currentTimeMillis, (now) =>
-          Effect.logInfo(`${subject} has recovered after ${Duration.format(Duration.millis(now - since))}`))
+        return Effect.flatMap(Clock.currentTimeMillis, (now) => {
+          const duration = Duration.millis(now - since)
+          return logEvent("outage.ended", `${subject} has recovered after ${Duration.format(duration)}`, {
+            subject,
+            seconds: Duration.toSeconds(duration)
+          })
+        })
       })
   }
 }

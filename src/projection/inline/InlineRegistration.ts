@@ -10,6 +10,7 @@ import * as Option from "effect/Option"
 import type * as ConsumerReads from "../../consumer/ConsumerReads.ts"
 import { type EventStoreError, storeError, StoreMisconfigured, StoreUnavailable } from "../../core/errors.ts"
 import { monotonicMillis } from "../../core/monotonic.ts"
+import { logEvent } from "../../core/telemetry/logEvent.ts"
 import type { EventStoreDriver } from "../../eventStore/driver/EventStoreDriver.ts"
 import { describeMaker, type RegisteredInlineProjection } from "../../eventStore/driver/InlineProjectionsDriver.ts"
 import type * as Projection from "../Projection.ts"
@@ -160,7 +161,11 @@ export const inTurn = Effect.fnUntraced(function*<A>(
       ))
     }
     if (attempts === 1 && edition === undefined && maker !== undefined) {
-      yield* Effect.logInfo(`This program waits: inline projection "${projection}" is being made by ${byWhom}`)
+      yield* logEvent(
+        "inline.waiting",
+        `This program waits: inline projection "${projection}" is being made by ${byWhom}`,
+        { consumer: projection }
+      )
     }
     // In its own exchange it only meets programs that look whether it has ended.
     yield* Effect.sleep(Math.min((edition === undefined ? 50 : 2) * 2 ** attempts, maxTurnPause))

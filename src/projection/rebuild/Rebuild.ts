@@ -55,6 +55,7 @@ import * as Discard from "./Discard.ts"
 import * as DocumentComparison from "./DocumentComparison.ts"
 import * as GenerationBuilder from "./GenerationBuilder.ts"
 import { RebuildRejected } from "./RebuildError.ts"
+import * as RebuildLog from "./RebuildLog.ts"
 import type * as RebuildProgress from "./RebuildProgress.ts"
 
 export type { CompareOptions, Difference } from "./DocumentComparison.ts"
@@ -125,7 +126,20 @@ export const run = (
   projection: Projection.Any<"async">,
   options: GenerationBuilder.RunOptions = {}
 ): Stream.Stream<RebuildProgress.Progress, RebuildRejected | EventStoreError, Stores> =>
-  Stream.takeUntil(runContinuously(projection, options), ({ phase }) => phase === "caught-up")
+  Stream.unwrap(Effect.gen(function*() {
+    const { generation, progress } = yield* GenerationBuilder.begin(projection, options)
+    return untilCaughtUp(progress, yield* RebuildLog.caughtUp(projection, generation))
+  }))
+
+/** Ends with the progress of a generation that has caught up, after an effect. */
+const untilCaughtUp = <E>(
+  progress: Stream.Stream<RebuildProgress.Progress, E>,
+  whenCaughtUp: Effect.Effect<void>
+): Stream.Stream<RebuildProgress.Progress, E> =>
+  progress.pipe(
+    Stream.tap(({ phase }) => phase === "caught-up" ? whenCaughtUp : Effect.void),
+    Stream.takeUntil(({ phase }) => phase === "caught-up")
+  )
 
 /**
  * Like `run`, and then keeps the generation up to date; the stream does not end.
@@ -164,10 +178,15 @@ export const rebuild = (
     const { driver: log } = (yield* EventStore)[internals]
     const { driver: store } = (yield* ProjectionStore)[internals]
     const { active, generation, progress, readProgress } = yield* GenerationBuilder.begin(projection, options)
-    const built = Stream.takeUntil(progress, ({ phase }) => phase === "caught-up")
-    // The first generation of a projection is the active one.
-    if (generation === active) return built
     const { compare = false, cutOver: cutsOver = true } = options
+    // The first generation of a projection is the active one.
+    const isFirst = generation === active
+    const built = untilCaughtUp(
+      progress,
+      // The line of a cut-over follows otherwise.
+      isFirst || cutsOver === false ? yield* RebuildLog.caughtUp(projection, generation) : Effect.void
+    )
+    if (isFirst) return built
     const compared = compare === false ? Stream.empty : Stream.mapEffect(
       DocumentComparison.sums(
         DocumentComparison.pages(projection.id, store, [active, generation], compare === true ? {} : compare)
@@ -179,7 +198,10 @@ export const rebuild = (
       Effect.andThen(
         Effect.andThen(
           CutOverLoop.whenCaughtUp({ log, store }, projection, generation, limitsOf(cutOptions)),
-          cutOptions.discardPrevious === true ? discardFormer(store, projection) : Effect.void
+          Effect.andThen(
+            RebuildLog.cutOver(projection, generation, active),
+            cutOptions.discardPrevious === true ? discardFormer(store, projection) : Effect.void
+          )
         ),
         Effect.map(readProgress, (now) => ({ ...now, phase: "cut-over" as const }))
       )
@@ -206,6 +228,7 @@ export const cutOver = Effect.fn("Rebuild.cutOver")(
     const limits = limitsOf(options)
     if (Duration.toMillis(limits.timeout) > 0) yield* GenerationBuilder.keepUpToDate(projection, generation, options)
     yield* CutOverLoop.whenCaughtUp({ log, store }, projection, generation, limits)
+    yield* RebuildLog.cutOver(projection, generation, active)
     if (options.discardPrevious === true) yield* discardFormer(store, projection)
     return { active: generation, previous: active }
   },
@@ -247,6 +270,7 @@ export const rollback = Effect.fn("Rebuild.rollback")(function*(
   const previous = yield* store.activeGeneration(projection.id)
   const { evenIfParked } = options
   yield* CutOverLoop.once(store, projection, { to: to.generation, evenIfParked, ifBehind: "cutOver" })
+  yield* RebuildLog.rolledBack(projection, to.generation, previous)
   return { active: to.generation, previous }
 })
 
