@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type { EventStoreError, InvalidCommand } from "../core/errors.ts"
 import type { Receipt } from "../core/Receipt.ts"
+import { countCommand } from "../core/telemetry/metricUpdates.ts"
 import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type * as Command from "./Command.ts"
 import * as CommandContext from "./CommandContext.ts"
@@ -88,7 +89,7 @@ const run = <C extends Command.Any>(
 ): Effect.Effect<Receipt, Command.Error<C> | InvalidCommand, Command.HandlerOf<C>> =>
   Effect.contextWith((caller: Context.Context<Command.HandlerOf<C>>) => {
     const handler = InProcessRpc.handlerOf(caller, command)
-    return safeSpan.withSpan(
+    const dispatched = safeSpan.withSpan(
       Effect.suspend(() =>
         Effect.flatMapEager(
           payload(),
@@ -99,6 +100,7 @@ const run = <C extends Command.Any>(
       { "evsrc.command": command._tag },
       handler.isPersonal
     )
+    return countCommand(dispatched, command._tag, caller)
   })
 
 /**

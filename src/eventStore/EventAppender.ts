@@ -21,7 +21,7 @@ import * as HandledEvent from "../core/HandledEvent.ts"
 import type { Metadata } from "../core/Metadata.ts"
 import type * as Receipt from "../core/Receipt.ts"
 import { inSpan } from "../core/telemetry/inSpan.ts"
-import { countAppend, countConflict, countDuplicate } from "../core/telemetry/metricUpdates.ts"
+import { countAppend, countConflict, countDuplicate, timeAppend } from "../core/telemetry/metricUpdates.ts"
 import * as Version from "../core/Version.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
@@ -282,7 +282,7 @@ const send = (
   use: FirstReceipt.CommandUse | undefined
 ): Effect.Effect<AppendOutcome, AppendError> =>
   inSpan(
-    Effect.flatMap(context.send(request), (result) => outcomeOf(context, request, command, use, result)),
+    timeAppend(context.send(request), (result) => outcomeOf(context, request, command, use, result)),
     "EventStore.append",
     { "evsrc.stream": request.stream, "evsrc.events": request.events.length }
   )

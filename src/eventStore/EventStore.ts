@@ -16,6 +16,7 @@ import { internals } from "../core/internals.ts"
 import type * as LogPosition from "../core/LogPosition.ts"
 import * as Position from "../core/Position.ts"
 import type * as Receipt from "../core/Receipt.ts"
+import { startCounters } from "../core/telemetry/metricUpdates.ts"
 import type * as Event from "../event/Event.ts"
 import * as EventCodec from "../event/EventCodec.ts"
 import type * as EventQuery from "../event/EventQuery.ts"
@@ -170,6 +171,7 @@ export const make = Effect.fnUntraced(function*(
   const snapshots = yield* SnapshotStore.make(driver.snapshots)
 
   const followed = yield* FollowerReads.ofDriver(driver)
+  yield* startCounters
 
   const upToDate = (events: Stream.Stream<EncodedEvent, EventStoreError>) =>
     EventEncryption.streamUpToDate(keys, events)

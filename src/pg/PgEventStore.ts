@@ -26,6 +26,7 @@ import * as StreamLocks from "./append/StreamLocks.ts"
 import { checkKeepAlive, isEmbedded } from "./connections/ClientPool.ts"
 import * as FollowerTurns from "./connections/FollowerTurns.ts"
 import * as PgConnections from "./connections/PgConnections.ts"
+import * as PoolGauges from "./connections/PoolGauges.ts"
 import * as PgLockHolders from "./locks/PgLockHolders.ts"
 import * as PgMigrations from "./migrations/PgMigrations.ts"
 import * as PgDeadlines from "./PgDeadlines.ts"
@@ -56,6 +57,7 @@ export const makeDriver = Effect.fnUntraced(
     const { name: schema, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
     yield* checkKeepAlive(sql)
+    yield* PoolGauges.register(sql)
     const query = PgStatement.make(connections)
     const reader = yield* logReader(connections, query, quoted, options)
     const readStream = yield* StreamReads.make(connections, query, quoted, options.groupRead)

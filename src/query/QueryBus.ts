@@ -16,6 +16,7 @@ import * as LogPosition from "../core/LogPosition.ts"
 import type { Position } from "../core/Position.ts"
 import { ReadAfter } from "../core/ReadAfter.ts"
 import type { Receipt } from "../core/Receipt.ts"
+import { countQuery } from "../core/telemetry/metricUpdates.ts"
 import * as safeSpan from "../core/telemetry/safeSpan.ts"
 import type * as Query from "./Query.ts"
 
@@ -96,8 +97,8 @@ const run = <Q extends Query.Any>(
   payload: () => Effect.Effect<Query.Payload<Q>, InvalidQuery>,
   { after, timeout }: AskOptions
 ): Effect.Effect<Query.Success<Q>, Query.Error<Q> | InvalidQuery, HandlerOf<Q>> => {
-  const answer = Effect.contextWith((caller: Context.Context<HandlerOf<Q>>) =>
-    safeSpan.withSpan(
+  const answer = Effect.contextWith((caller: Context.Context<HandlerOf<Q>>) => {
+    const asked = safeSpan.withSpan(
       Effect.suspend(() =>
         Effect.flatMapEager(payload(), (valid) => InProcessRpc.handlerOf(caller, query).call(valid))
       ),
@@ -106,7 +107,8 @@ const run = <Q extends Query.Any>(
       // It is not known what the handler of a query reads.
       true
     )
-  )
+    return countQuery(asked, query._tag, caller)
+  })
   return after === undefined ? answer : Effect.provideService(answer, ReadAfter, {
     ...positionOf(after),
     timeout: Duration.fromInputUnsafe(timeout ?? "5 seconds")

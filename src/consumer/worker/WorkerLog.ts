@@ -5,14 +5,20 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
+import { logEvent } from "../../core/telemetry/logEvent.ts"
 import * as Metrics from "../../core/telemetry/Metrics.ts"
+import { countStoreError } from "../../core/telemetry/metricUpdates.ts"
 import * as LockHolders from "../../eventStore/driver/LockHolders.ts"
 import { drainDetail } from "../ConsumerStatus.ts"
 import type * as HandOver from "../HandOver.ts"
+import type { Claim } from "../LeaseDriver.ts"
 import type * as PartitionReport from "../PartitionReport.ts"
 import { awaitsNewerCode } from "../UnknownTypes.ts"
 import * as EventInHand from "./EventInHand.ts"
@@ -38,6 +44,19 @@ export const publish = (worker: Worker): Effect.Effect<void> =>
   })
 
 /**
+ * Removes the gauges of the consumer.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const unpublish = (worker: Worker): Effect.Effect<void> =>
+  Effect.forEach(
+    [Metrics.consumerLag, Metrics.consumerStuck, Metrics.consumerParkedKeys],
+    (metric: Metric.Metric<never, unknown>) => Metric.remove(Metric.withAttributes(metric, attributesOf(worker))),
+    { discard: true }
+  )
+
+/**
  * Logs that the worker or a partition failed: once in an outage.
  *
  * @since 0.1.0
@@ -52,7 +71,13 @@ export const logFailure = (
   const isStuck = state === "stuck"
   // The words of a passing failure vary with the statement that met it.
   const kind = isStuck ? detail : state
-  return outages.failed({ source, kind, message: `${consumer.id} is ${state}: ${detail}`, cause, isStuck })
+  const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+  return Effect.andThen(
+    error instanceof EventStoreError
+      ? Effect.contextWith((context: Context.Context<never>) => Effect.sync(() => countStoreError(error, context)))
+      : Effect.void,
+    outages.failed({ source, kind, message: `${consumer.id} is ${state}: ${detail}`, cause, isStuck })
+  )
 }
 
 /**
@@ -74,6 +99,31 @@ export const logReport = (
     : awaitsNewerCode(worker.processor.consumer, error)
     ? Effect.void
     : logFailure(worker, partition, { state, detail }, Cause.fail(error))
+
+/**
+ * Logs, in one line, which partitions the worker has taken over because the leases of their owners have ended.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const logTakenOver = (
+  { processor: { consumer } }: Worker,
+  { assigned, generation }: Pick<Claim, "assigned" | "generation">
+): Effect.Effect<void> => {
+  const taken = assigned.flatMap(({ partition, takenFrom }) =>
+    takenFrom === undefined ? [] : [{ partition, takenFrom }]
+  )
+  if (taken.length === 0) return Effect.void
+  const partitions = taken.map(({ partition }) => partition)
+  const from = Array.from(new Set(taken.map(({ takenFrom }) => takenFrom)))
+  return logEvent(
+    "partitions.takenOver",
+    `${consumer.id} has taken over partition${partitions.length === 1 ? "" : "s"} ${partitions.join(", ")} from ${
+      from.map((owner) => `worker ${owner}`).join(", ")
+    }, whose lease has ended`,
+    { consumer: generation, partitions, from }
+  )
+}
 
 /**
  * Returns whether the worker for which others wait has had an event in hand for longer than the lease.

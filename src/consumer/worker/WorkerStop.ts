@@ -11,7 +11,7 @@ import * as EventInHand from "./EventInHand.ts"
 import * as Heartbeat from "./Heartbeat.ts"
 import * as IdleWait from "./IdleWait.ts"
 import type { Worker } from "./Worker.ts"
-import { logInHand } from "./WorkerLog.ts"
+import { logInHand, unpublish } from "./WorkerLog.ts"
 
 /**
  * Interrupts the processors of a worker and gives back its partitions. Leases that cannot be given back end by themselves. The time is that of the computer, as
@@ -46,6 +46,8 @@ const giveBack = (worker: Worker): Effect.Effect<void, EventStoreError> =>
     }
     const generation = state.generation ?? settings.generation ?? (yield* store.activeGeneration(processor.consumer.id))
     yield* store.release(generation, owner)
+    // The gauges of a rebuild would keep their last values.
+    if (settings.generation !== undefined) yield* unpublish(worker)
     yield* logs.parked.summarize({ isEnd: true })
     yield* logs.attempts.summarize({ isEnd: true })
   })

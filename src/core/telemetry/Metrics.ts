@@ -6,6 +6,112 @@
 import * as Metric from "effect/Metric"
 
 /**
+ * The boundaries of the histograms of durations: from a round trip on one machine to the deadlines of the stores.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const seconds: ReadonlyArray<number> = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/**
+ * Commands that `CommandBus` dispatched, by the attributes `command` and `outcome`: `ok`, `rejected` (an error that the command declares), `invalid` (the
+ * payload), `conflict`, `failed` (an `EventStoreError`), `defect` or `interrupted`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const commands = Metric.counter("evsrc_commands_total", {
+  description: "Commands that were dispatched",
+  incremental: true
+})
+
+/**
+ * How long commands took, with their retries, in seconds, by the attribute `command`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const commandDuration = Metric.histogram("evsrc_command_duration_seconds", {
+  description: "Duration of commands, with their retries, in seconds",
+  boundaries: seconds
+})
+
+/**
+ * Queries that `QueryBus` asked, by the attributes `query` and `outcome`: `ok`, `rejected` (an error that the query declares), `invalid` (the payload),
+ * `behind` (the read model did not reach a position in time), `failed` (an `EventStoreError`), `defect` or `interrupted`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const queries = Metric.counter("evsrc_queries_total", {
+  description: "Queries that were asked",
+  incremental: true
+})
+
+/**
+ * How long queries took, with the wait for a position, in seconds, by the attribute `query`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const queryDuration = Metric.histogram("evsrc_query_duration_seconds", {
+  description: "Duration of queries, with the wait for a position, in seconds",
+  boundaries: seconds
+})
+
+/**
+ * How long appends took until the store answered, in seconds.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const appendDuration = Metric.histogram("evsrc_append_duration_seconds", {
+  description: "Duration of appends until the store answered, in seconds",
+  boundaries: seconds
+})
+
+/**
+ * Commands, queries and steps of consumers that failed with an `EventStoreError`, by the attribute `reason`.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const storeErrors = Metric.counter("evsrc_store_errors_total", {
+  description: "Commands, queries and steps of consumers that failed with an error of the store",
+  incremental: true
+})
+
+/**
+ * The connections that the pools of the stores' clients may open.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const poolConnections = Metric.gauge("evsrc_pool_connections", {
+  description: "Connections that the pools of the stores may open"
+})
+
+/**
+ * The connections that statements and transactions of the stores use at the moment.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const poolInUse = Metric.gauge("evsrc_pool_connections_in_use", {
+  description: "Connections that statements and transactions of the stores use"
+})
+
+/**
+ * The statements and transactions of the stores that wait for a connection at the moment.
+ *
+ * @since 0.1.0
+ * @category metrics
+ */
+export const poolWaiting = Metric.gauge("evsrc_pool_waiting", {
+  description: "Statements and transactions of the stores that wait for a connection"
+})
+
+/**
  * Appends that wrote events.
  *
  * @since 0.1.0

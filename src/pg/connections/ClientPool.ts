@@ -47,6 +47,31 @@ export const sizeOf = (sql: SqlClient): number =>
     ? sql.config.maxConnections
     : defaultSize
 
+/**
+ * How many connections of a client's pool the stores use at the moment, and how many statements and transactions wait for one.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface PoolUse {
+  inUse: number
+  waiting: number
+}
+
+const uses = new WeakMap<SqlClient, PoolUse>()
+
+/**
+ * Returns the use of a client's pool: the same object for all stores on the client.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const useOf = (sql: SqlClient): PoolUse => {
+  let use = uses.get(sql)
+  if (use === undefined) uses.set(sql, use = { inUse: 0, waiting: 0 })
+  return use
+}
+
 const followers = new WeakMap<SqlClient, Semaphore.Semaphore>()
 
 /**

@@ -13,6 +13,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import { inWords } from "../PgDeadlines.ts"
 import * as Timer from "../timer.ts"
+import { useOf } from "./ClientPool.ts"
 import { cancelTimeout, hasEnded, noResponse } from "./StatementDeadline.ts"
 
 const noConnection = (timeout: number): SqlError => {
@@ -48,8 +49,10 @@ export const alone = <A>(
   Effect.withFiber((fiber) =>
     Effect.callback((resume) => {
       const scope = Scope.makeUnsafe()
+      const use = useOf(sql)
       let isConnected = false
       let timer: Timer.Timer
+      use.waiting++
       const wait = (millis: number, error: (millis: number) => SqlError) => {
         Timer.stop(timer)
         timer = Timer.start(millis, () => {
@@ -61,10 +64,16 @@ export const alone = <A>(
         Effect.onExit(
           Effect.flatMap(sql.reserve, (connection) => {
             isConnected = true
+            use.waiting--
+            use.inUse++
             wait(timeout, noResponse)
             return Effect.provideService(statement, sql.transactionService, [connection, 0])
           }),
-          (exit) => Scope.close(scope, exit)
+          (exit) => {
+            if (isConnected) use.inUse--
+            else use.waiting--
+            return Scope.close(scope, exit)
+          }
         )
       )
       if (!isConnected) wait(connectionTimeout, noConnection)
@@ -100,12 +109,22 @@ export const reserveWithin = (sql: SqlClient, timeout: number): Effect.Effect<Re
   Effect.withFiber((fiber) =>
     Effect.callback((resume) => {
       const scope = Scope.makeUnsafe()
-      const running = Effect.runForkWith(Context.add(fiber.context, Scope.Scope, scope))(sql.reserve)
+      const use = useOf(sql)
+      const released = Effect.sync(() => {
+        use.inUse--
+      })
+      const reserve = Effect.tap(sql.reserve, () => {
+        use.inUse++
+        return Scope.addFinalizer(scope, released)
+      })
+      use.waiting++
+      const running = Effect.runForkWith(Context.add(fiber.context, Scope.Scope, scope))(reserve)
       const timer = Timer.start(timeout, () => {
         resume(Effect.fail(noConnection(timeout)))
         Effect.runFork(abandon(running, scope))
       })
       running.addObserver((exit) => {
+        use.waiting--
         Timer.stop(timer)
         resume(Exit.map(exit, (connection) => ({ connection, scope })))
       })

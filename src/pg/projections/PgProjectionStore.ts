@@ -18,6 +18,7 @@ import type { ProjectionStoreDriver } from "../../projection/ProjectionStoreDriv
 import { isEmbedded } from "../connections/ClientPool.ts"
 import * as FollowerTurns from "../connections/FollowerTurns.ts"
 import * as PgConnections from "../connections/PgConnections.ts"
+import * as PoolGauges from "../connections/PoolGauges.ts"
 import * as PgLockObserver from "../locks/PgLockObserver.ts"
 import * as PgMigrations from "../migrations/PgMigrations.ts"
 import * as PgDeadlines from "../PgDeadlines.ts"
@@ -47,6 +48,7 @@ export const makeDriver = Effect.fnUntraced(
     const sql = yield* SqlClient.SqlClient
     const { name, quoted } = yield* schemaOf(options)
     const connections = PgConnections.make(sql, yield* PgDeadlines.make(options))
+    yield* PoolGauges.register(sql)
     const query = PgStatement.make(connections)
     const observe = PgLockObserver.make(connections)
     const handlers = Semaphore.makeUnsafe(maxHandlerTransactions(connections))
