@@ -31,15 +31,14 @@ const program = Effect.gen(function*() {
 })
 
 program.pipe(
-  Effect.tapCause((cause) => {
-    const failure = cause.reasons.find(Cause.isFailReason)
-    return failure !== undefined
-      ? Console.error(`evsrc: ${failure.error.message}`)
-      : Cause.hasInterruptsOnly(cause)
+  Effect.tapCause((cause) =>
+    cause.reasons.some(Cause.isFailReason) || Cause.hasInterruptsOnly(cause)
       ? Effect.void
       : Effect.logFatal("The program has failed", cause)
-  }),
+  ),
   Effect.provide(Observability.layer),
+  // After the log, so that the reason is the last line.
+  Effect.tapError(({ message }) => Console.error(`evsrc: ${message}`)),
   NodeRuntime.runMain({
     disableErrorReporting: true,
     // SIGTERM and SIGINT are the usual ways to stop the program, so they exit with 0.

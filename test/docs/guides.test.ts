@@ -10,6 +10,7 @@ const guides = {
   "decisions": 7,
   "event-store": 7,
   "http": 8,
+  "observability": 2,
   "operations": 4,
   "process-managers": 7,
   "personal-data": 7,

@@ -1,17 +1,15 @@
 /** The lists of docs/reference.md are complete, and name nothing that does not exist. */
 import { PgClient } from "@effect/sql-pg"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Metric, Redacted } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { TestConsole } from "effect/testing"
-import { Limits, Metrics, Projection, Projector } from "evsrc"
+import { Limits, Projection, Projector } from "evsrc"
 import { PgMigrations, PgStores } from "evsrc/pg"
-import * as Fs from "node:fs"
-import * as Path from "node:path"
 import * as Bank from "../../examples/bank-account.ts"
 import * as errors from "../../src/core/errors.ts"
 import { freshDatabase, layerPglite } from "../support/Database.ts"
-import { blocksOf, read, root, section, tableOf } from "./Markdown.ts"
+import { blocksOf, read, section, tableOf } from "./Markdown.ts"
 
 const guide = read("docs/reference.md")
 const firstColumn = (heading: string) => tableOf(section(guide, heading)).map(([cell]) => cell!)
@@ -36,28 +34,6 @@ describe("docs/reference.md", () => {
         assert.deepStrictEqual(firstColumn(`### ${name}`), rows.map(({ column }) => column))
       }
     }).pipe(Effect.provide(layerPglite())))
-
-  it("lists every metric", () => {
-    const metrics = Object.values(Metrics).flatMap((value: unknown) => Metric.isMetric(value) ? [value.id] : [])
-    assert.sameMembers(firstColumn("## Metrics"), metrics)
-  })
-
-  it("lists every span", () => {
-    const listed = /^Spans: .*$/m.exec(section(guide, "## Spans"))?.[0] ?? ""
-    const files = Fs.readdirSync(Path.join(root, "src"), { recursive: true, encoding: "utf8" })
-      .filter((name) => name.endsWith(".ts") && !name.startsWith("testing"))
-    const made = files.flatMap((name) =>
-      Array.from(
-        // The name comes first, or after the effect and before the attributes.
-        read(`src/${name}`).matchAll(
-          /(?:Effect\.fn\(|withSpan\((?:[\w()]+, )?\s*|^\s+(?=[^\n]+,\n\s+\{ "evsrc\.))["`]([^"`]+)["`]/gm
-        ),
-        ([, span]) => span!.replace(/\$\{(\w+)\._tag\}/, "<$1>")
-      )
-    )
-    assert.isAbove(made.length, 5)
-    assert.sameMembers(Array.from(listed.matchAll(/`([^`]+)`/g), ([, span]) => span!), Array.from(new Set(made)))
-  })
 
   it("lists every reason of an EventStoreError", () => {
     const reasons = errors.EventStoreErrorReason.members.map((reason) => reason.identifier.replace("evsrc/", ""))

@@ -4,38 +4,14 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { mkdtemp, readdir, rm } from "node:fs/promises"
-import { createServer } from "node:http"
 import * as Net from "node:net"
 import { join } from "node:path"
 import { freshDatabase } from "../support/Database.ts"
 import * as Folders from "../support/Folders.ts"
 import * as PostgresServer from "../support/PostgresServer.ts"
 import { isLong } from "../support/scale.ts"
-import * as Script from "../support/Script.ts"
-import { at, client, poll } from "./UsersProgram.ts"
-
-/** Overrides variables that may be set where the tests run. */
-const unset = { PORT: "0", HOST: "", DATABASE_URL: "", EVSRC_DATA: "", PROVOKE: "", OTEL_EXPORTER_OTLP_ENDPOINT: "" }
-
-const launch = (env: Readonly<Record<string, string>>) =>
-  Script.start(import.meta.resolve("../../examples/http/start.ts"), { env: { ...unset, ...env } })
-
-const running = Effect.fnUntraced(function*(env: Readonly<Record<string, string>>) {
-  const script = yield* launch(env)
-  const [, url = ""] = /^ +API +(http:.*)\/users$/.exec(yield* script.waitFor(/^ +API /)) ?? []
-  return { ...script, url, ask: client(url) }
-})
-
-type Running = Effect.Success<ReturnType<typeof running>>
-
-/** Stops the program; it must exit with 0 and print only its log to stderr. */
-const end = Effect.fnUntraced(function*(program: Running, signal: NodeJS.Signals) {
-  yield* program.signal(signal)
-  assert.deepStrictEqual(yield* program.exited, { code: 0, signal: null })
-  for (const line of (yield* program.stderr).split("\n")) {
-    if (line !== "") assert.match(String(at(JSON.parse(line), "level")), /^(INFO|WARN)$/, line)
-  }
-})
+import { end, launch, type Running, running } from "./MainProgram.ts"
+import { at, poll } from "./UsersProgram.ts"
 
 /** Waits until a page is available, and returns its JSON. The health is 503 while the workers are behind, as on a busy machine. */
 const untilAvailable = ({ ask }: Running, page: string) =>
@@ -240,51 +216,6 @@ describe("on a PostgreSQL server", () => {
       assert.deepInclude(yield* json(ask("GET", `/users/ann?after=${at(renamed.json, "position")}`)), { name: "X" })
       yield* program.signal("SIGTERM")
       assert.deepStrictEqual(yield* program.exited, { code: 0, signal: null })
-    }))
-
-  it.live("exports its spans to an OpenTelemetry collector", () =>
-    Effect.gen(function*() {
-      const spans = new Map<string, { readonly name: string; readonly parent: string }>()
-      const collector = yield* Effect.acquireRelease(
-        Effect.callback<Net.AddressInfo & { readonly close: () => void }>((resume) => {
-          const server = createServer(async (request, response) => {
-            const body: Array<Buffer> = []
-            for await (const chunk of request) body.push(chunk)
-            const resources = Object(at(JSON.parse(Buffer.concat(body).toString()), "resourceSpans"))
-            for (const span of Object(at(resources, 0, "scopeSpans", 0, "spans"))) {
-              const name = String(at(span, "name"))
-              spans.set(String(at(span, "spanId")), { name, parent: String(at(span, "parentSpanId")) })
-            }
-            response.end("{}")
-          }).listen(0, "127.0.0.1", () =>
-            resume(Effect.succeed({
-              ...server.address() as Net.AddressInfo,
-              close: () => {
-                server.close()
-                server.closeAllConnections()
-              }
-            })))
-        }),
-        ({ close }) => Effect.sync(close)
-      )
-      const { url: DATABASE_URL } = yield* freshDatabase
-      const program = yield* running({
-        DATABASE_URL,
-        OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${collector.port}/`
-      })
-      yield* json(program.ask("POST", "/users", ann))
-      // The program sends the remaining spans when it stops.
-      yield* end(program, "SIGTERM")
-      const names = (id: string): ReadonlyArray<string> => {
-        const span = spans.get(id)
-        return span === undefined ? [] : [span.name, ...names(span.parent)]
-      }
-      const append = Array.from(spans).find(([, { name }]) => name === "EventStore.append")
-      assert.deepStrictEqual(names(append?.[0] ?? ""), [
-        "EventStore.append",
-        "CommandBus.dispatch RegisterUser",
-        "POST"
-      ])
     }))
 })
 

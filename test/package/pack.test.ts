@@ -151,7 +151,7 @@ describe("the tarball", () => {
   it("contains the sources, their build, the migrations, the guides, and nothing else", async () => {
     const sources = await under("src", ".ts")
     const migrations = await under("migrations", ".sql")
-    const guides = (await readdir(join(root, "docs"))).filter((name) => /\.(md|svg)$/.test(name))
+    const guides = (await readdir(join(root, "docs"))).filter((name) => /\.(json|md|svg|yml)$/.test(name))
       .map((name) => `docs/${name}`)
     for (const expected of [migrations, guides]) assert.isNotEmpty(expected)
     const built = sources.flatMap((name) =>
