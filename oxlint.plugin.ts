@@ -48,6 +48,7 @@ const layers: Readonly<Record<string, Layer>> = {
   "pg": { folders: "all", packages: ["effect", "@effect/sql-pg"], builtins: true },
   "pglite": { folders: "all", packages: ["effect", "@effect/sql-pg", "@electric-sql/pglite"], builtins: true },
   "http": { folders: order, packages: ["effect"], builtins: false },
+  "promise": { folders: order, packages: ["effect"], builtins: false },
   "testing": { folders: "all", packages: ["effect"], builtins: false },
   "conformance": { folders: "all", packages: ["effect"], builtins: false },
   "cli": { folders: "all", packages: ["effect", "@effect/sql-pg", "@effect/platform-node"], builtins: true },

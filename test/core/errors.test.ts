@@ -4,6 +4,7 @@ import * as evsrc from "evsrc"
 import * as domain from "evsrc/domain"
 import * as pg from "evsrc/pg"
 import * as pglite from "evsrc/pglite"
+import * as promise from "evsrc/promise"
 import * as testing from "evsrc/testing"
 import { version } from "../../src/core/AsOf.ts"
 import { AsOfNotReached } from "../../src/core/errors.ts"
@@ -154,6 +155,8 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     new evsrc.UndecodableEvent({ ...at, problem: "UnknownType", schemaVersion: 1, detail: "no such type" }),
     ["OrderPlaced", "position 7", "Order-1", "version 3", "no such type"]
   ],
+  [new promise.AppClosed({ hadBegun: false }), ["did nothing", "Evsrc.start"]],
+  [new promise.AppClosed({ hadBegun: true }), ["outcome is unknown", "the same `commandId`"]],
   [new pglite.PgliteError({ reason: "InUse", message: "The folder is in use" }), ["in use"]],
   [new testing.GoldenEvents.GoldenEventsFailed({ directory: "golden", problems: [] }), ["golden"]],
   [new testing.Recording.InvalidRecording({ line: 4, detail: "it is damaged" }), ["line 4", "it is damaged"]],
@@ -194,7 +197,7 @@ describe("the message of an error", () => {
   )
 
   it("is tested for every exported error class", () => {
-    const exported = new Set([evsrc, domain, pg, pglite, testing].flatMap(errorClasses))
+    const exported = new Set([evsrc, domain, pg, pglite, promise, testing].flatMap(errorClasses))
     const tested = new Set(instances.map(([error]) => error.constructor))
     assert.deepStrictEqual(
       [...exported].filter((one) => !tested.has(one)).map(({ name }) => name),

@@ -31,7 +31,7 @@ const core = [
   "transfer",
   "erasure"
 ]
-const entryPoints = ["domain", "http", "pg", "pglite", "testing", "conformance", "cli"]
+const entryPoints = ["domain", "http", "promise", "pg", "pglite", "testing", "conformance", "cli"]
 const folders = [...core, ...entryPoints]
 
 const others = {
@@ -69,6 +69,7 @@ const allowed: Readonly<Record<string, ReadonlyArray<string>>> = {
   ...Object.fromEntries(core.map((folder, index) => [folder, [...core.slice(0, index + 1), ...effect]])),
   domain: [...core, "domain"],
   http: [...core, "http", ...effect],
+  promise: [...core, "promise", ...effect],
   pg: [...folders, ...postgres],
   pglite: [...folders, ...postgres, "@electric-sql/pglite"],
   testing: [...folders, ...effect],

@@ -21,6 +21,7 @@ const entries = {
   "evsrc": "index",
   "evsrc/domain": "domain/index",
   "evsrc/http": "http/index",
+  "evsrc/promise": "promise/index",
   "evsrc/pg": "pg/index",
   "evsrc/pglite": "pglite/index",
   "evsrc/testing": "testing/index",
@@ -205,7 +206,9 @@ describe("a project with effect alone", () => {
   const load = (specifier: string) => run(core, "node", "--input-type=module", "--eval", `await import("${specifier}")`)
 
   it("loads the core and the testing tools", async () => {
-    for (const specifier of ["evsrc", "evsrc/domain", "evsrc/http", "evsrc/testing", "evsrc/conformance"]) {
+    for (
+      const specifier of ["evsrc", "evsrc/domain", "evsrc/http", "evsrc/promise", "evsrc/testing", "evsrc/conformance"]
+    ) {
       const { code, output } = await load(specifier)
       assert.strictEqual(code, 0, output)
     }
@@ -239,7 +242,7 @@ it("projects with effect alone and with all peers type-check, all declarations i
   const files = (directory: string, specifiers: ReadonlyArray<string>) =>
     specifiers.map((specifier, i) => [`${basename(directory)}/entry${i}.ts`, consumer(specifier)])
   const errors = await typeCheck(Object.fromEntries([
-    ...files(core, ["evsrc", "evsrc/domain", "evsrc/http", "evsrc/testing"]),
+    ...files(core, ["evsrc", "evsrc/domain", "evsrc/http", "evsrc/promise", "evsrc/testing"]),
     ...files(full, Object.keys(entries))
   ]))
   // PGlite's own declarations use globals of Emscripten that they do not declare.
