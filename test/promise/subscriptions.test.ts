@@ -85,6 +85,8 @@ describe.each(backEnds)("a subscription to events on %s", (_, stores) => {
       const { cursor } = await place(app, "o1")
       const returned = app.events(Orders.OrderEvent, { after: cursor })
       const pending = [returned.next(), returned.next()]
+      // The read begins in a microtask.
+      await immediate()
       assert.deepStrictEqual(await returned.return(), ended)
       assert.deepStrictEqual(await Promise.all(pending), [ended, ended])
 
@@ -98,6 +100,7 @@ describe.each(backEnds)("a subscription to events on %s", (_, stores) => {
       const controller = new AbortController()
       const aborted = app.events(Orders.OrderEvent, { after: cursor, signal: controller.signal })
       const waiting = aborted.next()
+      await immediate()
       controller.abort()
       assert.deepStrictEqual(await waiting, ended)
       const late = app.events(Orders.OrderEvent, { signal: controller.signal })
@@ -185,6 +188,7 @@ describe("a subscription", () => {
       {
         await using events = app.events(Orders.OrderEvent, { after: cursor })
         pending = events.next()
+        await immediate()
       }
       assert.deepStrictEqual(await pending, ended)
     })()
