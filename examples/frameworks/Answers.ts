@@ -57,4 +57,12 @@ export const ofQuery = (result: Evsrc.Answered<unknown> | Evsrc.Failed<AnyError>
 
 export const notFound: Answer = { status: 404, body: { _tag: "RouteNotFound", message: "No such path and method" } }
 
+/** The most bytes of the body of a request. */
+export const maxBody = 1_000_000
+
+export const tooLarge: Answer = {
+  status: 413,
+  body: { _tag: "BodyTooLarge", message: `The body has more than ${maxBody} bytes` }
+}
+
 export const malformed: Answer = { status: 400, body: { _tag: "MalformedJson", message: "The body is not JSON" } }

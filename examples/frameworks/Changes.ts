@@ -2,6 +2,7 @@
  * The changes of users as the text of server-sent events.
  */
 import { LogPosition } from "evsrc"
+import { AppClosed } from "evsrc/promise"
 import { UserEvent } from "../users/contract/UserEvent.ts"
 import type { UsersApp } from "./UsersApp.ts"
 
@@ -16,9 +17,14 @@ export async function* changesAfter(
 ): AsyncGenerator<string> {
   // The response begins at once, and not with the first event.
   yield ": connected\n\n"
-  for await (const recorded of app.events(UserEvent, { after, signal })) {
-    const cursor = LogPosition.format(LogPosition.ofEvent(recorded))
-    yield `event: change\nid: ${cursor}\ndata: ${JSON.stringify(recorded.event)}\n\n`
+  try {
+    for await (const recorded of app.events(UserEvent, { after, signal })) {
+      const cursor = LogPosition.format(LogPosition.ofEvent(recorded))
+      yield `event: change\nid: ${cursor}\ndata: ${JSON.stringify(recorded.event)}\n\n`
+    }
+  } catch (error) {
+    // The program ends, and so does the response. The client reconnects.
+    if (!(error instanceof AppClosed)) throw error
   }
 }
 

@@ -5,7 +5,7 @@ import express, { type ErrorRequestHandler, type Response } from "express"
 import { createServer } from "node:http"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import { GetUser } from "../users/contract/UserQueries.ts"
-import { type Answer, internalError, malformed, notFound, ofCommand, ofQuery } from "./Answers.ts"
+import { type Answer, internalError, malformed, maxBody, notFound, ofCommand, ofQuery, tooLarge } from "./Answers.ts"
 import { listen, type Listening, sendChanges } from "./Listen.ts"
 import type { UsersApp } from "./UsersApp.ts"
 
@@ -18,12 +18,13 @@ const textOf = (value: unknown) => typeof value === "string" ? value : undefined
 /** Express passes the error of a rejected promise on to this handler, too. */
 const onError: ErrorRequestHandler = (error, _request, response, next) => {
   if (response.headersSent) next(error)
+  else if (error?.type === "entity.too.large") send(response, tooLarge)
   else send(response, error instanceof SyntaxError ? malformed : internalError(error))
 }
 
 export const serve = (app: UsersApp, port = 0): Promise<Listening> => {
   const server = express()
-  server.use(express.json())
+  server.use(express.json({ limit: maxBody }))
 
   server.post("/users", async (request, response) => {
     const commandId = request.get("idempotency-key")

@@ -5,7 +5,7 @@ import { fastify, type FastifyReply } from "fastify"
 import { Readable } from "node:stream"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import { GetUser } from "../users/contract/UserQueries.ts"
-import { type Answer, internalError, malformed, notFound, ofCommand, ofQuery } from "./Answers.ts"
+import { type Answer, internalError, malformed, maxBody, notFound, ofCommand, ofQuery, tooLarge } from "./Answers.ts"
 import { changesAfter, headers } from "./Changes.ts"
 import { type Listening, signalOf } from "./Listen.ts"
 import type { UsersApp } from "./UsersApp.ts"
@@ -24,7 +24,7 @@ interface Changes {
 }
 
 export const serve = async (app: UsersApp, port = 0): Promise<Listening> => {
-  const server = fastify({ forceCloseConnections: true })
+  const server = fastify({ forceCloseConnections: true, bodyLimit: maxBody })
 
   server.post<{ Headers: { readonly "idempotency-key"?: string } }>("/users", async ({ body, headers }, reply) => {
     const commandId = headers["idempotency-key"]
@@ -50,8 +50,9 @@ export const serve = async (app: UsersApp, port = 0): Promise<Listening> => {
   })
 
   server.setNotFoundHandler((_, reply) => send(reply, notFound))
-  server.setErrorHandler<Error & { readonly statusCode?: number }>((error, _, reply) =>
-    send(reply, (error.statusCode ?? 500) < 500 ? malformed : internalError(error))
-  )
+  server.setErrorHandler<Error & { readonly statusCode?: number }>((error, _, reply) => {
+    const { statusCode = 500 } = error
+    return send(reply, statusCode >= 500 ? internalError(error) : statusCode === 413 ? tooLarge : malformed)
+  })
   return { url: await server.listen({ port, host: "127.0.0.1" }), close: () => server.close() }
 }

@@ -3,10 +3,11 @@
  */
 import { getRequestListener } from "@hono/node-server"
 import { Hono } from "hono"
+import { bodyLimit } from "hono/body-limit"
 import { createServer } from "node:http"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import { GetUser } from "../users/contract/UserQueries.ts"
-import { type Answer, internalError, malformed, notFound, ofCommand, ofQuery } from "./Answers.ts"
+import { type Answer, internalError, malformed, maxBody, notFound, ofCommand, ofQuery, tooLarge } from "./Answers.ts"
 import { changesAfter, headers } from "./Changes.ts"
 import { listen, type Listening } from "./Listen.ts"
 import type { UsersApp } from "./UsersApp.ts"
@@ -15,6 +16,7 @@ const responseOf = ({ body, status }: Answer) => Response.json(body, { status })
 
 export const serve = (app: UsersApp, port = 0): Promise<Listening> => {
   const server = new Hono()
+  server.use(bodyLimit({ maxSize: maxBody, onError: () => responseOf(tooLarge) }))
 
   server.post("/users", async ({ req }) => {
     const commandId = req.header("idempotency-key")

@@ -4,20 +4,21 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import { DeactivateUser, RegisterUser, RenameUser } from "../users/contract/UserCommands.ts"
 import { GetUser } from "../users/contract/UserQueries.ts"
-import { type Answer, internalError, malformed, notFound, ofCommand, ofQuery } from "./Answers.ts"
+import { type Answer, internalError, malformed, maxBody, notFound, ofCommand, ofQuery, tooLarge } from "./Answers.ts"
 import { listen, type Listening, sendChanges } from "./Listen.ts"
 import type { UsersApp } from "./UsersApp.ts"
 
-const maxBody = 1_000_000
+class BodyTooLarge extends Error {}
 
 /** Returns the JSON of the body. */
 const bodyOf = async (request: IncomingMessage) => {
   const chunks: Array<Buffer> = []
   let size = 0
-  for await (const chunk of request) {
+  // The socket stays open for the response.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     chunks.push(chunk)
     size += chunks.at(-1)?.length ?? 0
-    if (size > maxBody) throw new SyntaxError(`The body has more than ${maxBody} bytes`)
+    if (size > maxBody) throw new BodyTooLarge()
   }
   return JSON.parse(Buffer.concat(chunks).toString())
 }
@@ -45,15 +46,18 @@ const respond = async (app: UsersApp, request: IncomingMessage, url: URL): Promi
   }
 }
 
+const ofThrown = (error: unknown): Answer => {
+  if (error instanceof BodyTooLarge) return tooLarge
+  return error instanceof SyntaxError || error instanceof URIError ? malformed : internalError(error)
+}
+
 const handle = async (app: UsersApp, request: IncomingMessage, response: ServerResponse): Promise<void> => {
   const url = new URL(request.url ?? "/", "http://localhost")
   if (request.method === "GET" && url.pathname === "/changes") {
     const after = textOf(request.headers["last-event-id"]) ?? url.searchParams.get("after") ?? undefined
     return sendChanges(app, after, response)
   }
-  const { body, status } = await respond(app, request, url).catch((error: unknown) =>
-    error instanceof SyntaxError || error instanceof URIError ? malformed : internalError(error)
-  )
+  const { body, status } = await respond(app, request, url).catch(ofThrown)
   response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body))
 }
 

@@ -23,43 +23,6 @@ import type { AppClosed } from "./AppError.ts"
 import type { Subscription } from "./Subscription.ts"
 
 /**
- * The type of a command or query for which the layer has no handler, so that the compiler names it.
- *
- * @since 0.1.0
- * @category models
- */
-export interface NotHandled<Name> {
-  readonly "~the layer of the app has no handler of": Name
-}
-
-/**
- * The type of a parameter that needs services which the layer does not provide, so that the compiler names them.
- *
- * @since 0.1.0
- * @category models
- */
-export interface NotProvided<Services> {
-  readonly "~the layer of the app does not provide": Services
-}
-
-/**
- * Requires that the layer handles a command or a query.
- *
- * @since 0.1.0
- * @category models
- */
-export type Handled<C extends Query.Any, Services> = [Command.HandlerOf<C>] extends [Services] ? unknown
-  : NotHandled<C["_tag"]>
-
-/**
- * Requires that the layer provides services.
- *
- * @since 0.1.0
- * @category models
- */
-export type Provided<Needed, Services> = [Needed] extends [Services] ? unknown : NotProvided<Exclude<Needed, Services>>
-
-/**
  * The result of a call that has failed with a typed error.
  *
  * @since 0.1.0
@@ -100,7 +63,7 @@ export interface Answered<out A> {
  * @since 0.1.0
  * @category errors
  */
-export type CommandError<C extends Command.Any> = Command.Error<C> | InvalidCommand | AppClosed
+export type CommandError<C extends Query.Any> = Query.Error<C> | InvalidCommand | AppClosed
 
 /**
  * The errors of a query: those it declares, those of the bus, and `AppClosed`.
@@ -116,7 +79,7 @@ export type QueryError<Q extends Query.Any> = Query.Error<Q> | InvalidQuery | Ap
  * @since 0.1.0
  * @category models
  */
-export type CommandResult<C extends Command.Any> = Accepted | Failed<CommandError<C>>
+export type CommandResult<C extends Query.Any> = Accepted | Failed<CommandError<C>>
 
 /**
  * The result of a query.
@@ -133,7 +96,7 @@ export type QueryResult<Q extends Query.Any> = Answered<Query.Success<Q>> | Fail
  * @category options
  */
 export interface CallOptions {
-  /** Interrupts the call. The promise then rejects with the reason of the signal. */
+  /** Interrupts the call. The promise rejects at once with the reason of the signal; `close` waits for the end of the interrupted code. */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -192,6 +155,22 @@ export interface Page<out Document> {
 }
 
 /**
+ * How to start an app.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface StartOptions {
+  /** Stops the build of the layer. The promise then rejects with the reason of the signal. */
+  readonly signal?: AbortSignal | undefined
+  /**
+   * The longest wait for the layer, 15 minutes by default: more than the bounds of the stores, of which a migration has the longest, 10 minutes. A number
+   * is milliseconds.
+   */
+  readonly timeout?: Duration.Input | undefined
+}
+
+/**
  * How to close an app.
  *
  * @since 0.1.0
@@ -200,6 +179,8 @@ export interface Page<out Document> {
 export interface CloseOptions {
   /** The longest wait for calls in flight, 10 seconds by default. A number is milliseconds. */
   readonly timeout?: Duration.Input | undefined
+  /** The longest wait for the release of the layer, 30 seconds by default. A number is milliseconds. */
+  readonly releaseTimeout?: Duration.Input | undefined
 }
 
 /**
@@ -208,43 +189,49 @@ export interface CloseOptions {
  * **Details**
  *
  * A call with a result type resolves to `{ ok: false, error }` on each typed error, and rejects only with a defect, as an `Error`, and with the reason
- * of its `signal`. The services are those that the layer provides: without the handler of a command, a call of the command does not compile.
+ * of its `signal`. The services are those that the layer provides. The type of `this` names what a method needs of them: a command without a handler
+ * does not compile. An app with more services is assignable to a type with fewer.
  *
  * @since 0.1.0
  * @category models
  */
-export interface App<Services> {
+export interface App<in Services> {
   /** Dispatches a command, and returns its receipt or its error. */
-  readonly dispatch: <C extends Command.Any>(
-    command: Handled<C, Services> & C,
-    payload: Command.PayloadInput<C>,
+  readonly dispatch: <C extends Query.Any>(
+    this: App<Command.HandlerOf<C>>,
+    command: C & Command.Any,
+    payload: Query.PayloadInput<C>,
     options?: DispatchOptions
   ) => Promise<CommandResult<C>>
 
   /** Dispatches a command whose payload is JSON of unknown form, such as the body of a request. `InvalidCommand` lists all its problems. */
-  readonly dispatchUnknown: <C extends Command.Any>(
-    command: Handled<C, Services> & C,
+  readonly dispatchUnknown: <C extends Query.Any>(
+    this: App<Command.HandlerOf<C>>,
+    command: C & Command.Any,
     json: unknown,
     options?: DispatchOptions
   ) => Promise<CommandResult<C>>
 
   /** Asks a query, and returns its answer or its error. */
   readonly ask: <Q extends Query.Any>(
-    query: Handled<Q, Services> & Q,
+    this: App<Command.HandlerOf<Q>>,
+    query: Q,
     payload: Query.PayloadInput<Q>,
     options?: ReadOptions
   ) => Promise<QueryResult<Q>>
 
   /** Asks a query whose payload is JSON of unknown form, such as the parameters of a request. `InvalidQuery` lists all its problems. */
   readonly askUnknown: <Q extends Query.Any>(
-    query: Handled<Q, Services> & Q,
+    this: App<Command.HandlerOf<Q>>,
+    query: Q,
     json: unknown,
     options?: ReadOptions
   ) => Promise<QueryResult<Q>>
 
   /** Returns the events of a set, past and future, in the order of the log. It skips no event and repeats none. */
   readonly events: <E extends Event.Any>(
-    events: Provided<EventStore, Services> & E,
+    this: App<EventStore>,
+    events: E,
     options?: EventsOptions<NoInfer<Event.TagText<E>>>
   ) => Subscription<RecordedEvent<Event.Of<E>>>
 
@@ -253,27 +240,27 @@ export interface App<Services> {
    * quick succession it may return only the last.
    */
   readonly documents: <P extends Projection.Any>(
-    projection: Provided<ProjectionStore | Watches<P>, Services> & P,
+    this: App<ProjectionStore | Watches<P>>,
+    projection: P,
     key: string,
     options?: ReadOptions
   ) => Subscription<DocumentOf<P> | undefined>
 
   /** Returns the states of a page of documents: the current one, then the one after each change. */
   readonly pages: <P extends Projection.Any>(
-    projection: Provided<ProjectionStore | Watches<P>, Services> & P,
+    this: App<ProjectionStore | Watches<P>>,
+    projection: P,
     list?: ListOptions<P>,
     options?: ReadOptions
   ) => Subscription<Page<DocumentOf<P>>>
 
   /** Runs an effect with the services of the layer. The promise rejects with the error of the effect, and with `AppClosed` when the app is closed. */
-  readonly run: <A, E, Needed>(
-    effect: Provided<Needed, Services> & Effect.Effect<A, E, Needed>,
-    options?: CallOptions
-  ) => Promise<A>
+  readonly run: <A, E>(effect: Effect.Effect<A, E, Services>, options?: CallOptions) => Promise<A>
 
   /**
    * Closes the app, once: ends subscriptions, waits for calls in flight, for at most `timeout` (10 seconds), interrupts those that are left, waits for
-   * their end for as long again, and releases the layer. A second call returns the promise of the first. Later calls fail with `AppClosed`.
+   * their end for as long again, and releases the layer, for at most `releaseTimeout` (30 seconds). Rejects with `LayerTimeout` when the release takes
+   * longer. A second call returns the promise of the first. Later calls fail with `AppClosed`.
    */
   readonly close: (options?: CloseOptions) => Promise<void>
 

@@ -34,7 +34,9 @@ import type {
   ReadOptions
 } from "./App.ts"
 import type { AppClosed } from "./AppError.ts"
-import { type AppRuntime, interruptedItself, type Outcome } from "./AppRuntime.ts"
+import * as AppLayer from "./AppLayer.ts"
+import type { AppRuntime, Outcome } from "./AppRuntime.ts"
+import { interruptedItself } from "./Defects.ts"
 import * as Subscription from "./Subscription.ts"
 
 /**
@@ -46,17 +48,26 @@ import * as Subscription from "./Subscription.ts"
 export const make = <Services>(runtime: AppRuntime): App<Services> => {
   const { accept, answer, call, subscribe } = callsOf(runtime)
 
-  const close = ({ timeout = "10 seconds" }: CloseOptions = {}) => runtime.close(timeout)
+  const close = ({ releaseTimeout, timeout = "10 seconds" }: CloseOptions = {}): Promise<void> => {
+    try {
+      return runtime.close(
+        AppLayer.durationOf("timeout", timeout),
+        AppLayer.durationOf("releaseTimeout", releaseTimeout ?? AppLayer.defaultReleaseTimeout)
+      )
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
 
   const app = {
     dispatch: <C extends Command.Any>(
       command: C,
       payload: Command.PayloadInput<C>,
       { signal, ...context }: DispatchOptions = {}
-    ) => accept(CommandBus.dispatch<C>(command, payload, context), signal),
+    ) => accept(() => CommandBus.dispatch<C>(command, payload, context), signal),
 
     dispatchUnknown: <C extends Command.Any>(command: C, json: unknown, { signal, ...context }: DispatchOptions = {}) =>
-      accept(CommandBus.dispatchUnknown<C>(command, json, context), signal),
+      accept(() => CommandBus.dispatchUnknown<C>(command, json, context), signal),
 
     ask: <Q extends Query.Any>(query: Q, payload: Query.PayloadInput<Q>, options: ReadOptions = {}) =>
       answer(query, options, (asked) => QueryBus.ask<Q>(query, payload, asked)),
@@ -96,7 +107,7 @@ export const make = <Services>(runtime: AppRuntime): App<Services> => {
     [Symbol.asyncDispose]: () => close()
   }
   // The methods of `App` accept less: only what the services of the layer suffice for.
-  return app as App<Services>
+  return app
 }
 
 const callsOf = (runtime: AppRuntime) => {
@@ -104,10 +115,10 @@ const callsOf = (runtime: AppRuntime) => {
     resultOf(await runtime.start(effect, { kind: "call", signal }).outcome, signal)
 
   const accept = async <E, R>(
-    effect: Effect.Effect<Receipt, E, R>,
+    dispatch: () => Effect.Effect<Receipt, E, R>,
     signal: AbortSignal | undefined
   ): Promise<Accepted | Failed<E | AppClosed>> => {
-    const result = await call(effect, signal)
+    const result = await call(Effect.suspend(dispatch), signal)
     return result.ok ? { ok: true, receipt: result.value, cursor: After.cursorOf(result.value) } : result
   }
 
@@ -119,7 +130,7 @@ const callsOf = (runtime: AppRuntime) => {
     const position = after === undefined ? undefined : After.toLogPosition(after)
     return position !== undefined && Result.isFailure(position)
       ? call(Effect.fail(new InvalidQuery({ query, message: position.failure })), signal)
-      : call(ask({ after: position?.success, timeout }), signal)
+      : call(Effect.suspend(() => ask({ after: position?.success, timeout })), signal)
   }
 
   const subscribe = <A, E, R>(stream: Stream.Stream<A, E, R>, { signal }: CallOptions): Subscription.Subscription<A> =>

@@ -1,5 +1,5 @@
 /**
- * The error of a call to an app that is closed.
+ * The errors of an app itself.
  *
  * @since 0.1.0
  */
@@ -21,5 +21,25 @@ export class AppClosed extends Schema.TaggedError<AppClosed>("evsrc/AppClosed")(
       ? "The app was closed while this call was in flight, so its outcome is unknown. To find out, dispatch the command again under the same "
         + "`commandId`; without one, read the stream"
       : "The app is closed, so this call did nothing. Start another app by `Evsrc.start`, and make all calls before its `close`"
+  }
+}
+
+/**
+ * The layer of an app was not built or not released in time.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class LayerTimeout extends Schema.TaggedError<LayerTimeout>("evsrc/LayerTimeout")("LayerTimeout", {
+  phase: Schema.Literals(["build", "release"]),
+  /** The bound, such as `30s`. */
+  timeout: Schema.String
+}) {
+  override get message(): string {
+    return this.phase === "build"
+      ? `The layer was not built within ${this.timeout}, so it was interrupted, and what it had built was released. Find the service that waits while `
+        + "it is acquired, give that wait a bound, or pass a longer `timeout` to `Evsrc.start`"
+      : `The layer was not released within ${this.timeout}; the release goes on. The process can exit: calls and subscriptions have ended before. Find `
+        + "the finalizer that waits, give that wait a bound, or pass a longer `releaseTimeout` to `close`"
   }
 }

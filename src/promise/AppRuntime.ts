@@ -11,8 +11,9 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import { AppClosed } from "./AppError.ts"
+import type { Built } from "./AppLayer.ts"
+import { errorOf } from "./Defects.ts"
 
 /**
  * How an effect has ended. `Interrupted` means: by its caller, or by itself.
@@ -61,7 +62,7 @@ export interface AppRuntime {
   readonly start: <A, E, R>(effect: Effect.Effect<A, E, R>, options: RunOptions) => Running<A, E>
   readonly isClosed: () => boolean
   /** Waits for calls for at most `timeout`, interrupts what is left, and releases the layer. A second call returns the first promise. */
-  readonly close: (timeout: Duration.Input) => Promise<void>
+  readonly close: (timeout: Duration.Duration, releaseTimeout: Duration.Duration) => Promise<void>
 }
 
 /** An effect in flight, as `close` sees it. */
@@ -74,12 +75,12 @@ interface InFlight {
 }
 
 /**
- * Returns the runtime over the services of a layer. `close` closes the scope in which the layer was built.
+ * Returns the runtime over the services of a layer. `close` releases the layer.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const make = (context: Context.Context<never>, scope: Scope.Closeable): AppRuntime => {
+export const make = <Services>({ context, release }: Built<Services>): AppRuntime => {
   const inFlight = new Set<InFlight>()
   let isClosed = false
   let closing: Promise<void> | undefined
@@ -87,9 +88,16 @@ export const make = (context: Context.Context<never>, scope: Scope.Closeable): A
   const start = <A, E, R>(effect: Effect.Effect<A, E, R>, { kind, signal }: RunOptions): Running<A, E> => {
     if (isClosed) return ended<A, E>({ _tag: "Closed", error: new AppClosed({ hadBegun: false }) })
     if (signal?.aborted === true) return ended({ _tag: "Interrupted" })
+    const services: Context.Context<never> = context
     // The types of the app's methods ensure that the layer provides these services.
-    const fiber = Effect.runForkWith(context as Context.Context<R>)(effect, { signal })
+    const fiber = Effect.runForkWith(services as Context.Context<R>)(effect)
     const outcome = new Promise<Outcome<A, E>>((resolve, reject) => {
+      const abort = () => {
+        fiber.interruptUnsafe()
+        // The caller of a subscription waits for its end, to release what it holds.
+        if (kind === "call") resolve({ _tag: "Interrupted" })
+      }
+      signal?.addEventListener("abort", abort, { once: true })
       const call: InFlight = {
         fiber,
         kind,
@@ -99,6 +107,7 @@ export const make = (context: Context.Context<never>, scope: Scope.Closeable): A
       inFlight.add(call)
       fiber.addObserver((exit) => {
         inFlight.delete(call)
+        signal?.removeEventListener("abort", abort)
         const outcome = outcomeOf(exit)
         if (outcome instanceof Error) reject(outcome)
         else if (outcome._tag === "Interrupted" && call.isInterruptedByClose) call.settleAsClosed()
@@ -116,7 +125,7 @@ export const make = (context: Context.Context<never>, scope: Scope.Closeable): A
       }
     })
 
-  const closeWithin = Effect.fnUntraced(function*(timeout: Duration.Input) {
+  const end = Effect.fnUntraced(function*(timeout: Duration.Duration) {
     const awaitAll = Effect.suspend(() => Fiber.awaitAll(Array.from(inFlight, ({ fiber }) => fiber))).pipe(
       Effect.timeoutOption(timeout)
     )
@@ -126,16 +135,15 @@ export const make = (context: Context.Context<never>, scope: Scope.Closeable): A
     yield* awaitAll
     // An effect that cannot be interrupted goes on, but its caller does not wait for it.
     for (const { settleAsClosed } of inFlight) settleAsClosed()
-    yield* Scope.close(scope, Exit.void)
   })
 
   return {
     start,
     isClosed: () => isClosed,
-    close: (timeout) => {
+    close: (timeout, releaseTimeout) => {
       isClosed = true
       // It begins in a later microtask, so a call of `close` from within finds the promise.
-      closing ??= Promise.resolve().then(() => Effect.runPromise(closeWithin(timeout)))
+      closing ??= Promise.resolve().then(() => Effect.runPromise(end(timeout))).then(() => release(releaseTimeout))
       return closing
     }
   }
@@ -152,24 +160,3 @@ const outcomeOf = <A, E>(exit: Exit.Exit<A, E>): Outcome<A, E> | Error => {
   if (Option.isSome(error)) return { _tag: "Failed", error: error.value }
   return Cause.hasInterruptsOnly(exit.cause) ? { _tag: "Interrupted" } : errorOf(Cause.squash(exit.cause))
 }
-
-/**
- * Returns a defect as an `Error`.
- *
- * @since 0.1.0
- * @category accessors
- */
-export const errorOf = (defect: unknown): Error =>
-  defect instanceof Error
-    ? defect
-    : new Error("evsrc: the code of a handler or an effect threw a value that is not an Error; it is the `cause`", {
-      cause: defect
-    })
-
-/**
- * Returns the error of an effect that was interrupted neither by its caller nor by `close`.
- *
- * @since 0.1.0
- * @category constructors
- */
-export const interruptedItself = (): Error => new Error("evsrc: the code of a handler or an effect interrupted itself")

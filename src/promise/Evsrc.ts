@@ -3,15 +3,11 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
-import type { App, CallOptions } from "./App.ts"
+import type * as Layer from "effect/Layer"
+import type { App, StartOptions } from "./App.ts"
 import * as AppCalls from "./AppCalls.ts"
-import { errorOf, interruptedItself, make } from "./AppRuntime.ts"
+import * as AppLayer from "./AppLayer.ts"
+import * as AppRuntime from "./AppRuntime.ts"
 
 export type { After } from "./After.ts"
 export type {
@@ -25,14 +21,11 @@ export type {
   DispatchOptions,
   EventsOptions,
   Failed,
-  Handled,
-  NotHandled,
-  NotProvided,
   Page,
-  Provided,
   QueryError,
   QueryResult,
-  ReadOptions
+  ReadOptions,
+  StartOptions
 } from "./App.ts"
 export type { Subscription } from "./Subscription.ts"
 
@@ -70,7 +63,8 @@ export type Complete<Missing> = [Missing] extends [never] ? unknown : MissingReq
 export type AppOf<L extends Layer.Any> = App<Layer.Success<L>>
 
 /**
- * Builds a layer, and returns the app over it. Rejects with the error of the layer, after everything that was built is released.
+ * Builds a layer, and returns the app over it. Rejects with the error of the layer, and with `LayerTimeout` when the build takes longer than `timeout` (15
+ * minutes), after everything that was built is released.
  *
  * **Example** (a command and a query)
  *
@@ -86,18 +80,11 @@ export type AppOf<L extends Layer.Any> = App<Layer.Success<L>>
  */
 export const start = async <Services, E, Missing>(
   layer: Complete<Missing> & Layer.Layer<Services, E, Missing>,
-  { signal }: CallOptions = {}
+  { signal, timeout = "15 minutes" }: StartOptions = {}
 ): Promise<App<Services>> => {
-  signal?.throwIfAborted()
-  const scope = Scope.makeUnsafe()
   const given: Layer.Layer<Services, E, Missing> = layer
   // The type of the parameter ensures that nothing is missing.
   const complete = given as Layer.Layer<Services, E>
-  const built = await Effect.runPromiseExit(Layer.buildWithScope(complete, scope), { signal })
-  if (Exit.isSuccess(built)) return AppCalls.make<Services>(make(built.value, scope))
-  await Effect.runPromise(Scope.close(scope, built))
-  const error = Cause.findErrorOption(built.cause)
-  if (Option.isSome(error)) throw error.value
-  if (!Cause.hasInterruptsOnly(built.cause)) throw errorOf(Cause.squash(built.cause))
-  throw signal?.aborted === true ? signal.reason : interruptedItself()
+  const built = await AppLayer.build(complete, AppLayer.durationOf("timeout", timeout), signal)
+  return AppCalls.make<Services>(AppRuntime.make(built))
 }

@@ -13,7 +13,8 @@ import type * as Pull from "effect/Pull"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { AppClosed } from "./AppError.ts"
-import { type AppRuntime, interruptedItself, type Running } from "./AppRuntime.ts"
+import type { AppRuntime, Running } from "./AppRuntime.ts"
+import { interruptedItself } from "./Defects.ts"
 
 /**
  * An async iterator for one consumer, such as `for await`. It reads from the store only while a `next()` is pending, and holds at most one page.

@@ -3,5 +3,5 @@
  *
  * @since 0.1.0
  */
-export { AppClosed } from "./AppError.ts"
+export { AppClosed, LayerTimeout } from "./AppError.ts"
 export * as Evsrc from "./Evsrc.ts"

@@ -157,6 +157,8 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
   ],
   [new promise.AppClosed({ hadBegun: false }), ["did nothing", "Evsrc.start"]],
   [new promise.AppClosed({ hadBegun: true }), ["outcome is unknown", "the same `commandId`"]],
+  [new promise.LayerTimeout({ phase: "build", timeout: "15m" }), ["not built within 15m", "Evsrc.start"]],
+  [new promise.LayerTimeout({ phase: "release", timeout: "30s" }), ["not released within 30s", "releaseTimeout"]],
   [new pglite.PgliteError({ reason: "InUse", message: "The folder is in use" }), ["in use"]],
   [new testing.GoldenEvents.GoldenEventsFailed({ directory: "golden", problems: [] }), ["golden"]],
   [new testing.Recording.InvalidRecording({ line: 4, detail: "it is damaged" }), ["line 4", "it is damaged"]],

@@ -13,7 +13,7 @@ const guides = {
   "observability": 2,
   "operations": 4,
   "process-managers": 7,
-  "promises": 9,
+  "promises": 10,
   "personal-data": 7,
   "read-models": 12,
   "replay": 6,

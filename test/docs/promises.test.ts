@@ -90,6 +90,12 @@ const statusOf = (error: Evsrc.CommandError<typeof PayOrder>): number => {
   }
 }
 
+const payments = (app: Evsrc.App<Command.HandlerOf<typeof PayOrder>>) => ({
+  pay: (orderId: string, amount: number) => app.dispatch(PayOrder, { orderId, amount })
+})
+const route = <C extends Command.Any>(app: Evsrc.App<Command.HandlerOf<C>>, command: C) => (body: unknown) =>
+  app.dispatchUnknown(command, body)
+
 const assertRejects = (promise: Promise<unknown>, message: string) =>
   promise.then(() => assert.fail("the promise has resolved"), (error) => assert.include(String(error), message))
 
@@ -111,6 +117,9 @@ describe("docs/promises.md", () => {
     assert.strictEqual((await pay({ orderId })).status, 400)
     assert.strictEqual((await pay({ orderId: "o-2", amount: 500 })).status, 404)
     assert.strictEqual((await pay({ orderId, amount: 500 })).status, 200)
+
+    assert.isFalse((await payments(app).pay("o-2", 500)).ok)
+    assert.isFalse((await route(app, PayOrder)({ orderId: "o-2" })).ok)
 
     const late = app.ask(GetOrder, { orderId }, { signal: AbortSignal.abort(new Error("The client has left")) })
     await assertRejects(late, "The client has left")

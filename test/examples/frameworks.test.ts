@@ -3,8 +3,12 @@
  */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Evsrc } from "evsrc/promise"
+import { once } from "node:events"
 import * as Fs from "node:fs"
+import * as Http from "node:http"
+import { connect } from "node:net"
 import * as Path from "node:path"
+import { maxBody } from "../../examples/frameworks/Answers.ts"
 import * as Express from "../../examples/frameworks/Express.ts"
 import * as Fastify from "../../examples/frameworks/Fastify.ts"
 import * as Hono from "../../examples/frameworks/Hono.ts"
@@ -12,21 +16,50 @@ import type { Listening } from "../../examples/frameworks/Listen.ts"
 import * as NodeHttp from "../../examples/frameworks/NodeHttp.ts"
 import { type UsersApp, UsersLayer } from "../../examples/frameworks/UsersApp.ts"
 import * as WebHandler from "../../examples/frameworks/WebHandler.ts"
+import { until } from "../promise/Shop.ts"
 
 const folder = Path.resolve(import.meta.dirname, "../../examples/frameworks")
 
+/** How many subscriptions of an app wait for an event. */
+interface Waiting {
+  count: number
+}
+
+/** An app that counts its subscriptions which wait for an event. */
+const counting = (app: UsersApp, waiting: Waiting): UsersApp => {
+  const events: UsersApp["events"] = (set, options) => {
+    const subscription = app.events(set, options)
+    const counted: typeof subscription = {
+      ...subscription,
+      next: () => {
+        waiting.count++
+        return subscription.next().finally(() => waiting.count--)
+      },
+      [Symbol.asyncIterator]: () => counted
+    }
+    return counted
+  }
+  return { ...app, events }
+}
+
 /** Starts an app of its own, which ends with the server. */
-const withApp = (serve: (app: UsersApp) => Promise<Listening>) => async (): Promise<Listening> => {
+const withApp = (serve: Serve) => async (): Promise<Listening> => {
   const app = await Evsrc.start(UsersLayer)
   const { close, url } = await serve(app)
   return { url, close: () => close().then(() => app.close()) }
 }
 
+type Serve = (app: UsersApp) => Promise<Listening>
+
+const frameworks: ReadonlyArray<readonly [name: string, serve: Serve]> = [
+  ["Express", Express.serve],
+  ["Fastify", Fastify.serve],
+  ["Hono", Hono.serve],
+  ["NodeHttp", NodeHttp.serve]
+]
+
 const servers: ReadonlyArray<readonly [name: string, start: () => Promise<Listening>]> = [
-  ["Express", withApp(Express.serve)],
-  ["Fastify", withApp(Fastify.serve)],
-  ["Hono", withApp(Hono.serve)],
-  ["NodeHttp", withApp(NodeHttp.serve)],
+  ...frameworks.map(([name, serve]) => [name, withApp(serve)] as const),
   ["WebHandler", () => WebHandler.serve()]
 ]
 
@@ -83,7 +116,7 @@ describe.each(servers)("the users on %s", (_, start) => {
     return String(json["cursor"])
   }
 
-  const connect = async (after: string, headers: Record<string, string> = {}) => {
+  const follow = async (after: string, headers: Record<string, string> = {}) => {
     const controller = new AbortController()
     const response = await fetch(`${server.url}/changes?after=${after}`, { headers, signal: controller.signal })
     assert.include(response.headers.get("content-type"), "text/event-stream")
@@ -135,21 +168,59 @@ describe.each(servers)("the users on %s", (_, start) => {
     assert.strictEqual((await ask("POST", "/users", { ...body, name: "Bea" }, key)).status, 422)
   })
 
+  it("answers 413 to a body that is too large", async () => {
+    // A server may close the connection of a body that it does not read, so this request has one of its own.
+    const request = Http.request(`${server.url}/users`, {
+      method: "POST",
+      agent: false,
+      headers: { "content-type": "application/json" }
+    })
+    const answered = once(request, "response")
+    request.on("error", () => {})
+    request.end(JSON.stringify({ userId: "u10", email: "ann@example.com", name: "x".repeat(2 * maxBody) }))
+    const [response] = await answered
+    assert.strictEqual(response.statusCode, 413)
+    response.destroy()
+    await register("u10")
+  })
+
   it("answers 404 to an unknown path", async () => {
     assert.strictEqual((await ask("GET", "/nothing")).status, 404)
   })
 
   it("streams changes, and resumes after the last one", async () => {
     const cursor = await register("u6")
-    const first = await connect(cursor)
+    const first = await follow(cursor)
     await register("u7")
     const change = await first.next()
     assert.include(JSON.parse(change["data"]!), { _tag: "UserRegistered", userId: "u7" })
     first.leave()
     await register("u8")
-    const second = await connect(cursor, { "last-event-id": change["id"]! })
+    const second = await follow(cursor, { "last-event-id": change["id"]! })
     assert.include(JSON.parse((await second.next())["data"]!), { userId: "u8" })
     second.leave()
+  })
+})
+
+describe.each(frameworks)("a client of %s", (_, serve) => {
+  it("ends its subscription when its socket is destroyed", async () => {
+    const waiting: Waiting = { count: 0 }
+    const app = await Evsrc.start(UsersLayer)
+    const server = await serve(counting(app, waiting))
+    const { hostname, port } = new URL(server.url)
+    const clients = await Promise.all(Array.from({ length: 5 }, async () => {
+      const socket = connect(Number(port), hostname)
+      socket.write(`GET /changes HTTP/1.1\r\nHost: ${hostname}\r\n\r\n`)
+      await once(socket, "data")
+      return socket
+    }))
+    await until(() => waiting.count === 5)
+    clients.pop()?.destroy()
+    await until(() => waiting.count === 4)
+    for (const socket of clients) socket.resetAndDestroy()
+    await until(() => waiting.count === 0)
+    await server.close()
+    await app.close()
   })
 })
 

@@ -106,3 +106,39 @@ export const withoutStores = async () => {
   // @ts-expect-error the handler needs a store that nothing provides
   await Evsrc.start(QueryBus.handler(GetOrder, () => Effect.as(EventStore.EventStore, { amount: 1 })))
 }
+
+type Pays = Evsrc.App<Command.Handler<"PayOrder">>
+declare const two: Evsrc.App<Command.Handler<"PayOrder"> | Command.Handler<"GetOrder">>
+
+/** An app with more services is assignable to a type with fewer. */
+export const fewer = () => {
+  const pay = (app: Pays) => app.dispatch(PayOrder, { orderId: "o1", amount: 1 })
+  const payWithOthers = <Others>(app: Evsrc.App<Others | Command.Handler<"PayOrder">>) =>
+    app.dispatch(PayOrder, { orderId: "o1", amount: 1 })
+  is<ReturnType<typeof pay>, Promise<Evsrc.CommandResult<typeof PayOrder>>>(true)
+  const pays: Pays = two
+  // @ts-expect-error an app with fewer services is not
+  const more: typeof two = pays
+  return [pay(two), payWithOthers(two), more]
+}
+
+/** A function over commands in general names the handler that it needs. */
+export const route = <C extends Command.Any>(app: Evsrc.App<Command.HandlerOf<C>>, command: C) => (body: unknown) =>
+  app.dispatchUnknown(command, body)
+
+export const routes = (either: typeof PayOrder | typeof CancelOrder, pays: Pays) => {
+  const paid = route(two, PayOrder)({})
+  is<typeof paid, Promise<Evsrc.CommandResult<typeof PayOrder>>>(true)
+  // @ts-expect-error no handler of the command
+  route(pays, CancelOrder)
+  // @ts-expect-error one of the commands has no handler
+  return pays.dispatchUnknown(either, {})
+}
+
+/** Methods are called on the app: the type of a method alone has lost the services. */
+export const destructured = () => {
+  const { dispatch, run } = two
+  // @ts-expect-error the method has no app
+  dispatch(PayOrder, { orderId: "o1", amount: 1 })
+  return run(Effect.void)
+}

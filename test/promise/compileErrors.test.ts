@@ -51,17 +51,17 @@ const mistakes: ReadonlyArray<Mistake> = [
   {
     name: "commandWithoutHandler",
     program: `app.dispatch(CancelOrder, { orderId: "o1" })`,
-    says: [`NotHandled<"CancelOrder">`]
+    says: [`Type 'Handler<"CancelOrder">' is not assignable`]
   },
   {
     name: "queryWithoutHandler",
     program: `app.ask(FindOrders, {})`,
-    says: [`NotHandled<"FindOrders">`]
+    says: [`Type 'Handler<"FindOrders">' is not assignable`]
   },
   {
     name: "jsonWithoutHandler",
     program: `app.dispatchUnknown(CancelOrder, {})`,
-    says: [`NotHandled<"CancelOrder">`]
+    says: [`Type 'Handler<"CancelOrder">' is not assignable`]
   },
   {
     name: "queryAsCommand",
@@ -101,12 +101,12 @@ const mistakes: ReadonlyArray<Mistake> = [
   {
     name: "storeOfItsOwn",
     program: `narrow.events(OrderEvent)`,
-    says: [`NotProvided<EventStore>`]
+    says: [`Type 'EventStore' is not assignable`]
   },
   {
     name: "noProjectionStore",
     program: `app.documents(Orders, "o1")`,
-    says: [`NotProvided<ProjectionStore>`]
+    says: [`Type 'ProjectionStore' is not assignable`]
   },
   {
     name: "misspeltTag",
@@ -116,7 +116,7 @@ const mistakes: ReadonlyArray<Mistake> = [
   {
     name: "missingService",
     program: `app.run(Effect.flatMap(EventBus.EventBus, (bus) => Effect.succeed(bus)))`,
-    says: [`NotProvided<EventBus>`]
+    says: [`Type 'EventBus' is not assignable`]
   }
 ]
 
