@@ -1037,12 +1037,15 @@ end $$;
 --   p_to_id, p_to_since, p_to_events                       the id of the event at p_to, and how many events the log has after
 --                                                          p_to_since and up to it
 --   p_taken_by  for which code that reads more the log was searched, and has no event up to p_to that it alone reads
--- Returns 'advanced', or 'lost' with nothing written if another process has claimed the partition since, or such code waits for it.
+--   p_of_log    whether this schema has the log, which must have the event at p_to: it may have been set back since the events were read
+-- Returns 'advanced', or 'lost' with nothing written if another process has claimed the partition since, such code waits for it, or the log does
+-- not have the event.
 create function evsrc.advance_partition(
   p_generation text, p_partition integer, p_epoch bigint, p_from bigint, p_to bigint,
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null,
-  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null, p_taken_by text default null
+  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null, p_taken_by text default null,
+  p_of_log boolean default false
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -1056,7 +1059,8 @@ begin
       digest = digest # coalesce((select bit_xor(segment_digest) from unnest(p_segment_digests) as segment_digest), 0),
       advanced_at = case when p_to <> p_from or applied_events > 0 then now_ else advanced_at end
     where generation = p_generation and partition = p_partition and epoch = p_epoch and position = p_from
-      and (taken_by is null or taken_by = p_taken_by);
+      and (taken_by is null or taken_by = p_taken_by)
+      and (not p_of_log or p_to_id is null or evsrc.has_events(array[p_to], array[p_to_id]));
   if not found then
     return 'lost';
   end if;
@@ -1088,7 +1092,7 @@ create function evsrc.advance_partition_if_unchanged(
   p_read_keys text[], p_read_revisions bigint[],
   p_put_keys text[], p_put_documents text[], p_put_indexed text[], p_removed_keys text[],
   p_segment_firsts bigint[], p_segment_events integer[], p_segment_digests bigint[], p_to_id uuid default null,
-  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null
+  p_to_since bigint default null, p_to_events bigint default null, p_put_streams text[] default null, p_of_log boolean default false
 ) returns text language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -1128,7 +1132,7 @@ begin
           where read.revision <> 0 and read.key = any (p_removed_keys)
       ),
       p_segment_firsts, p_segment_events, p_segment_digests, p_to_id, p_to_since, p_to_events,
-      coalesce(array_agg(put.stream), '{}'))
+      coalesce(array_agg(put.stream), '{}'), p_of_log => p_of_log)
     into outcome
     from unnest(p_put_keys, p_put_documents, p_put_indexed, p_put_streams) as put(key, document, indexed, stream)
     where put.key <> all (new_keys);

@@ -58,14 +58,16 @@ export interface Advance {
   readonly applied: ReadonlyArray<DeliverySegment>
   /** The `Progress.takenBy` for which the log has no event up to `to` that only that code reads. Only without `reads`. */
   readonly takenBy?: string | undefined
+  /** Whether the log is in the schema of the store. Then it must have the event at `to`: it may have been set back since the event was read. */
+  readonly isOfLog?: boolean | undefined
 }
 
 /**
  * The result of an `Advance`.
  *
  * - `advanced`: everything was written
- * - `lost`: nothing was written, because another worker owns the partition, the checkpoint is not at `from`, or code with other reads than `takenBy`
- *   waits for the partition
+ * - `lost`: nothing was written, because another worker owns the partition, the checkpoint is not at `from`, code with other reads than `takenBy`
+ *   waits for the partition, or the log does not have the event at `to`
  * - `changed`: nothing was written, because one of `reads` has another revision by now
  *
  * @since 0.1.0

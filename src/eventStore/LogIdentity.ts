@@ -110,3 +110,14 @@ export const hasDiverged = (
     Effect.as(false),
     Effect.catchReason("EventStoreError", "LogDiverged", () => Effect.succeed(true))
   )
+
+/**
+ * Returns whether a store has its tables in the schema of the log, and shares its client.
+ *
+ * @since 0.1.0
+ * @category guards
+ */
+export const isInDatabaseOf = (
+  log: Pick<EventStoreDriver, "schema" | "transactions">,
+  store: Pick<EventStoreDriver, "schema" | "transactions">
+): boolean => log.schema !== undefined && log.schema === store.schema && log.transactions === store.transactions

@@ -177,15 +177,12 @@ const checkLog = Effect.fnUntraced(function*(
   if (eventId === undefined) return
   const log = yield* logOf(ofLayer)
   if (log === undefined) return
-  if (lost !== undefined && isInDatabaseOf(log, driver)) {
+  if (lost !== undefined && LogIdentity.isInDatabaseOf(log, driver)) {
     if (lost === "none") return
     return yield* storeError(new LogDiverged({ eventId: lost.eventId ?? eventId, position: lost.position }))
   }
   yield* LogIdentity.requireEvents(log, [wanted, ...yield* driver.progress(yield* driver.activeGeneration(id))])
 })
-
-const isInDatabaseOf = (log: EventStoreDriver, store: ProjectionStoreDriver): boolean =>
-  log.schema !== undefined && log.schema === store.schema && log.transactions === store.transactions
 
 /** Returns the log of the context, or of the layer. */
 const logOf = (ofLayer: Option.Option<EventStore["Service"]>): Effect.Effect<EventStoreDriver | undefined> =>

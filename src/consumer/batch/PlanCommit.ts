@@ -8,6 +8,7 @@ import type { EventStoreError } from "../../core/errors.ts"
 import { internals } from "../../core/internals.ts"
 import type * as LogPosition from "../../core/LogPosition.ts"
 import * as Position from "../../core/Position.ts"
+import { isInDatabaseOf } from "../../eventStore/LogIdentity.ts"
 import type { Advanced } from "../CheckpointDriver.ts"
 import type { Consumer } from "../Consumer.ts"
 import * as ConsumerKey from "../ConsumerKey.ts"
@@ -113,7 +114,7 @@ const before = ({ applied, failures, untriedFrom, ...plan }: BatchPlan, position
 
 /** Writes a plan: documents, checkpoint, delivery log and parked keys, in one transaction. */
 const write = Effect.fnUntraced(function*(
-  { epoch, generation, partition, processor, store }: Unparking.OwnedPartition,
+  { epoch, events, generation, partition, processor, store }: Unparking.OwnedPartition,
   from: Position.Position,
   to: Position.Position,
   logPositionAt: (position: Position.Position) => LogPosition.LogPosition,
@@ -134,7 +135,8 @@ const write = Effect.fnUntraced(function*(
     reads,
     changes,
     applied: segmentsOf(applied),
-    takenBy
+    takenBy,
+    isOfLog: isInDatabaseOf(events[internals].driver, store)
   })
   const toPark: ReadonlyArray<FailedEvent> = outcome.toPark.map(failedEventOf)
   const advanced = yield* toPark.length === 0 ? advance : store.transaction(Effect.tap(

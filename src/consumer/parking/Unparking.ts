@@ -14,6 +14,7 @@ import * as Position from "../../core/Position.ts"
 import type { EncodedEvent } from "../../event/RecordedEvent.ts"
 import type { LogFilter } from "../../eventStore/driver/EventStoreDriver.ts"
 import type { EventStore } from "../../eventStore/EventStore.ts"
+import { isInDatabaseOf } from "../../eventStore/LogIdentity.ts"
 import type { BatchPlan, BatchProcessor, LeasedPartition, UpToDate } from "../batch/BatchProcessor.ts"
 import { failedEventOf } from "../batch/Failure.ts"
 import type { Advanced, ConsumerDriver } from "../CheckpointDriver.ts"
@@ -224,7 +225,7 @@ const commit = Effect.fnUntraced(function*(
  * connection was lost may have committed after all, under the same lease. The request is the one that was read, or it is not carried out.
  */
 const write = (
-  { epoch, generation, partition, store }: OwnedPartition,
+  { epoch, events, generation, partition, store }: OwnedPartition,
   { keys, unread = [] }: Chunk,
   checkpoint: LogPosition,
   { applied, changes, failures: failed, reads, untriedFrom }: BatchPlan,
@@ -249,7 +250,8 @@ const write = (
       reads,
       changes,
       applied: [],
-      takenBy
+      takenBy,
+      isOfLog: isInDatabaseOf(events[internals].driver, store)
     })
     if (advanced !== "advanced") return { ...none, advanced }
     if (applied.length > 0) yield* store.recordLateDelivery(generation, partition, segmentsOf(applied, 1))

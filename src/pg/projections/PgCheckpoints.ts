@@ -181,11 +181,11 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
   const writes =
     `$6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::bigint[], $13::uuid, $14, $15`
   const unconditionally =
-    `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${writes}, p_taken_by => $16) as advanced`
+    `select ${schema}.advance_partition($1, $2, $3, $4, $5, ${writes}, p_taken_by => $16, p_of_log => $17) as advanced`
   const ifUnchanged =
     `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $16::text[], $17::bigint[], ${writes},
-      $18::text[]) as advanced`
-  return ({ applied, changes, epoch, from, partition, reads, generation, takenBy, to, toCount, toEventId }) =>
+      $18::text[], $19) as advanced`
+  return ({ applied, changes, epoch, from, isOfLog = false, partition, reads, generation, takenBy, to, toCount, toEventId }) =>
     Effect.map(
       query<{ readonly advanced: Advanced }>(reads === undefined ? unconditionally : ifUnchanged, [
         generation,
@@ -204,7 +204,8 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
           reads.map((read) => read.key),
           reads.map((read) => read.revision),
           changes.flatMap(({ document, stream }) => document === undefined ? [] : [stream ?? ""])
-        ]
+        ],
+        isOfLog
       ]),
       ([row]) => row!.advanced
     )
