@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { type Case, equal, isAtLeast, test, unique } from "../../src/conformance/Suite.ts"
@@ -15,6 +16,7 @@ import * as Version from "../../src/core/Version.ts"
 import * as Erasure from "../../src/erasure/Erasure.ts"
 import type { NewEvent } from "../../src/event/RecordedEvent.ts"
 import * as EventStore from "../../src/eventStore/EventStore.ts"
+import { Limits } from "../../src/eventStore/Limits.ts"
 import * as PersonalData from "../../src/personalData/PersonalData.ts"
 import * as ProjectionStore from "../../src/projection/ProjectionStore.ts"
 import type { Stores } from "../personalData/PersonalDataFixtures.ts"
@@ -152,6 +154,63 @@ export const scans: ReadonlyArray<Case<Stores>> = [
     yield* store.append(Anything, unique("s"), [Anything.cases.Dated.make({ person, of })])
     const expected = yield* spread("1815-12-10T07:30:15.123Z")
     equal(locationsOf(yield* Erasure.scan(person)), expected.toSorted(byText), "the locations")
+  }),
+
+  test("a scan finds a parked key that moves to another partition meanwhile", function*() {
+    const store = yield* EventStore.EventStore
+    const { [internals]: { driver } } = yield* ProjectionStore.ProjectionStore
+    const [person, name, consumer] = [unique("p"), unique("Ann Archer"), unique("moving")]
+    yield* store.append(Anything, unique("s"), [Anything.cases.Noted.make({ person, of: name })])
+    const owner = unique("owner")
+    yield* driver.claim({
+      consumer,
+      owner,
+      partitions: 4,
+      partitionedBy: "document",
+      reads: "",
+      lease: Duration.minutes(1)
+    })
+    yield* driver.release(consumer, owner)
+    // The keys of partition 3 are before those of partition 0.
+    for (const [partition, keys] of [[3, ["a1", "a2"]], [0, ["b1", "b2", "b3"]]] as const) {
+      yield* driver.park(
+        consumer,
+        partition,
+        keys.map((key, index) => ({
+          key,
+          stream: StreamId.make(key),
+          version: Version.make(1),
+          position: Position.make(BigInt(partition + index + 1)),
+          eventId: globalThis.crypto.randomUUID(),
+          type: "Stored",
+          error: "no copy"
+        }))
+      )
+    }
+    const places = yield* driver.parkedPlaces(consumer, { key: "a1" })
+    yield* driver.request(consumer, { id: "test", action: "retry", reason: name }, places)
+    let isMoved = false
+    const moving = ProjectionStore.make({
+      ...driver,
+      storedTexts: (page) =>
+        Effect.tap(driver.storedTexts(page), (texts) =>
+          Effect.gen(function*() {
+            if (isMoved || page.in !== "parked" || !texts.some(({ generation }) => generation === consumer)) return
+            isMoved = true
+            equal(
+              yield* driver.repartition({ consumer, generation: consumer, from: 4, to: 1, reads: "" }),
+              true,
+              "the move"
+            )
+          }))
+    })
+    const report = yield* Erasure.scan(person).pipe(
+      Effect.provideServiceEffect(ProjectionStore.ProjectionStore, moving),
+      Effect.updateService(Limits, (limits) => ({ ...limits, pageSize: 2 })),
+      Effect.scoped
+    )
+    equal(isMoved, true, "whether it has moved")
+    equal(locationsOf(report), [["parked", consumer, "a1", undefined]], "the locations")
   }),
 
   test("a scan finds no values of others, and none that is shorter than four characters", function*() {

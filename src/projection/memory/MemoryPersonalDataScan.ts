@@ -37,7 +37,8 @@ const textsOf: {
   parked: ({ parked }) =>
     Array.from(parked.values(), ({ error, key, partition, request }) => ({
       key,
-      cursor: `${String(partition).padStart(3, "0")}${key}`,
+      // The partition is last: a key may move to another one between two pages.
+      cursor: `${key} ${String(partition).padStart(3, "0")}`,
       text: join(error, request?.actor, request?.reason)
     })),
   parkingLog: ({ log }) =>
