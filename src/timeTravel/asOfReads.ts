@@ -93,11 +93,17 @@ export const awaitReached = Effect.fnUntraced(function*(
 ): Effect.fn.Return<void, AsOfNotReached | EventStoreError> {
   if (asOf._tag !== "Position") return
   yield* requireLog(driver, asOf)
-  if ((yield* driver.head) >= asOf.position) return
-  const last = yield* driver.last
-  if (last < asOf.position) return yield* new AsOfNotReached({ asOf, reached: AsOf.position(last) })
-  if (driver.inTransaction(yield* Effect.context<never>())) return
-  yield* Effect.timeoutOrElse(driver.changed(Position.make(asOf.position - 1n)), {
+  const isInTransaction = driver.inTransaction(yield* Effect.context<never>())
+  const reached = Effect.gen(function*() {
+    while ((yield* driver.head) < asOf.position) {
+      const last = yield* driver.last
+      if (last < asOf.position) return yield* new AsOfNotReached({ asOf, reached: AsOf.position(last) })
+      if (isInTransaction) return
+      // It also ends when the mark stays below: the log may have been set back.
+      yield* driver.changed(Position.make(asOf.position - 1n))
+    }
+  })
+  yield* Effect.timeoutOrElse(reached, {
     duration: maxWait,
     orElse: () => Effect.flatMap(driver.head, (head) => new AsOfNotReached({ asOf, reached: AsOf.position(head) }))
   })

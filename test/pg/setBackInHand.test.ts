@@ -44,8 +44,7 @@ describe("an event that is lost while a consumer has it in hand", () => {
       const mail = Subscription.make("mail", {
         events: Counted,
         handle: {
-          Counted: ({ n }) =>
-            Effect.andThen(n === 2 ? here : Effect.void, Effect.sync(() => handled.push(n)))
+          Counted: ({ n }) => Effect.andThen(n === 2 ? here : Effect.void, Effect.sync(() => handled.push(n)))
         }
       })
       yield* Effect.gen(function*() {

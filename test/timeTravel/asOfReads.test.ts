@@ -5,13 +5,15 @@ import { AsOf, AsOfNotReached, EventStore, Position } from "evsrc"
 import { internals } from "../../src/core/internals.ts"
 import { awaitReached } from "../../src/timeTravel/asOfReads.ts"
 
-/** Waits for a position of a log with the high-water mark 3 and the last event at 5. Returns the positions that it waited for. */
-const waitsFor = Effect.fnUntraced(function*(position: bigint, inTransaction = false) {
+/**
+ * Waits for a position of a log with the last event at 5, and the high-water mark 3 until it has waited some times. Returns the positions that it waited for.
+ */
+const waitsFor = Effect.fnUntraced(function*(position: bigint, inTransaction = false, times = 1) {
   const { driver } = (yield* EventStore.EventStore)[internals]
   const waits: Array<bigint> = []
   yield* awaitReached({
     ...driver,
-    head: Effect.succeed(Position.make(3n)),
+    head: Effect.sync(() => Position.make(waits.length < times ? 3n : 5n)),
     last: Effect.succeed(Position.make(5n)),
     inTransaction: () => inTransaction,
     changed: (after) => Effect.sync(() => void waits.push(after))
@@ -29,6 +31,11 @@ describe("a read as of a position", () => {
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* waitsFor(4n), [3n])
       assert.deepStrictEqual(yield* waitsFor(5n), [4n])
+    }))
+
+  it.effect("waits again when the high-water mark has stayed far below the position", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* waitsFor(5n, false, 3), [4n, 4n, 4n])
     }))
 
   it.effect("does not wait within a transaction", () =>

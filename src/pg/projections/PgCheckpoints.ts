@@ -185,7 +185,9 @@ const advance = (query: PgStatement, schema: string): CheckpointDriver["advance"
   const ifUnchanged =
     `select ${schema}.advance_partition_if_unchanged($1, $2, $3, $4, $5, $16::text[], $17::bigint[], ${writes},
       $18::text[], $19) as advanced`
-  return ({ applied, changes, epoch, from, isOfLog = false, partition, reads, generation, takenBy, to, toCount, toEventId }) =>
+  return (
+    { applied, changes, epoch, from, isOfLog = false, partition, reads, generation, takenBy, to, toCount, toEventId }
+  ) =>
     Effect.map(
       query<{ readonly advanced: Advanced }>(reads === undefined ? unconditionally : ifUnchanged, [
         generation,
