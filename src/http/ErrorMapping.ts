@@ -8,7 +8,7 @@ import * as Effect from "effect/Effect"
 import * as HttpEffect from "effect/http/HttpEffect"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
-import { type ConcurrencyConflict, EventStoreError, InvalidRequest } from "../core/errors.ts"
+import { type ConcurrencyConflict, EventStoreError, InvalidRequest, ProjectionBehind } from "../core/errors.ts"
 import * as HttpErrors from "./HttpErrors.ts"
 import { internalError, outcomeUnknown } from "./HttpProblems.ts"
 
@@ -20,6 +20,15 @@ const fail = <E>(error: E): Effect.Effect<never, E> => Effect.fail(error)
 const retryAfter = HttpEffect.appendPreResponseHandler((_, response) =>
   Effect.succeed(HttpServerResponse.setHeader(response, "retry-after", "1"))
 )
+
+/**
+ * Returns an effect that sets `Retry-After` when it fails because a read model is behind.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export const retryWhenBehind = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R | Request> =>
+  Effect.tapError(self, (error) => error instanceof ProjectionBehind ? retryAfter : Effect.void)
 
 const unavailable = (error: EventStoreError) =>
   Effect.logWarning("The store is unavailable", error).pipe(

@@ -342,6 +342,10 @@ export const ofCommands: Responses<CommandError> = [
  */
 export const ofQueries: Responses<QueryError> = [
   withStatus(InvalidQuery, 400, "The query rejected its payload."),
-  withStatus(ProjectionBehind, 503, "The read model did not reach `after` in time."),
+  withStatus(
+    ProjectionBehind,
+    503,
+    "The read model did not reach `after` in time. `Retry-After` says when to send the request again."
+  ),
   ...ofReads
 ]

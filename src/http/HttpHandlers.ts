@@ -160,7 +160,7 @@ export const ask = <Q extends Query.Any>(
   Effect.gen(function*() {
     const timeout = yield* ReadTimeout
     return yield* QueryBus.ask(query, payload, { after, timeout })
-  }).pipe(mapReadErrors)
+  }).pipe(ErrorMapping.retryWhenBehind, mapReadErrors)
 
 const dispatchOf = (kit: Kit.CommandKit) =>
   Effect.fnUntraced(function*(request: Parts) {

@@ -168,6 +168,11 @@ const check = Effect.fnUntraced(function*(after: LogPosition.LogPosition) {
   yield* Stream.runDrain(Stream.take(store.readAllEncoded({ after }), 1))
 })
 
+/** Waits for the first state, so that the response is an error when the wait fails. A source may have no state yet, so the response follows without one. */
+const awaitFirst = <A, E, R>(states: Stream.Stream<A, E, R>, timeout: Duration.Input) =>
+  // Longer than the wait of the read itself, whose error says more.
+  Effect.timeoutOption(Stream.runHead(states), Duration.sum(Duration.fromInputUnsafe(timeout), Duration.seconds(5)))
+
 /** The parts of a request for documents. */
 interface DocumentsRequest<Params> {
   readonly params?: Params
@@ -175,7 +180,8 @@ interface DocumentsRequest<Params> {
 }
 
 /**
- * Returns the handler of an endpoint of documents.
+ * Returns the handler of an endpoint of documents. With `after` it fails before the response begins: with `ProjectionBehind` when the read model does not reach
+ * the cursor within `HttpHandlers.ReadTimeout`, and with `LogDiverged` when the log does not have its event.
  *
  * **Example** (an order)
  *
@@ -204,10 +210,12 @@ export const documents = <Name extends string, Path extends string, Params, A, R
         ...after,
         timeout: Duration.fromInputUnsafe(timeout)
       })
+      if (after !== undefined) yield* awaitFirst(waiting, timeout)
       const states = Stream.map(waiting, (data): HttpStream.Document<A> => ({ event: "document", data }))
       yield* unbuffered
       const live = yield* kept(states, Effect.succeed<HttpStream.Document<A>>({ event: "heartbeat", data: "" }))
       return Stream.provideContext(live, services)
     },
+    ErrorMapping.retryWhenBehind,
     ErrorMapping.mapStoreErrors(ErrorMapping.ofRead)
   )

@@ -47,12 +47,15 @@ const start = Effect.gen(function*() {
 
 /** Runs a test against a server of its own that has the order o1. */
 const served = (test: (ask: Ask, url: string, open: { readonly streams: number }) => Promise<void>) => () =>
-  Effect.flatMap(start, ({ open, url }) =>
-    Effect.promise(async () => {
-      const ask = client(url)
-      await ask("POST", "/orders", { body: { orderId: "o1", amount: 5 } })
-      await test(ask, url, open)
-    }))
+  Effect.flatMap(
+    Effect.provideService(start, HttpHandlers.ReadTimeout, "50 millis"),
+    ({ open, url }) =>
+      Effect.promise(async () => {
+        const ask = client(url)
+        await ask("POST", "/orders", { body: { orderId: "o1", amount: 5 } })
+        await test(ask, url, open)
+      })
+  )
 
 /** Waits for a condition, at most a minute. */
 const until = async (condition: () => boolean) => {
@@ -101,6 +104,8 @@ describe("odd requests", () => {
           ["/orders/o1?after=", 400, "InvalidInput"],
           ["/orders/o1?after=1&after=1", 400, "InvalidInput"],
           [`/orders/o1?after=1_${unknownId}`, 410, "LogDiverged"],
+          [`/orders/o1?after=999_${unknownId}`, 410, "LogDiverged"],
+          ["/orders/o1?after=999", 503, "ProjectionBehind"],
           ["/orders?cursor=%00", 400, "InvalidRequest"]
         ] as const
       ) assert.deepStrictEqual(await rawly(url, target), [status, tag], target)

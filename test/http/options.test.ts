@@ -181,6 +181,7 @@ describe("an endpoint of one's own", () => {
       const { ask } = yield* start().pipe(Effect.provideService(HttpHandlers.ReadTimeout, "50 millis"))
       const late = yield* Effect.promise(() => ask("GET", "/orders/o1/state?after=1000000"))
       assert.deepStrictEqual([late.status, tagOf(late)], [503, "ProjectionBehind"])
+      assert.strictEqual(late.headers.get("retry-after"), "1")
     }))
 
   it.live("answers points in time as requests write them, and a client decodes them", () =>

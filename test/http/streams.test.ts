@@ -1,9 +1,10 @@
 /** Server-sent events, health, metrics and fallback answers, over a real socket. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Logger, Schema, Scope, Stream } from "effect"
-import { FetchHttpClient, HttpRouter } from "effect/http"
+import { FetchHttpClient, HttpRouter, HttpServerRequest } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { PrometheusMetrics } from "effect/observability"
+import { TestClock } from "effect/testing"
 import {
   CommandBus,
   EventStore,
@@ -293,13 +294,41 @@ describe("HttpStream.documents", () => {
     }))
 })
 
+describe("HttpStream.documents after a cursor", () => {
+  it.live("is an error when the read model does not reach it, or the log does not have it", () =>
+    Effect.gen(function*() {
+      const { place, url } = yield* start().pipe(Effect.provideService(HttpHandlers.ReadTimeout, "50 millis"))
+      yield* place("o1")
+      const ask = (after: string) => Effect.promise(() => client(url)("GET", `/orders/o1/live?after=${after}`))
+      const behind = yield* ask("999")
+      assert.deepStrictEqual([behind.status, behind.headers.get("retry-after")], [503, "1"])
+      assert.include(behind.text, "ProjectionBehind")
+      assert.strictEqual((yield* ask("999_00000000-0000-0000-0000-000000000000")).status, 410)
+    }))
+
+  it.effect("begins after a bounded wait when the source has no state yet", () =>
+    Effect.gen(function*() {
+      const silent = HttpSource.documents(watchOrder, () => Stream.never)
+      const params = { orderId: Orders.OrderId.make("o1") }
+      const request = { params, query: { after: LogPosition.make(Position.make(1n), undefined) } }
+      const response = yield* Effect.forkChild(Effect.provideService(
+        silent(request),
+        HttpServerRequest.HttpServerRequest,
+        HttpServerRequest.fromWeb(new Request("http://localhost/"))
+      ))
+      yield* TestClock.adjust("11 seconds")
+      assert.isTrue(Stream.isStream(yield* Fiber.join(response)))
+    }))
+})
+
 describe("HttpHealth", () => {
   it.live("is 200 with the consumers while they make progress", () =>
     Effect.gen(function*() {
       const { url } = yield* start()
       const ask = client(url)
       let answer = yield* Effect.promise(() => ask("GET", "/health"))
-      for (let i = 0; i < 100 && answer.status !== 200; i++) {
+      const isLive = () => answer.status === 200 && answer.text.includes("\"state\":\"live\"")
+      for (let i = 0; i < 300 && !isLive(); i++) {
         yield* Effect.sleep("100 millis")
         answer = yield* Effect.promise(() => ask("GET", "/health"))
       }
