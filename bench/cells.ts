@@ -1,6 +1,17 @@
 /** What is measured: one cell of the table each. */
 
-export type Kind = "append" | "read" | "log" | "cold" | "hot" | "one" | "decision" | "mix" | "latency" | "http"
+export type Kind =
+  | "append"
+  | "read"
+  | "log"
+  | "cold"
+  | "hot"
+  | "one"
+  | "decision"
+  | "newcomer"
+  | "mix"
+  | "latency"
+  | "http"
 
 export interface Cell {
   readonly id: string
@@ -66,6 +77,7 @@ export const cells: ReadonlyArray<Cell> = [
   ...each("cold", "command, unknown instance", [1, 8, 32, 128]),
   ...each("one", "command, one instance", [32, 128]),
   ...each("decision", "DCB decision", [1, 8, 32]),
+  ...each("newcomer", "DCB decision, new tag assumed", [8, 32]),
   one("mix", "70 % reads, 30 % commands (Zipf)", 32),
   one("latency", "commit to subscriber", 1),
   ...httpCells

@@ -27,6 +27,8 @@ export interface Actions<Run> {
   /** `load` returns the current state of an instance. */
   readonly commands?: Commands<Run> & { readonly load: (id: string) => Run }
   readonly decisions?: Commands<Run>
+  /** Like `decisions`, with the option, if there is one, that a tag which this process has not seen is new. */
+  readonly newcomers?: Commands<Run>
 }
 
 /** Says whether there is time for one more, and takes the milliseconds of each. */

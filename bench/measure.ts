@@ -94,7 +94,7 @@ const prepare = async <Run>(
     if (isKnown) await runAll(stock.map(commands.run))
     return { actionOf: () => fromStock(stock, uses, commands.run) }
   }
-  const { commands, decisions } = actions
+  const { commands } = actions
   switch (cell.kind) {
     case "append":
       return { actionOf: () => forever(actions.append(cell.size)) }
@@ -111,7 +111,9 @@ const prepare = async <Run>(
       return commands && stocked("command", commands, 1, false)
     case "hot":
       return commands && stocked("command", commands, inTurn, true)
-    case "decision": {
+    case "decision":
+    case "newcomer": {
+      const decisions = cell.kind === "decision" ? actions.decisions : actions.newcomers
       if (decisions === undefined) return undefined
       // The first decision after a pause of minutes costs more, with every contestant. The pause is that of the benchmark.
       const [first] = ids("course", 1)

@@ -1,6 +1,15 @@
 /** @dcb-es/event-store-postgres. It has no streams: a stream is a tag here, and a new stream a condition on that tag. */
 import { inTurn } from "../cells.ts"
-import { type Actions, type Contestant, fresh, payloads, peer, promiseLoop, type PromiseRun } from "../contestant.ts"
+import {
+  type Actions,
+  type Commands,
+  type Contestant,
+  fresh,
+  payloads,
+  peer,
+  promiseLoop,
+  type PromiseRun
+} from "../contestant.ts"
 import type { Pg, Queries } from "../pg.ts"
 
 interface Event {
@@ -82,34 +91,37 @@ export const make = async (url: string, size: number): Promise<Contestant<Promis
     init: 0,
     when: { StudentEnrolled: (_: unknown, state: number) => state + 1 }
   })
+  const decisions: Commands<PromiseRun> = {
+    create: (course) =>
+      store.append({
+        events: [{
+          type: "CourseDefined",
+          tags: Tags.fromObj({ course }),
+          data: { courseId: course, capacity: inTurn + 1 },
+          metadata: {}
+        }]
+      }),
+    run: (course) => async () => {
+      const student = fresh("student")
+      const { appendCondition, state } = await buildDecisionModel(store, {
+        course: courseModel(course),
+        student: studentModel(student)
+      })
+      if (state.course.taken >= state.course.capacity || state.student >= 3) throw new Error("Full")
+      const data = { courseId: course, studentId: student }
+      await store.append({
+        events: [{ type: "StudentEnrolled", tags: Tags.fromObj({ course, student }), data, metadata: {} }],
+        condition: appendCondition
+      })
+    }
+  }
   const actions: Actions<PromiseRun> = {
     append: (events) => () => append(fresh("order"), events),
     read: (stream) => () => counted(store.read(of(stream))),
     log: (events) => () => counted(store.read(Query.all(), { limit: events })),
-    decisions: {
-      create: (course) =>
-        store.append({
-          events: [{
-            type: "CourseDefined",
-            tags: Tags.fromObj({ course }),
-            data: { courseId: course, capacity: inTurn + 1 },
-            metadata: {}
-          }]
-        }),
-      run: (course) => async () => {
-        const student = fresh("student")
-        const { appendCondition, state } = await buildDecisionModel(store, {
-          course: courseModel(course),
-          student: studentModel(student)
-        })
-        if (state.course.taken >= state.course.capacity || state.student >= 3) throw new Error("Full")
-        const data = { courseId: course, studentId: student }
-        await store.append({
-          events: [{ type: "StudentEnrolled", tags: Tags.fromObj({ course, student }), data, metadata: {} }],
-          condition: appendCondition
-        })
-      }
-    }
+    decisions,
+    // It has no such option.
+    newcomers: decisions
   }
   return {
     loop: promiseLoop,

@@ -26,37 +26,41 @@ const CourseEvent = Schema.TaggedUnion({
   StudentEnrolled: { courseId: Schema.String, studentId: Schema.String }
 }).pipe(Event.tags({ course: "courseId", student: "studentId" }))
 class Full extends Schema.TaggedError<Full>()("Full", {}) {}
-const EnrolStudent = Command.make("EnrolStudent", {
-  payload: { courseId: Schema.String, studentId: Schema.String },
-  error: Full
-})
-const enrol = Decision.make(EnrolStudent, {
-  events: CourseEvent,
-  models: ({ courseId, studentId }) => ({
-    course: Decision.model({
-      events: CourseEvent,
-      tags: { course: courseId },
-      initial: { capacity: 0, taken: 0 },
-      evolve: {
-        CourseDefined: (_, { capacity }) => ({ capacity, taken: 0 }),
-        StudentEnrolled: (state) => ({ ...state, taken: state.taken + 1 })
-      }
+const enrolment = { payload: { courseId: Schema.String, studentId: Schema.String }, error: Full }
+const EnrolStudent = Command.make("EnrolStudent", enrolment)
+const EnrolNewcomer = Command.make("EnrolNewcomer", enrolment)
+const enrolBy = (command: typeof EnrolStudent | typeof EnrolNewcomer) =>
+  Decision.make(command, {
+    events: CourseEvent,
+    models: ({ courseId, studentId }) => ({
+      course: Decision.model({
+        events: CourseEvent,
+        tags: { course: courseId },
+        initial: { capacity: 0, taken: 0 },
+        evolve: {
+          CourseDefined: (_, { capacity }) => ({ capacity, taken: 0 }),
+          StudentEnrolled: (state) => ({ ...state, taken: state.taken + 1 })
+        }
+      }),
+      student: Decision.model({
+        events: CourseEvent,
+        tags: { student: studentId },
+        initial: 0,
+        evolve: { StudentEnrolled: (courses) => courses + 1 }
+      })
     }),
-    student: Decision.model({
-      events: CourseEvent,
-      tags: { student: studentId },
-      initial: 0,
-      evolve: { StudentEnrolled: (courses) => courses + 1 }
-    })
-  }),
-  decide: ({ course, student }, command) =>
-    course.taken >= course.capacity || student >= 3
-      ? Result.fail(new Full())
-      : [CourseEvent.cases.StudentEnrolled.make(command)]
-})
+    decide: ({ course, student }, command) =>
+      course.taken >= course.capacity || student >= 3
+        ? Result.fail(new Full())
+        : [CourseEvent.cases.StudentEnrolled.make(command)]
+  })
 
 const layer = (url: string, pool: number) =>
-  Layer.merge(Aggregate.layer(Order), Decision.layer(enrol)).pipe(
+  Layer.mergeAll(
+    Aggregate.layer(Order),
+    Decision.layer(enrolBy(EnrolStudent)),
+    Decision.layer(enrolBy(EnrolNewcomer), { load: "assumeNew" })
+  ).pipe(
     Layer.provideMerge(PgEventStore.layer),
     Layer.provide(PgClient.layer({ url: Redacted.make(url), maxConnections: pool }))
   )
@@ -76,6 +80,10 @@ export const make = async (url: string, pool: number): Promise<Contestant<Run>> 
       payloads(stream, count).map((data) => OrderEvent.cases.OrderNoted.make(data)),
       { expected: "noStream" }
     )
+  const createCourse = (courseId: string) => {
+    const defined = CourseEvent.cases.CourseDefined.make({ courseId, capacity: inTurn + 1 })
+    return runtime.runPromise(store.append(CourseEvent, courseId, [defined]))
+  }
   const actions: Actions<Run> = {
     append: (events) => Effect.suspend(() => append(fresh("order"), events)),
     read: (stream) => Effect.map(Stream.runCollect(store.readStream(OrderEvent, stream)), (events) => events.length),
@@ -87,11 +95,12 @@ export const make = async (url: string, pool: number): Promise<Contestant<Run>> 
       load: (id) => Aggregate.load(Order, id)
     },
     decisions: {
-      create: (courseId) => {
-        const defined = CourseEvent.cases.CourseDefined.make({ courseId, capacity: inTurn + 1 })
-        return runtime.runPromise(store.append(CourseEvent, courseId, [defined]))
-      },
+      create: createCourse,
       run: (courseId) => CommandBus.dispatch(EnrolStudent, { courseId, studentId: fresh("student") })
+    },
+    newcomers: {
+      create: createCourse,
+      run: (courseId) => CommandBus.dispatch(EnrolNewcomer, { courseId, studentId: fresh("student") })
     }
   }
   const loop: Loop<Run> = ({ expect, mayFail, next }, turn) =>
