@@ -300,7 +300,7 @@ describe("a project with all peers", () => {
     assert.match(status.output, /log {2}last event 2, readers get to 2\n\w+ +todos@1/)
     const { code, output } = await run(temp, join(full, "node_modules/.bin/evsrc"), "init", "todo")
     assert.strictEqual(code, 2)
-    assert.include(output, "has package.json, tsconfig.json")
+    assert.include(output, "already, and nothing was written")
   })
 
   it("creates test databases on PGlite, and keeps an empty one for later runs", async () => {
