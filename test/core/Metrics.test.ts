@@ -86,7 +86,12 @@ const observed = <E>(program: Effect.Effect<void, E, Layer.Success<typeof live>>
         ? state.value
         : undefined
     }
-    return { spans, logs, valueOf }
+    const seriesOf = (id: string) =>
+      metrics.filter((metric) => metric.id === id).map(({ attributes, state }) => ({
+        attributes,
+        value: "count" in state ? state.count : undefined
+      }))
+    return { spans, logs, valueOf, seriesOf }
   })
 
 const parentOf = (span: Tracer.NativeSpan): string | undefined => {
@@ -119,6 +124,38 @@ describe("telemetry", () => {
         Option.some(find("CommandBus.dispatch Light").spanId)
       )
       assert.strictEqual(parentOf(find("Aggregate.load")), "CommandBus.dispatch Light")
+    }))
+
+  it.live("metrics count commands by their outcomes", () =>
+    Effect.gen(function*() {
+      const { seriesOf } = yield* observed(Effect.gen(function*() {
+        yield* CommandBus.dispatch(Light, { id: "a" })
+        yield* CommandBus.dispatch(Light, { id: "b" })
+        yield* Effect.flip(CommandBus.dispatch(Douse, { id: "c" }))
+        yield* Effect.flip(CommandBus.dispatchUnknown(Light, { id: 1 }))
+        yield* Effect.flip(CommandBus.dispatch(Light, { id: "a" }, { expected: Version.make(7) }))
+        yield* Effect.flip(CommandBus.dispatch(Light, { id: "x".repeat(1_000) }))
+      }))
+      assert.sameDeepMembers(
+        seriesOf("evsrc_commands_total").map(({ attributes, value }) => [attributes, value]),
+        [
+          [{ command: "Light", outcome: "ok" }, 2],
+          [{ command: "Douse", outcome: "rejected" }, 1],
+          [{ command: "Light", outcome: "invalid" }, 1],
+          [{ command: "Light", outcome: "conflict" }, 1],
+          [{ command: "Light", outcome: "failed" }, 1]
+        ]
+      )
+      assert.deepStrictEqual(
+        seriesOf("evsrc_store_errors_total").map(({ attributes, value }) => [attributes, value]),
+        [[{ reason: "InvalidRequest" }, 1]]
+      )
+      assert.sameDeepMembers(
+        seriesOf("evsrc_command_duration_seconds").map(({ attributes, value }) => [attributes, value]),
+        [[{ command: "Light" }, 5], [{ command: "Douse" }, 1]]
+      )
+      // The conflict is found before the append.
+      assert.deepStrictEqual(seriesOf("evsrc_append_duration_seconds").map(({ value }) => value), [2])
     }))
 
   it.live("metrics count appends, events, conflicts, repeated commands and progress", () =>
