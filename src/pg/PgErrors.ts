@@ -67,6 +67,10 @@ const describe = (error: SqlError): string => {
   return state === undefined ? detail : `${detail} (SQLSTATE ${state})`
 }
 
+/** Whether the client has closed the connection because a row is larger than it reads. */
+const isTooLarge = (error: SqlError): boolean =>
+  error.reason._tag === "ConnectionError" && detailOf(error).includes("exceeds maxMessageSize")
+
 /**
  * Returns the store's error for a statement that reads, or that certainly did not write.
  *
@@ -86,6 +90,15 @@ export const fromSqlError = (error: SqlError): EventStoreError => {
           + "check the URL, the user, the password, the database and the TLS options",
         // The cause of an invalid URL holds the URL with its password.
         cause: causeCode(error) === "ERR_INVALID_URL" ? undefined : cause
+      })
+    )
+  }
+  if (isTooLarge(error)) {
+    return storeError(
+      new StoreMisconfigured({
+        message:
+          `The client does not read a row that is so large: ${message}; raise maxMessageSize of PgClient in all programs`,
+        cause
       })
     )
   }
@@ -155,7 +168,7 @@ const ofOneAppend = /^(22|23|54|40P01|55P03|EV003|EV004|EV005)/
  */
 export const isOfOneAppend = (error: SqlError): boolean => ofOneAppend.test(sqlState(error) ?? "")
 
-/** An invalid value (22), exhausted resources (53), a limit of the server (54), damaged data (XX). */
+/** An invalid value (22), exhausted resources (53), a limit of the server (54), damaged data (XX). A row may be too large for the client, too. */
 const ofOneRead = /^(22|53|54|XX)/
 
 /**
@@ -165,7 +178,8 @@ const ofOneRead = /^(22|53|54|XX)/
  * @category guards
  */
 export const isOfOneRead = ({ reason }: EventStoreError): boolean =>
-  "cause" in reason && isSqlError(reason.cause) && ofOneRead.test(sqlState(reason.cause) ?? "")
+  "cause" in reason && isSqlError(reason.cause)
+  && (ofOneRead.test(sqlState(reason.cause) ?? "") || isTooLarge(reason.cause))
 
 /** Returns the error of an append that `record_inline_gaps` rejects; it names the projection and the type in fields of the error. */
 const inlineProjectionMissing = (error: SqlError, stream: string): EventStoreError | undefined => {

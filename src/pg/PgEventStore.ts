@@ -22,6 +22,7 @@ import * as LockWaits from "./append/LockWaits.ts"
 import * as PgAppend from "./append/PgAppend.ts"
 import * as PgTransactionalAppend from "./append/PgTransactionalAppend.ts"
 import * as PgWithoutAppends from "./append/PgWithoutAppends.ts"
+import * as ReadableEvents from "./append/ReadableEvents.ts"
 import * as StreamLocks from "./append/StreamLocks.ts"
 import { checkKeepAlive, isEmbedded } from "./connections/ClientPool.ts"
 import * as FollowerTurns from "./connections/FollowerTurns.ts"
@@ -112,13 +113,13 @@ export const makeDriver = Effect.fnUntraced(
       ...transactions(connections),
       asFollower: FollowerTurns.make(connections),
       appended: { ...appended, after: (position, limit) => Effect.sync(() => appended.after(position, limit)) },
-      append: (request) =>
+      append: ReadableEvents.rejectOthers(sql, (request) =>
         request.lock === undefined
           ? appendUnlocked(request)
           : Effect.flatMap(
             locks.append(request),
             Option.match({ onNone: () => appendUnlocked(request), onSome: Effect.succeed })
-          ),
+          )),
       lockStream: locks.lockStream,
       ...PgWithoutAppends.make(connections, quoted, lockTimeoutErrors),
       streamStatus: streams.status,

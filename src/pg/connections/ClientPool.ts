@@ -72,6 +72,22 @@ export const useOf = (sql: SqlClient): PoolUse => {
   return use
 }
 
+/** The default of `PgClient`. */
+const defaultMaxMessageSize = 16 * 1024 * 1024
+
+/**
+ * Returns the size of the largest message that a client reads, in bytes; `Infinity` if it is another client than `PgClient`, or that of a PGlite.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const maxMessageSizeOf = (sql: SqlClient): number =>
+  !isPgClient(sql) || isEmbedded(sql)
+    ? Infinity
+    : Predicate.hasProperty(sql.config, "maxMessageSize") && Predicate.isNumber(sql.config.maxMessageSize)
+    ? sql.config.maxMessageSize
+    : defaultMaxMessageSize
+
 const followers = new WeakMap<SqlClient, Semaphore.Semaphore>()
 
 /**
