@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { freshDatabase } from "../support/Database.ts"
+import { needs } from "../support/needs.ts"
 import * as Cli from "./Cli.ts"
 import * as Seed from "./Seed.ts"
 
@@ -36,7 +37,7 @@ const onTerminal = (
   })
 }
 
-describe.runIf(hasScript)("evsrc on a terminal", () => {
+describe("evsrc on a terminal", needs("script", hasScript), () => {
   it.live("draws a bar within the width, and colours", () =>
     Effect.gen(function*() {
       const { url } = yield* shop
