@@ -189,6 +189,22 @@ const runExample = Effect.gen(function*() {
   yield* Effect.promise(() =>
     poll(() => program.ask("GET", "/metrics"), ({ text }) => text.includes("evsrc_store_errors_total"))
   )
+  // A consumer without work notices the outage by its next heartbeat, and the connection for notifications by its next attempt.
+  yield* linesOf.pipe(
+    Effect.repeat({
+      until: (lines) => {
+        const consumers = lines.flatMap(({ annotations }) =>
+          at(annotations, "event") === "consumers.started" ? [at(annotations, "consumers")].flat() : []
+        )
+        const warnings = lines.flatMap(({ level, text }) => level === "WARN" ? [text] : [])
+        return [...consumers.map((consumer) => `${String(consumer)} is retrying: `), "Cannot listen"].every((begin) =>
+          warnings.some((text) => text.startsWith(begin))
+        )
+      },
+      schedule: Schedule.spaced("100 millis")
+    }),
+    Effect.timeout("1 minute")
+  )
   yield* server.start
   yield* untilLive
   yield* Effect.promise(() => poll(() => program.ask("GET", "/users/ann?after=1"), ({ status }) => status === 200))
@@ -217,9 +233,11 @@ describe("the example program", () => {
     assert.sameMembers(consumersOf("consumers.stopped", "consumers").map(String), consumers)
     assert.deepStrictEqual(consumers, Array.from(new Set(consumers)), "a line for each consumer")
     const ended = consumersOf("outage.ended", "subject").map(String)
-    assert.deepStrictEqual(ended, Array.from(new Set(ended)), "one recovery of each")
+    // On a busy machine one may fail and recover twice, with a warning each time.
+    assert.isAtMost(ended.length, shown.lines.filter(({ level }) => level === "WARN").length)
     assert.includeMembers(ended, [...consumers, "Listening for events of other processes"])
-    assert.sameMembers(consumersOf("partitions.takenOver", "consumer").map(String), consumers)
+    const takenOver = consumersOf("partitions.takenOver", "consumer").map(String)
+    assert.sameMembers(Array.from(new Set(takenOver)), consumers)
   })
 
   it("logs the lines of the list, with their annotations", () => {
