@@ -1,5 +1,5 @@
 /**
- * Asks before a command changes what cannot be changed back.
+ * Asks before a command makes a change that cannot be undone.
  *
  * @since 0.1.0
  */

@@ -34,7 +34,7 @@ export const ExitCode = { fine: 0, badVerdict: 1, wrongUse: 2, failed: 3, interr
  */
 export class BadVerdict extends Schema.TaggedError<BadVerdict>("evsrc/cli/BadVerdict")("BadVerdict", {}) {
   override get message(): string {
-    return "The verdict is bad; the output says what was found"
+    return "The check failed; the output says what it found"
   }
 }
 

@@ -1,6 +1,5 @@
 /**
- * Finds the copy of evsrc of the project in which a command is run. Migrations and definitions belong to that copy, not to one that is installed
- * globally.
+ * Finds the copy of evsrc in the project in which a command runs. Migrations and definitions belong to that copy, not to a global one.
  *
  * @since 0.1.0
  */

@@ -1,5 +1,5 @@
 /**
- * Runs the command line in this process: signals interrupt it, and it ends without an error when the reader of its output has gone.
+ * Runs the command line in this process: signals interrupt it, and it ends without an error when the reader of its output closes the pipe.
  *
  * @since 0.1.0
  */
@@ -14,7 +14,7 @@ import { ExitCode } from "./ExitCode.ts"
 import { run } from "./program.ts"
 import * as Secrets from "./Secrets.ts"
 
-/** Succeeds when the reader of the standard output has gone, as after `| head`. That is no error. */
+/** Succeeds when the reader of the standard output closes the pipe, as `| head` does. That is not an error. */
 const readerGone: Effect.Effect<number> = Effect.callback((resume) => {
   process.stdout.on("error", (error: unknown) => {
     const isClosed = Predicate.hasProperty(error, "code") && error.code === "EPIPE"
@@ -25,12 +25,12 @@ const readerGone: Effect.Effect<number> = Effect.callback((resume) => {
   process.stderr.on("error", () => {})
 })
 
-/** Ends the process with one line, without passwords, when the code of a configuration throws beside the command. */
+/** Ends the process with one line, without passwords, when the code of a configuration throws in the background. */
 const watchConfiguration: Effect.Effect<void> = Effect.map(Secrets.Secrets, (secrets) => {
   process.on("uncaughtException", (error: unknown) => {
     const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
     process.stderr.write(
-      `evsrc: The code of the configuration threw beside the command: ${Secrets.hideIn(secrets, text)}\n`
+      `evsrc: The code of the configuration threw an error in the background: ${Secrets.hideIn(secrets, text)}\n`
     )
     process.exit(ExitCode.failed)
   })

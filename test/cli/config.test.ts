@@ -86,7 +86,7 @@ describe("evsrc.config.ts", () => {
       assert.include(found.twice, "two projections have the name \"paid@1\"")
     }))
 
-  it.live("ends the command when it throws beside it, without a password", () =>
+  it.live("ends the command when its code throws in the background, and prints no password", () =>
     Effect.gen(function*() {
       const cwd = join(folder, "beside")
       const text = `${imports}Promise.reject(new Error("cannot reach postgres://ann:top-secret-word@host/shop"))\n`
@@ -99,11 +99,11 @@ describe("evsrc.config.ts", () => {
       assert.strictEqual(code, 3, stderr)
       assert.strictEqual(
         stderr,
-        "evsrc: The code of the configuration threw beside the command: Error: cannot reach postgres://ann:***@host/shop\n"
+        "evsrc: The code of the configuration threw an error in the background: Error: cannot reach postgres://ann:***@host/shop\n"
       )
     }))
 
-  it.live("is found above the working folder, or by --config", () =>
+  it.live("is found in a folder above the working directory, or by --config", () =>
     Effect.gen(function*() {
       const below = join(folder, "found", "a", "b")
       const config = join(folder, "found", "evsrc.config.ts")

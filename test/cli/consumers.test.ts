@@ -50,7 +50,7 @@ beforeAll(async () => {
 afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
 
 describe("evsrc status", () => {
-  it.live("judges what the configuration defines, and lists the rest", () =>
+  it.live("assesses the consumers of the configuration, and lists the others", () =>
     Effect.gen(function*() {
       const known = yield* Effect.flatMap(Cli.run(["status", "--json", ...Cli.shop], { url }), ({ code, stdout }) =>
         Effect.succeed({ code, report: JSON.parse(stdout) as { readonly verdict: string } }))
@@ -68,7 +68,7 @@ describe("evsrc status", () => {
       assert.include(yield* Cli.output(["status"], { url }), "Without a definition in evsrc.config.ts")
     }))
 
-  it.live("is red, with the exit code 1, for consumers that never ran", () =>
+  it.live("exits with 1 and is red for consumers that never ran", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* Cli.output(["migrate", ...Cli.shop], { url })
@@ -102,7 +102,7 @@ describe("evsrc status", () => {
 })
 
 describe("evsrc consumers and generations", () => {
-  it.live("list what the store has, also on a narrow terminal", () =>
+  it.live("list the generations of the store, also on a narrow terminal", () =>
     Effect.gen(function*() {
       const { consumers, head } = yield* Cli.document(Reports.consumers, ["consumers"], { url })
       assert.isAtLeast(Number(head), 5)
@@ -114,7 +114,7 @@ describe("evsrc consumers and generations", () => {
       assert.include(narrow, "GENERATION: paid@1\nKIND: projection\nSTATUS: active\n")
     }))
 
-  it.live("removes a generation once it is confirmed", () =>
+  it.live("removes a generation after a confirmation", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* besidePrograms(Effect.andThen(Seed.placeAndPay, caughtUp), url)
@@ -146,10 +146,10 @@ describe("evsrc parked", () => {
       assert.deepStrictEqual(found.history.map(({ action }) => action), ["parked"])
       const unknown = yield* Cli.run(["parked", "list", "mail"], { url })
       assert.strictEqual(unknown.code, 2)
-      assert.include(unknown.stderr, "There is no consumer \"mail\"; there are paid@1")
+      assert.include(unknown.stderr, "There is no consumer \"mail\"; the consumers are paid@1")
     }))
 
-  it.live("retries and skips by the workers of another program", () =>
+  it.live("retries and skips through the workers of another program", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* besidePrograms(
@@ -230,7 +230,7 @@ describe("evsrc rebuild", () => {
           assert.deepStrictEqual(back, { active: "paid@1", previous: "paid@1~1" })
           const other = yield* Cli.run(["rebuild", "thanks", ...Cli.shop], { url })
           assert.strictEqual(other.code, 2)
-          assert.include(other.stderr, "there are paid@1")
+          assert.include(other.stderr, "the consumers are paid@1")
         }),
         url
       )
@@ -238,7 +238,7 @@ describe("evsrc rebuild", () => {
 })
 
 describe("Ctrl-C", () => {
-  it.live("stops a rebuild cleanly, says where, and it goes on when it is run again", () =>
+  it.live("stops a rebuild cleanly and prints where; a second run continues", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       const stores = Seed.storesOf(url)
@@ -259,7 +259,7 @@ describe("Ctrl-C", () => {
       yield* Cli.output(["audit", "paid", ...Cli.shop], { url })
     }))
 
-  it.live("stops an erasure cleanly, and it is finished when it is run again", () =>
+  it.live("stops an erasure cleanly; a second run finishes it", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       const stores = Seed.storesOf(url)
@@ -284,7 +284,7 @@ describe("Ctrl-C", () => {
 })
 
 describe("evsrc processes and deadlines", () => {
-  it.live("list the instances and what they wait for", () =>
+  it.live("list the instances and their pending deadlines", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* besidePrograms(

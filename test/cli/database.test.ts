@@ -16,7 +16,7 @@ const query = (url: string, text: string) =>
 const latest = PgMigrations.names.at(-1)!
 
 describe("evsrc migrate", () => {
-  it.live("runs what is missing once, also when two run at once", () =>
+  it.live("runs missing migrations once, also when two commands run concurrently", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       const before = yield* Cli.document(Reports.migrateCheck, ["migrate", "--check"], { url, code: 1 })
@@ -44,7 +44,7 @@ describe("evsrc migrate", () => {
       }
     }))
 
-  it.live("recognizes a schema that is newer, and leaves it alone", () =>
+  it.live("rejects a newer schema, and does not change it", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* Effect.provide(PgMigrations.run(), clientOf(url))
@@ -63,7 +63,7 @@ describe("evsrc migrate", () => {
 })
 
 describe("evsrc doctor", () => {
-  it.live("finds what is wrong, and says what to do", () =>
+  it.live("reports problems, and says what to do", () =>
     Effect.gen(function*() {
       const { name, url } = yield* freshDatabase
       yield* Effect.provide(PgMigrations.run(), clientOf(url))
@@ -126,7 +126,7 @@ describe("evsrc doctor, when vacuum is behind or an index is invalid", () => {
 })
 
 describe("evsrc", () => {
-  it.live("exits with 3 when the server is away, and prints no password", () =>
+  it.live("exits with 3 when the server is unreachable, and prints no password", () =>
     Effect.gen(function*() {
       const away = "postgres://ann:top-secret-word@127.0.0.1:1/shop"
       const { code, stderr, stdout } = yield* Cli.execute(["status"], { url: away })
@@ -138,7 +138,7 @@ describe("evsrc", () => {
       assert.notInclude(invalid.stderr + invalid.stdout, "top-secret-word")
     }))
 
-  it.live("exits with 2 after wrong use, on the standard error alone", () =>
+  it.live("exits with 2 after wrong use, and prints only to the standard error", () =>
     Effect.gen(function*() {
       assert.deepInclude(yield* Cli.execute(["tail", "--nofollow"]), { code: 2, stdout: "" })
       for (

@@ -13,7 +13,7 @@ const temporaryFolder = Effect.acquireRelease(
 )
 
 describe("evsrc init", () => {
-  it.live("keeps the files of an existing project, and says what to add to them", () =>
+  it.live("keeps the files of an existing project, and prints what to add to them", () =>
     Effect.gen(function*() {
       const folder = yield* temporaryFolder
       const manifest = "{ \"name\": \"shop\" }\n"
@@ -34,7 +34,7 @@ describe("evsrc init", () => {
       assert.notInclude(text, "In .gitignore")
     }))
 
-  it.live("writes nothing beside code of the same name", () =>
+  it.live("writes nothing if one of its source files exists already", () =>
     Effect.gen(function*() {
       const folder = yield* temporaryFolder
       yield* Effect.promise(() => writeFile(join(folder, "evsrc.config.ts"), "export {}\n"))

@@ -62,7 +62,7 @@ describe("evsrc tail", () => {
       assert.deepStrictEqual(yield* positions("--stream", "Order-1", "--after", "1"), [2, 3])
     }))
 
-  it.live("follows the log, and ends cleanly with its reader and by Ctrl-C", () =>
+  it.live("follows the log, and ends cleanly when its reader ends and after Ctrl-C", () =>
     Effect.gen(function*() {
       const { url } = yield* freshDatabase
       yield* inStores(Seed.pay("7", 1), url)
@@ -82,8 +82,8 @@ describe("evsrc tail", () => {
     }))
 })
 
-describe("evsrc tail, when the server goes away", () => {
-  it.live("ends with the exit code 3, and says where to go on", () =>
+describe("evsrc tail, when the server stops", () => {
+  it.live("exits with 3, and prints where to continue", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make()
       yield* inStores(Seed.pay("7", 1), server.url)
@@ -92,7 +92,7 @@ describe("evsrc tail, when the server goes away", () => {
       yield* server.kill
       const { code, stderr } = yield* tail.ended
       assert.strictEqual(code, 3, stderr)
-      assert.match(stderr, /^It stopped; to go on, give --after 1\nevsrc: The database is unavailable/)
+      assert.match(stderr, /^Stopped; to continue, give --after 1\nevsrc: The database is unavailable/)
     }))
 })
 
@@ -111,7 +111,7 @@ describe("evsrc stream", () => {
       assert.notInclude(text, Seed.mail)
     }))
 
-  it.live("says what it does not find", () =>
+  it.live("names the stream or version that does not exist", () =>
     Effect.gen(function*() {
       for (
         const [args, message] of [
@@ -161,7 +161,7 @@ describe("evsrc verify", () => {
 })
 
 describe("evsrc export and import", () => {
-  it.live("copy the log, ask before a file is overwritten, and verify it", () =>
+  it.live("copy the log, ask before they overwrite a file, and verify it", () =>
     Effect.gen(function*() {
       const file = join(folder, "log.ndjson")
       const exported = yield* Cli.document(Reports.export, ["export", file], { url })
@@ -198,7 +198,7 @@ describe("evsrc export and import", () => {
       assert.isTrue(yes.stdout.startsWith("\u001b[32mexported\u001b[0m 3 events"), yes.stdout)
     }))
 
-  it.live("stop cleanly by Ctrl-C, say where, and go on when they are run again", () =>
+  it.live("stop cleanly after Ctrl-C and print where; a second run continues", () =>
     Effect.gen(function*() {
       const { url: source } = yield* freshDatabase
       const many = 40_000
@@ -217,7 +217,7 @@ describe("evsrc export and import", () => {
       // On a busy machine the export may end before the signal comes.
       const stopped = yield* Effect.repeat(Effect.scoped(stop), { until: ({ code }) => code !== 0, times: 5 })
       assert.strictEqual(stopped.code, 130)
-      assert.match(stopped.stderr, /The export stopped at position \d+ of 40000. To go on: evsrc export \S+ --resume/)
+      assert.match(stopped.stderr, /The export stopped at position \d+ of 40000. To continue: evsrc export \S+ --resume/)
       assert.strictEqual(
         (yield* Cli.document(Reports.export, ["export", file, "--resume"], { url: source })).events,
         many
@@ -233,7 +233,7 @@ describe("evsrc export and import", () => {
       yield* importing.signal("SIGINT")
       const half = yield* importing.ended
       assert.strictEqual(half.code, 130, half.stderr)
-      assert.match(half.stderr, /The import stopped at position \d+ of 40000. To go on, run it again: evsrc import \S+/)
+      assert.match(half.stderr, /The import stopped at position \d+ of 40000. To continue, run it again: evsrc import \S+/)
       const done = yield* Cli.document(Reports.import, ["import", file], { url: target })
       assert.strictEqual(done.events, many)
       assert.isBelow(done.written, many)

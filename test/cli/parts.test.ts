@@ -22,7 +22,7 @@ describe("Secrets", () => {
     ) assert.strictEqual(Secrets.hideIn(none, text), expected)
   })
 
-  it.effect("hides passwords that it knows wherever they are", () =>
+  it.effect("hides known passwords in any text", () =>
     Effect.gen(function*() {
       yield* Secrets.rememberEnvironment({ PGPASSWORD: "first-word", OTHER_URL: "mysql://a:second%21@h", PATH: "/bin" })
       yield* Secrets.remember("postgres://a:third-word@h/d")
@@ -44,7 +44,7 @@ describe("Table", () => {
     ])
   })
 
-  it("becomes a list on a terminal that is too narrow", () => {
+  it("becomes a list on a terminal that is narrower than the table", () => {
     assert.deepStrictEqual(Table.lines({ ...plain, columns: 8 }, columns, [["a", "1"], ["b", ""]]), [
       "NAME: a",
       "COUNT: 1",
@@ -53,7 +53,7 @@ describe("Table", () => {
     ])
   })
 
-  it("shows no character that controls the terminal", () => {
+  it("escapes control characters", () => {
     assert.strictEqual(printable("a\u001b[2Jb\nc\u202ed"), "a\\u001b[2Jb\\u000ac\\u202ed")
   })
 })
@@ -68,12 +68,12 @@ describe("Progress", () => {
 describe("ConsumerNames", () => {
   const ids = ["orders@1", "orders@2", "subscription:mail@1", "mail@1"]
 
-  it.effect("finds a consumer by its id, or by its name if that is clear", () =>
+  it.effect("finds a consumer by its id, or by its name if only one has it", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* ConsumerNames.choose(ids, "orders@2"), "orders@2")
       assert.strictEqual(yield* ConsumerNames.choose(ids.slice(0, 3), "mail"), "subscription:mail@1")
       const several = yield* Effect.flip(ConsumerNames.choose(ids, "orders"))
-      assert.include(several.message, "names orders@1 and orders@2; give the id of one of them")
+      assert.include(several.message, "matches orders@1 and orders@2; give the id of one of them")
       const none = yield* Effect.flip(ConsumerNames.choose([], "orders"))
       assert.include(none.message, "the store has none yet")
     }))

@@ -104,7 +104,7 @@ const guarded = (actor: Layer.Layer<HttpActor.HttpActor>) =>
   })
 
 describe("HttpActor", () => {
-  it.live("makes the authenticated user the actor of commands, whatever a header says", () =>
+  it.live("makes the authenticated user the actor of commands, and ignores headers", () =>
     Effect.gen(function*() {
       const { actors, ask } = yield* guarded(HttpActor.layer(({ headers }) =>
         headers["authorization"] === "Bearer t1"
@@ -120,7 +120,7 @@ describe("HttpActor", () => {
       assert.deepStrictEqual(yield* actors, ["ann"])
     }))
 
-  it.live("takes the actor from a header only when it is asked for by name", () =>
+  it.live("takes the actor from a header only with `fromHeader`", () =>
     Effect.gen(function*() {
       const { actors, ask } = yield* guarded(HttpActor.fromHeader("X-Actor"))
       const post = (headers: Record<string, string>) =>

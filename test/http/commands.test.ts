@@ -91,7 +91,7 @@ describe("an endpoint of a command", () => {
   )
 
   it.live(
-    "keeps a field of an error that is named like a member of problem details",
+    "keeps a field of an error that has the name of a problem member",
     served(async (ask) => {
       await ask("POST", "/orders", { body: { orderId: "o1", amount: 5 } })
       await ask("POST", "/orders/o1/payment", { body: { amount: 5 } })
@@ -103,7 +103,7 @@ describe("an endpoint of a command", () => {
   )
 
   it.live(
-    "sends an answer of its own, and renames fields",
+    "responds with the option `answer`, and renames fields",
     served(async (ask) => {
       const touched = await ask("PATCH", "/orders/o1")
       assert.strictEqual(touched.status, 200)
@@ -112,7 +112,7 @@ describe("an endpoint of a command", () => {
   )
 
   it.live(
-    "makes an id that a request leaves out, the same for the same key",
+    "generates an id that the request omits, the same for the same key",
     served(async (ask) => {
       const request = { body: { amount: 5 }, headers: { "idempotency-key": "k1" } }
       const [first, again] = [await ask("POST", "/orders", request), await ask("POST", "/orders", request)]
@@ -128,7 +128,7 @@ describe("an endpoint of a command", () => {
   )
 
   it.live(
-    "carries out a repeated request once, and rejects its key for another",
+    "executes a repeated request once, and rejects its key for another request",
     served(async (ask) => {
       const headers = { "idempotency-key": "k1" }
       const first = await ask("POST", "/orders", { body: { orderId: "o1", amount: 5 }, headers })
@@ -142,7 +142,7 @@ describe("an endpoint of a command", () => {
   )
 
   it.live(
-    "holds If-Match and If-None-Match",
+    "responds with 412 when If-Match or If-None-Match does not hold",
     served(async (ask) => {
       const place = (headers: Record<string, string>) =>
         ask("POST", "/orders", { body: { orderId: "o1", amount: 5 }, headers })
@@ -163,7 +163,7 @@ describe("an endpoint of a command", () => {
   )
 })
 
-describe("a bad request with a command", () => {
+describe("an invalid request with a command", () => {
   const invalid = (what: string, headers: Record<string, string>, names: string) =>
     it.live(
       `is a 400 with ${what}`,
@@ -185,7 +185,7 @@ describe("a bad request with a command", () => {
   invalid("both conditions", { "if-match": "*", "if-none-match": "*" }, "cannot be combined")
 
   it.live(
-    "names every wrong and unknown field",
+    "is a 400 that names every invalid and unknown field",
     served(async (ask) => {
       const answer = await ask("POST", "/orders/o1/payment", { body: { amount: "my secret", amuont: "secret" } })
       assert.strictEqual(answer.status, 400)
@@ -212,7 +212,7 @@ describe("a bad request with a command", () => {
     })
   )
 
-  it.live("is a problem before the body arrives when it is too large or compressed", () =>
+  it.live("is a problem before the body arrives when the body is too large or compressed", () =>
     Effect.flatMap(start(), (url) =>
       Effect.promise(async () => {
         const headers = { "content-type": "application/json", "content-length": String(2 ** 21) }
@@ -246,7 +246,7 @@ describe("a fault behind a command", () => {
       }))
   const cause = new Error("the secret password")
   failsWith(
-    "is a 503 with Retry-After when the store is away",
+    "is a 503 with Retry-After when the store is unreachable",
     new StoreUnavailable({ message: "secret host", cause }),
     503,
     "StoreUnavailable"
@@ -370,7 +370,7 @@ describe("an endpoint of a query", () => {
     })
   )
 
-  it.live("fails with ProjectionBehind when the read model is late", () =>
+  it.live("fails with ProjectionBehind when the read model is behind", () =>
     Effect.gen(function*() {
       const ask = client(
         yield* start().pipe(Effect.provideService(HttpHandlers.ReadTimeout, "50 millis"))
@@ -380,7 +380,7 @@ describe("an endpoint of a query", () => {
     }))
 
   it.live(
-    "pages a list, and takes a point in time in a body",
+    "returns a list in pages, and takes a point in time in a body",
     served(async (ask) => {
       let cursor = ""
       for (const orderId of ["a", "b", "c"]) {

@@ -84,7 +84,7 @@ const rawly = (url: string, target: string) =>
 
 const unknownId = "00000000-0000-0000-0000-000000000000"
 
-describe("odd requests", () => {
+describe("malformed requests", () => {
   it.live(
     "are rejected for their path or query string",
     served(async (_, url) => {
@@ -176,7 +176,7 @@ describe("parallel requests with one Idempotency-Key", () => {
 
 describe("a stream of changes", () => {
   it.live(
-    "serves many clients, and ends when they vanish",
+    "serves many clients, and ends when they disconnect",
     served(async (ask, url, open) => {
       const received: Array<{ text: string; readonly response: IncomingMessage }> = []
       for (let i = 0; i < 100; i++) {

@@ -146,7 +146,7 @@ describe("the option `page` of an endpoint of a query", () => {
   })
 })
 
-describe("an endpoint of one's own", () => {
+describe("an endpoint of your own", () => {
   it.live(
     "dispatches a command under the key and the conditions of the request",
     served(async (ask) => {
@@ -184,7 +184,7 @@ describe("an endpoint of one's own", () => {
       assert.strictEqual(late.headers.get("retry-after"), "1")
     }))
 
-  it.live("answers points in time as requests write them, and a client decodes them", () =>
+  it.live("sends points in time in the form of requests, and a client decodes them", () =>
     Effect.gen(function*() {
       const { ask, url } = yield* start()
       yield* Effect.promise(() => ask("POST", "/orders/o1"))
@@ -234,7 +234,7 @@ describe("HttpFallback", () => {
     })
   )
 
-  it.live("joins the methods of a path whose parameters have several names", () =>
+  it.live("joins the methods of paths that differ only in the names of parameters", () =>
     Effect.gen(function*() {
       const routes = HttpApiBuilder.layer(Orders.Api).pipe(
         Layer.provide(HttpHandlers.layer(Orders.Api, "orders")),
@@ -263,7 +263,7 @@ describe("HttpFallback", () => {
   )
 
   it.live(
-    "says that a parameter is too long for the router, and repeats no long path",
+    "reports a parameter that is too long for the router, and shortens the path",
     served(async (ask) => {
       const parameter = await ask("GET", `/orders/${"o".repeat(101)}/state`)
       assert.strictEqual(parameter.status, 400)
@@ -286,7 +286,7 @@ describe("the OpenAPI document", () => {
     })
   )
 
-  it("describes fields that requests have in another form", () => {
+  it("describes fields whose form in requests differs", () => {
     const described = HttpQuery.endpoint(Orders.FindOrders, {
       path: "/orders/find",
       method: "POST",

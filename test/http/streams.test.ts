@@ -156,7 +156,7 @@ const until = (condition: () => boolean) =>
   }).pipe(Effect.timeout("60 seconds"), Effect.orDie)
 
 describe("HttpStream.changes", () => {
-  it.live("streams changes from now on, each with a cursor", () =>
+  it.live("streams new changes, each with a cursor", () =>
     Effect.gen(function*() {
       const { pay, place, url } = yield* start()
       yield* place("o1")
@@ -204,7 +204,7 @@ describe("HttpStream.changes", () => {
       assert.strictEqual(wrong.status, 400)
     }))
 
-  it.live("sends heartbeats with the cursor that it has reached", () =>
+  it.live("sends heartbeats with the last cursor", () =>
     Effect.gen(function*() {
       const { place, url } = yield* start()
       yield* place("o1")
@@ -214,7 +214,7 @@ describe("HttpStream.changes", () => {
       assert.strictEqual(events[2]!.id, events[1]!.id)
     }).pipe(Effect.provideService(HttpSource.HeartbeatInterval, "300 millis")))
 
-  it.live("ends when the server is to shut down", () =>
+  it.live("ends when the server starts to shut down", () =>
     Effect.gen(function*() {
       const shutdown = yield* Deferred.make<void>()
       const { url } = yield* start().pipe(Effect.provideService(HttpSource.Shutdown, Deferred.await(shutdown)))
@@ -225,7 +225,7 @@ describe("HttpStream.changes", () => {
       assert.include(String(end), "the stream has ended")
     }))
 
-  it.live("ends the subscription of a client that vanishes", () =>
+  it.live("ends the subscription of a client that disconnects", () =>
     Effect.gen(function*() {
       const { url } = yield* start()
       const before = open
@@ -295,7 +295,7 @@ describe("HttpStream.documents", () => {
 })
 
 describe("HttpStream.documents after a cursor", () => {
-  it.live("is an error when the read model does not reach it, or the log does not have it", () =>
+  it.live("is an error when the read model does not reach it, or the log lacks its event", () =>
     Effect.gen(function*() {
       const { place, url } = yield* start().pipe(Effect.provideService(HttpHandlers.ReadTimeout, "50 millis"))
       yield* place("o1")
@@ -306,7 +306,7 @@ describe("HttpStream.documents after a cursor", () => {
       assert.strictEqual((yield* ask("999_00000000-0000-0000-0000-000000000000")).status, 410)
     }))
 
-  it.effect("begins after a bounded wait when the source has no state yet", () =>
+  it.effect("starts after a bounded wait when the source has no state yet", () =>
     Effect.gen(function*() {
       const silent = HttpSource.documents(watchOrder, () => Stream.never)
       const params = { orderId: Orders.OrderId.make("o1") }
@@ -322,7 +322,7 @@ describe("HttpStream.documents after a cursor", () => {
 })
 
 describe("HttpHealth", () => {
-  it.live("is 200 with the consumers while they make progress", () =>
+  it.live("is 200 while the consumers make progress", () =>
     Effect.gen(function*() {
       const { url } = yield* start()
       const ask = client(url)
@@ -340,7 +340,7 @@ describe("HttpHealth", () => {
       assert.deepInclude(workers[0], { consumer: "orders@1", state: "live" })
     }))
 
-  it.live("is 503 with the reason while the store is away", () =>
+  it.live("is 503 with the reason while the store is unreachable", () =>
     Effect.gen(function*() {
       const { url } = yield* start(away)
       const answer = yield* Effect.promise(() => client(url)("GET", "/health"))
@@ -391,7 +391,7 @@ describe("HttpHealth", () => {
 })
 
 describe("beside the endpoints", () => {
-  it.live("answers a request of an endpoint of one's own that the server's end interrupts", () =>
+  it.live("answers a request to an endpoint of your own that the shutdown interrupts", () =>
     Effect.gen(function*() {
       const seen = { waiting: false }
       const Api = HttpApi.make("own").add(HttpApiGroup.make("own").add(HttpApiEndpoint.post("wait", "/wait")))

@@ -297,7 +297,7 @@ describe("a project with all peers", () => {
     assert.include(await succeed(todo, "npm", "start"), "read the guides: done")
     // Red, with the exit code 1, once the program has ended for a while.
     const status = await run(todo, "npm", "run", "status")
-    assert.match(status.output, /log {2}last event 2, readers get to 2\n\w+ +todos@1/)
+    assert.match(status.output, /log {2}last event 2, high-water mark 2\n\w+ +todos@1/)
     const { code, output } = await run(temp, join(full, "node_modules/.bin/evsrc"), "init", "todo")
     assert.strictEqual(code, 2)
     assert.include(output, "already, and nothing was written")

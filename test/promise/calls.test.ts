@@ -55,7 +55,7 @@ describe.each(backEnds)("an app on %s", (_, stores) => {
   )
 
   it(
-    "rejects a text that is not a cursor, and names it",
+    "rejects a text that is not a cursor, and quotes it",
     withShop(stores, async (app) => {
       const asked = await app.ask(Orders.GetOrder, { orderId: id("o1") }, { after: "yesterday" })
       assert.isFalse(asked.ok)
@@ -82,7 +82,7 @@ describe("a call", () => {
   )
 
   it(
-    "rejects with an Error that has a thrown value as its cause",
+    "rejects with an Error whose cause is the thrown value",
     withShop(memory, async (app) => {
       const error = await rejection(app.run(Effect.die("no Error")))
       assert.instanceOf(error, Error)
@@ -116,7 +116,7 @@ describe("a call", () => {
   )
 
   it(
-    "says when an effect has interrupted itself",
+    "rejects with an Error when the effect interrupts itself",
     withShop(memory, async (app) => {
       assert.include(String(await rejection(app.run(Effect.interrupt))), "interrupted itself")
     })
@@ -143,7 +143,7 @@ const logging = (log: Array<string>) =>
   )
 
 describe("Evsrc.start", () => {
-  it("rejects with the typed error of the layer, and releases what it has built", async () => {
+  it("rejects with the typed error of the layer after it releases what it has built", async () => {
     const log: Array<string> = []
     const error = new StoreUnavailable({ message: "no database", cause: undefined })
     const failing = Layer.effectDiscard(Effect.fail(error)).pipe(Layer.provideMerge(logging(log)))
@@ -151,7 +151,7 @@ describe("Evsrc.start", () => {
     assert.deepStrictEqual(log, ["released"])
   })
 
-  it("rejects with the reason of its signal, and releases what it has built", async () => {
+  it("rejects with the reason of its signal after it releases what it has built", async () => {
     const log: Array<string> = []
     const controller = new AbortController()
     const waiting = Layer.effectDiscard(Effect.never).pipe(Layer.provideMerge(logging(log)))
@@ -179,7 +179,7 @@ describe("close", () => {
     assert.deepStrictEqual(log, ["called", "released"])
   })
 
-  it("interrupts a call that does not end in time, whose outcome is unknown", async () => {
+  it("interrupts a call that does not end in time, and reports its outcome as unknown", async () => {
     const app = await Evsrc.start(memory)
     const call = rejection(app.run(Effect.never))
     await app.close({ timeout: 10 })
@@ -197,7 +197,7 @@ describe("close", () => {
     assert.deepStrictEqual(log, ["released"])
   })
 
-  it("releases the layer once, however often it is called", async () => {
+  it("releases the layer once, also after several calls", async () => {
     const log: Array<string> = []
     {
       await using app = await Evsrc.start(logging(log))
@@ -226,7 +226,7 @@ describe("close", () => {
   )
 
   it(
-    "ends a subscription that waits, with AppClosed",
+    "ends a waiting subscription with AppClosed",
     withShop(Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory), async (app) => {
       const waiting = rejection(app.events(Orders.OrderEvent).next())
       // The read begins in a microtask.

@@ -69,7 +69,7 @@ describe("a layer that is not built", () => {
     assert.strictEqual(await rejection(Evsrc.start(dying)), error)
   })
 
-  it("rejects with a RangeError when the timeout is no duration", async () => {
+  it("rejects with a RangeError when the timeout is not a duration", async () => {
     for (const timeout of [-1, NaN]) {
       assert.instanceOf(await rejection(Evsrc.start(Layer.empty, { timeout })), RangeError)
     }
@@ -77,7 +77,7 @@ describe("a layer that is not built", () => {
 })
 
 describe("close of a layer", () => {
-  it("rejects with LayerTimeout when a release hangs, and with it again", async () => {
+  it("rejects with LayerTimeout when a release hangs, also at a second call", async () => {
     const { promise, resolve } = gateOf()
     const app = await Evsrc.start(releasing(Effect.promise(() => promise)))
     const closes = [app.close({ releaseTimeout: 10 }), app.close()]
@@ -96,7 +96,7 @@ describe("close of a layer", () => {
     assert.deepStrictEqual(log, ["released"])
   })
 
-  it("does nothing when a timeout is no duration", async () => {
+  it("does nothing when a timeout is not a duration", async () => {
     const log: Array<string> = []
     const app = await Evsrc.start(logging(log))
     for (const options of [{ timeout: NaN }, { releaseTimeout: -1 }]) {
@@ -119,14 +119,14 @@ describe("close of a layer", () => {
     resolve()
   })
 
-  it("is bounded when a call of the app itself waits for it", async () => {
+  it("ends in bounded time when a call of the app waits for it", async () => {
     const app = await Evsrc.start(memory)
     const error = await rejection(app.run(Effect.promise(() => app.close({ timeout: 10 }))))
     assert.instanceOf(error, AppClosed)
     await app.close()
   })
 
-  it("waits for commands in flight, all of which are accepted", async () => {
+  it("waits for commands in flight, which all succeed", async () => {
     await withShop(memory, async (app) => {
       const head = Effect.flatMap(EventStore.EventStore, ({ head }) => head)
       const dispatched = Array.from({ length: 100 }, (_, i) => place(app, `o${i}`))
@@ -161,7 +161,7 @@ describe("the signal of a call", () => {
   )
 
   it(
-    "keeps no listener of calls and subscriptions that have ended",
+    "has no listener of ended calls and subscriptions",
     withShop(memory, async (app) => {
       const { signal } = new AbortController()
       await Promise.all(
@@ -214,7 +214,7 @@ describe("a consumer", () => {
 })
 
 it(
-  "10,000 commands at once are all accepted",
+  "10,000 concurrent commands all succeed",
   withShop(memory, async (app) => {
     const results = await Promise.all(
       Array.from({ length: 10_000 }, (_, i) => app.dispatch(Orders.PlaceOrder, { orderId: id(`o${i}`), amount: 5 }))

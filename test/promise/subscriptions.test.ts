@@ -28,7 +28,7 @@ const idOf = ({ event }: { readonly event: typeof Orders.OrderEvent.Type }) => e
 
 describe.each(backEnds)("a subscription to events on %s", (_, stores) => {
   it(
-    "has past and future events, in their order",
+    "returns past and future events in the order of the log",
     withShop(stores, async (app) => {
       await place(app, "o1")
       const events = app.events(Orders.OrderEvent)
@@ -55,7 +55,7 @@ describe.each(backEnds)("a subscription to events on %s", (_, stores) => {
   )
 
   it(
-    "has the events of one stream, and none of a stream with a longer name",
+    "returns the events of one stream, and none of a stream with a longer name",
     withShop(stores, async (app) => {
       for (const orderId of ["o1", "o10", "o2"]) await place(app, orderId)
       await pay(app, "o1")
@@ -67,7 +67,7 @@ describe.each(backEnds)("a subscription to events on %s", (_, stores) => {
   )
 
   it(
-    "throws the typed error of a cursor of another log, and has then ended",
+    "rejects a cursor of another log with the typed error, and ends",
     withShop(stores, async (app) => {
       await place(app, "o1")
       const after = { position: Position.make(1n), eventId: "00000000-0000-4000-8000-000000000000" }
@@ -111,7 +111,7 @@ describe.each(backEnds)("a subscription to events on %s", (_, stores) => {
 
 describe.each(backEnds)("a subscription to documents on %s", (_, stores) => {
   it(
-    "has the current state, and the one after each change",
+    "returns the current state, and the state after each change",
     withShop(stores, async (app) => {
       const orders = app.documents(Orders.OrdersProjection, "o1")
       assert.deepStrictEqual(await take(orders, 1), [undefined])
@@ -126,7 +126,7 @@ describe.each(backEnds)("a subscription to documents on %s", (_, stores) => {
   )
 
   it(
-    "waits for the position of its own writes",
+    "waits until the read model has reached the caller's own write",
     withShop(stores, async (app) => {
       const { cursor } = await place(app, "o1")
       const options = { after: cursor, timeout: "1 minute" } as const
@@ -156,7 +156,7 @@ const counting = (count: { reads: number }) =>
   ).pipe(Layer.provide(EventStore.layerMemory), Layer.merge(ProjectionStore.layerMemory))
 
 describe("a subscription", () => {
-  it("reads no further while its consumer does not ask", async () => {
+  it("reads no further while its consumer does not call next", async () => {
     const count = { reads: 0 }
     await withShop(counting(count), async (app) => {
       for (const orderId of ["o1", "o2", "o3", "o4", "o5"]) await place(app, orderId)
@@ -172,7 +172,7 @@ describe("a subscription", () => {
   })
 
   it(
-    "serves calls of next that overlap in their order",
+    "settles overlapping calls of next in their order",
     withShop(memory, async (app) => {
       for (const orderId of ["o1", "o2", "o3"]) await place(app, orderId)
       const events = app.events(Orders.OrderEvent, { pageSize: 1 })
@@ -181,7 +181,7 @@ describe("a subscription", () => {
     })
   )
 
-  it("is ended by await using", async () => {
+  it("ends at the end of an await using block", async () => {
     await withShop(memory, async (app) => {
       const { cursor } = await place(app, "o1")
       let pending: Promise<unknown>
@@ -194,7 +194,7 @@ describe("a subscription", () => {
     })()
   })
 
-  it("is collected when its consumer forgets it between two events", async () => {
+  it("is garbage-collected when its consumer drops it between two events", async () => {
     setFlagsFromString("--expose-gc")
     const collect = runInNewContext("gc") as () => void
     const app = await Evsrc.start(layer(memory))

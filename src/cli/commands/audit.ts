@@ -111,7 +111,7 @@ const auditWithBar = (consumer: EvsrcConfig.AnyConsumer) =>
     ({ end, partition, position }: DeliveryAudit.AuditProgress) =>
       Progress.ofPosition(position, end, `${printable(consumer.id)}, partition ${partition}, `),
     (onProgress) => DeliveryAudit.run(consumer, { onProgress }),
-    () => `The audit stopped within ${printable(consumer.id)}, and says nothing about it`
+    () => `The audit of ${printable(consumer.id)} was interrupted and has no result`
   )
 
 /**

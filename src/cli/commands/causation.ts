@@ -102,10 +102,10 @@ export const causation = Command.make(
   "causation",
   {
     id: Argument.String("id").pipe(
-      Argument.withDescription("The id of a command, or with --by of an event or a correlation")
+      Argument.withDescription("The id of a command; with --by, of an event or a correlation")
     ),
     by: Flag.Literals("by", ["command", "event", "correlation"]).pipe(
-      Flag.withDescription("What the id is an id of"),
+      Flag.withDescription("The kind of the id"),
       Flag.withDefault("command")
     ),
     limit: Flag.Int("limit").pipe(
@@ -134,7 +134,7 @@ export const causation = Command.make(
   Command.withExamples([
     {
       command: "evsrc causation 0196c0de-7a4f-7000-8000-000000000001",
-      description: "What a command caused, and what caused it"
+      description: "Print what a command caused, and what caused it"
     }
   ])
 )

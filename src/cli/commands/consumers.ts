@@ -43,7 +43,7 @@ export const consumers = Command.make(
     }
     yield* Output.document(Consumers, report, (style) => [
       ...Table.lines(style, GenerationReport.columns, report.consumers.map(GenerationReport.row)),
-      report.consumers.length === 0 ? "No consumer has run yet" : `Readers of the log get to position ${report.head}`
+      report.consumers.length === 0 ? "No consumer has run yet" : `High-water mark of the log: ${report.head}`
     ])
   }, Effect.provide(Stores.layerWithheld))
 ).pipe(

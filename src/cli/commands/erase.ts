@@ -38,7 +38,7 @@ const foundLines = (style: Style, { encrypted, plaintext }: Erasure.ScanReport):
     counted(encrypted.snapshots, "snapshot")
   } and ${counted(encrypted.documents, "document")}`,
   ...plaintext === undefined
-    ? ["The key was deleted before, so plaintext cannot be searched for"]
+    ? ["The key was deleted before, so the plaintext to search for is unknown"]
     : plaintext.length === 0
     ? ["No plaintext was found"]
     : [
@@ -96,7 +96,7 @@ export const erase = Command.make(
     yield* Output.document(Erased, receipt, (style) => [
       `${style.as("green", "erased")} ${printable(subject)} at ${
         DateTime.formatIso(receipt.erasedAt)
-      }; no process can read the data since ${DateTime.formatIso(receipt.doneAt)}`,
+      }; no process can read the data after ${DateTime.formatIso(receipt.doneAt)}`,
       ...foundLines(style, receipt.found)
     ])
   }, Effect.provide(layer))
@@ -105,7 +105,7 @@ export const erase = Command.make(
     "Delete the key of a subject, so that its personal data is unreadable, and print the receipt"
   ),
   Command.withExamples([
-    { command: "evsrc erase --subject user-7 --scan", description: "What the stores hold of a subject" },
+    { command: "evsrc erase --subject user-7 --scan", description: "Print what the stores hold of a subject" },
     {
       command: "evsrc erase --subject user-7 --yes --json > receipt.json",
       description: "Erase it, and keep the receipt"

@@ -54,11 +54,11 @@ const remove = Command.make(
     generation: Argument.String("generation").pipe(
       Argument.withDescription("The name of the generation, as the list shows it, such as orders@1~2")
     ),
-    evenIfActive: isSet("even-if-active", "Remove it even if its consumer could then neither run nor be read"),
+    evenIfActive: isSet("even-if-active", "Remove it even if its consumer then cannot run and readers cannot read it"),
     evenIfRollbackTarget: isSet("even-if-rollback-target", "Remove it even if a rollback would make it active"),
     removeParkingLog: isSet(
       "remove-parking-log",
-      "Remove its parking log too: who retried or skipped which event, when and why"
+      "Remove its parking log too: the time, actor and reason of each retry and skip"
     ),
     yes: Confirmation.yes
   },
@@ -66,7 +66,7 @@ const remove = Command.make(
     const found = (yield* Generations.list()).find((one) => one.generation === generation)
     if (found === undefined) {
       return yield* new WrongUse({
-        detail: `There is no generation "${generation}"; evsrc generations list prints those that there are`
+        detail: `There is no generation "${generation}"; evsrc generations list prints all generations`
       })
     }
     const { count, isMore } = found.documents
@@ -77,7 +77,7 @@ const remove = Command.make(
     yield* Generations.discard(generation, options).pipe(
       Effect.onInterrupt(() =>
         Output.note(
-          `Generation "${generation}" is marked as discarded, and part of its rows may be left; run the command again`
+          `Generation "${generation}" is marked as discarded, and some of its rows may remain; run the command again`
         )
       )
     )
@@ -85,7 +85,7 @@ const remove = Command.make(
       `Removed generation "${generation}" with ${counted(count, "document", isMore)}`
     ])
   }, Effect.provide(Stores.layerWithheld))
-).pipe(Command.withDescription("Remove a generation that is not needed any more, with its documents"))
+).pipe(Command.withDescription("Remove a generation with its documents"))
 
 /**
  * The command `generations`.

@@ -42,7 +42,7 @@ export const init = Command.make(
   "init",
   {
     folder: Argument.String("folder").pipe(
-      Argument.withDescription("The folder of the project, which is made if it does not exist; by default this one"),
+      Argument.withDescription("The folder of the project, by default this one; the command creates it if needed"),
       Argument.withDefault(".")
     )
   },
@@ -56,7 +56,7 @@ export const init = Command.make(
     const inTheWay = existing.filter((name) => !ofProject.includes(name))
     if (inTheWay.length > 0) {
       return yield* new WrongUse({
-        detail: `${root} has ${inTheWay.join(", ")} already, and nothing was written; choose a folder without them`
+        detail: `${root} has ${inTheWay.join(", ")} already, and nothing was written; choose another folder`
       })
     }
     const files = all.filter(([name]) => !existing.includes(name))

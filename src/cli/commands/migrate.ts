@@ -78,7 +78,7 @@ const check = Effect.gen(function*() {
     reason === null
       ? `Schema "${schema}" is at migration ${latest}, the latest of this version`
       : style.as("red", reason),
-    ...reason?.includes("; run PgMigrations") === true ? ["To run those that are missing: evsrc migrate"] : []
+    ...reason?.includes("; run PgMigrations") === true ? ["To run the missing migrations: evsrc migrate"] : []
   ])
   if (reason !== null) return yield* new BadVerdict()
 })
@@ -127,10 +127,10 @@ export const migrate = Command.make(
     yield* Effect.provide(flags.check ? check : run, Stores.layerClient)
   })
 ).pipe(
-  Command.withDescription("Run the migrations that are missing"),
+  Command.withDescription("Run the missing migrations"),
   Command.withExamples([
-    { command: "evsrc migrate", description: "Bring the database up to this version; several at once take turns" },
-    { command: "evsrc migrate --check", description: "In a deployment, whether the migrations have run" },
+    { command: "evsrc migrate", description: "Update the schema to this version; concurrent runs wait for each other" },
+    { command: "evsrc migrate --check", description: "In a deployment, check whether the migrations have run" },
     { command: "evsrc migrate --sql > evsrc.sql", description: "For an administrator who runs them" }
   ])
 )

@@ -51,7 +51,7 @@ const shared = {
     Flag.optional
   ),
   actor: Flag.String("actor").pipe(
-    Flag.withDescription("The operator who makes the request; the parking log records the name"),
+    Flag.withDescription("The operator of the request; the parking log keeps the name"),
     Flag.optional
   ),
   timeout: Flag.Int("timeout").pipe(

@@ -61,7 +61,7 @@ const reportOf = (progress: Rebuild.Progress, compared: Rebuild.Compared | undef
     : { documents: compared.documents, different: compared.different, unsettled: compared.unsettled }
 })
 
-const howToGoOn = (name: string, build: Option.Option<string>): string =>
+const howToContinue = (name: string, build: Option.Option<string>): string =>
   `evsrc rebuild ${name} ${Option.isSome(build) ? `--build ${build.value}` : "--resume"}`
 
 const run = Effect.fnUntraced(function*(
@@ -84,7 +84,7 @@ const run = Effect.fnUntraced(function*(
             progress === undefined
               ? "\nThe rebuild was interrupted before it began"
               : `\nThe rebuild of ${progress.projection} stopped at position ${progress.position} of ${progress.head}, after ${progress.applied} `
-                + `events; readers see the documents as before. To go on: ${howToGoOn(name, build)}`
+                + `events; readers see the documents as before. To continue: ${howToContinue(name, build)}`
           ))
       )
     )
@@ -103,24 +103,24 @@ export const rebuild = Command.make(
     projection: Projections.argument,
     build: Flag.String("build").pipe(
       Flag.withDescription(
-        "A name of the code, such as its commit; a run with the same name resumes an interrupted one"
+        "A name for the code, such as its commit; a run with the same name resumes an interrupted one"
       ),
       Flag.optional
     ),
     resume: Flag.Boolean("resume").pipe(
-      Flag.withDescription("Resume an interrupted run whatever its --build, if the code is the same"),
+      Flag.withDescription("Resume an interrupted run of the same code, whatever its --build"),
       Flag.withoutNegation,
       Flag.withDefault(false)
     ),
     compare: Flag.Boolean("compare").pipe(
       Flag.withDescription(
-        "Compare the new documents with the active ones before the cut-over, which differences do not prevent"
+        "Compare the new documents with the active ones before the cut-over; differences do not prevent it"
       ),
       Flag.withoutNegation,
       Flag.withDefault(false)
     ),
     cutOver: Flag.Boolean("cut-over").pipe(
-      Flag.withDescription("Make the new documents the active ones at the end; --no-cut-over leaves them beside"),
+      Flag.withDescription("Make the new documents active at the end; --no-cut-over keeps the old ones active"),
       Flag.withDefault(true)
     )
   },
@@ -144,7 +144,7 @@ export const rebuild = Command.make(
     ])
   })
 ).pipe(
-  Command.withDescription("Build the documents of a projection again, while readers see those before"),
+  Command.withDescription("Build the documents of a projection again, while readers see the current ones"),
   Command.withExamples([
     {
       command: "evsrc rebuild orders --build $(git rev-parse HEAD) --compare",
@@ -177,7 +177,7 @@ export const rollback = Command.make(
   Effect.fnUntraced(function*({ evenIfParked, projection, to, yes }) {
     const definition = yield* Projections.rebuildable(projection)
     yield* Confirmation.confirm(
-      `Make the former documents of ${definition.id} active? Readers see them as they were until projectors have caught up.`,
+      `Make the former documents of ${definition.id} active? Readers see their old state until projectors have caught up.`,
       yes
     )
     const report = yield* Effect.provide(
@@ -188,4 +188,4 @@ export const rollback = Command.make(
       `${report.active} is active; it was ${report.previous} before. A second rollback undoes this one`
     ])
   })
-).pipe(Command.withDescription("Make the documents before the last rebuild the active ones again"))
+).pipe(Command.withDescription("Make the documents from before the last rebuild active again"))

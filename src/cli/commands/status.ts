@@ -113,7 +113,7 @@ const consumerLines = (style: Style, one: StatusReport["consumers"][number]): Re
   assessed(style, one.consumer, one, `${lagOf(one)}${one.parked === 0 ? "" : `, ${one.parked} parked`}`)
 
 const linesOf = (style: Style, { consumers, log, processes, unchecked }: StatusReport): ReadonlyArray<string> => [
-  ...assessed(style, "log", log, `last event ${log.last}, readers get to ${log.head}`),
+  ...assessed(style, "log", log, `last event ${log.last}, high-water mark ${log.head}`),
   ...consumers.flatMap((one) => consumerLines(style, one)),
   ...processes.flatMap((one) => [
     ...assessed(style, one.process, one, "process manager"),

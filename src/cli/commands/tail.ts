@@ -25,7 +25,7 @@ const flags = {
   ),
   stream: Flag.String("stream").pipe(
     Flag.withDescription(
-      "Only events of this stream, or with a * at its end of the streams that begin so, such as 'Order-*'"
+      "Only events of this stream; with a * at the end, of all streams with this prefix, such as 'Order-*'"
     ),
     Flag.optional
   ),
@@ -36,7 +36,7 @@ const flags = {
   ),
   tags: Flag.String("tag").pipe(
     Flag.withDescription(
-      "Only events that have this tag, such as customer:7; may be repeated, for events that have all of them"
+      "Only events that have this tag, such as customer:7; if repeated, only events that have all of them"
     ),
     Flag.atLeast(0)
   ),
@@ -83,7 +83,7 @@ export const tail = Command.make(
       (style, event) => [EventReport.line(style, event)]
     ).pipe(
       Effect.tapError(() =>
-        Effect.flatMap(Ref.get(last), (position) => Output.note(`It stopped; to go on, give --after ${position}`))
+        Effect.flatMap(Ref.get(last), (position) => Output.note(`Stopped; to continue, give --after ${position}`))
       )
     )
   }, Effect.provide(Stores.layerWithheld))

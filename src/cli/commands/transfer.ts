@@ -45,7 +45,7 @@ export const Imported = Schema.toCodecJson(Schema.Struct({
   written: Schema.Int
 }))
 
-const file = Argument.String("file").pipe(Argument.withDescription("The file, lines of JSON"))
+const file = Argument.String("file").pipe(Argument.withDescription("The export file, with one JSON document in each line"))
 
 const barOf = ({ events, head, position }: LogTransfer.Progress): string =>
   Progress.ofPosition(position, head, `${events.toLocaleString("en")} events, `)
@@ -64,7 +64,7 @@ const exportLog = Effect.fnUntraced(function*(path: string, resume: boolean, yes
   const done = yield* Progress.withBar(
     barOf,
     (onProgress) => LogTransfer.exportToFile(path, { resume, onProgress }),
-    (progress) => `The export stopped ${upTo(progress)}. To go on: evsrc export ${quoted(path)} --resume`
+    (progress) => `The export stopped ${upTo(progress)}. To continue: evsrc export ${quoted(path)} --resume`
   )
   yield* Output.document(Exported, { file: path, ...done }, (style) => [
     `${style.as("green", "exported")} ${counted(done.events, "event")} up to position ${done.head} to ${path}, ${
@@ -116,7 +116,7 @@ const importFile = Effect.fnUntraced(function*(path: string) {
   const done = yield* Progress.withBar(
     barOf,
     (onProgress) => LogTransfer.import(fs.stream(path), { onProgress }),
-    (progress) => `The import stopped ${upTo(progress)}. To go on, run it again: evsrc import ${quoted(path)}`
+    (progress) => `The import stopped ${upTo(progress)}. To continue, run it again: evsrc import ${quoted(path)}`
   )
   yield* Output.document(Imported, { file: path, ...done }, (style) => [
     `${style.as("green", "imported")} ${done.written} of ${
@@ -144,7 +144,7 @@ const importCommand = Command.make(
   Command.withDescription("Import an export into an empty log, or continue an interrupted import"),
   Command.withExamples([{
     command: "evsrc import log.ndjson --verify",
-    description: "Whether a file is complete and undamaged"
+    description: "Check that a file is complete and undamaged"
   }])
 )
 

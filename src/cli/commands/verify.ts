@@ -59,7 +59,7 @@ const readAnchor = Effect.fnUntraced(function*(file: string) {
   )
   return yield* Schema.decodeEffect(AnchorText)(text).pipe(
     Effect.mapError(({ message }) =>
-      new WrongUse({ detail: `${file} is no anchor that --save has written: ${message}` })
+      new WrongUse({ detail: `${file} is not an anchor that --save has written: ${message}` })
     )
   )
 })
@@ -108,7 +108,7 @@ export const verify = Command.make(
       (progress) =>
         progress === undefined
           ? "The verification stopped before the first event"
-          : `The verification stopped at position ${progress.position} of ${progress.head}, and says nothing about the rest`
+          : `The verification stopped at position ${progress.position} of ${progress.head}; the events after it are not verified`
     )
     yield* Output.document(Verification, report, (style) => linesOf(style, report))
     if (!report.isIntact) return yield* new BadVerdict()

@@ -30,14 +30,14 @@ const role = ({ isSuperuser, readsAllStats, role }: ServerFacts.ServerFacts): Re
     ? warning(
       "role",
       `"${role}" is a superuser`,
-      "Run programs by a role of their own, which the database binds to its rules"
+      "Run programs under a role that is not a superuser, so that the database checks its rights"
     )
     : fine("role", `"${role}"`),
   ...readsAllStats ? [] : [
     warning(
       "statistics",
-      `"${role}" does not see what other roles' sessions do`,
-      `To let health name them, run as a superuser: GRANT pg_read_all_stats TO "${role}"`
+      `"${role}" cannot see the sessions of other roles`,
+      `To let health name these sessions, run as a superuser: GRANT pg_read_all_stats TO "${role}"`
     )
   ]
 ]
@@ -66,7 +66,7 @@ const sessions = (
     ...unused < 5 ? [] : [
       warning(
         "unused connections",
-        `${unused} sessions have done nothing for an hour, most of them of "${unusedBy ?? ""}"`,
+        `${unused} sessions have been idle for an hour, most of them of "${unusedBy ?? ""}"`,
         "Give that program a smaller pool, or an idleTimeout"
       )
     ],
@@ -81,7 +81,7 @@ const sessions = (
       warning(
         "prepared transactions",
         `${preparedTransactions} wait in this database`,
-        "A prepared transaction that has appended holds back readers; see pg_prepared_xacts, and end them with COMMIT PREPARED or ROLLBACK PREPARED"
+        "A prepared transaction that has appended holds back readers; find it in pg_prepared_xacts, and end it with COMMIT PREPARED or ROLLBACK PREPARED"
       )
     ]
   ]
@@ -130,7 +130,7 @@ const expectations: ReadonlyArray<{
     name: "autovacuum",
     isFine: (setting) => setting === "on",
     otherwise: (check, found) =>
-      warning(check, found, "Tables of documents and checkpoints grow without end; set it to on")
+      warning(check, found, "Tables of documents and checkpoints grow without limit; set it to on")
   },
   {
     name: "max_locks_per_transaction",
@@ -153,11 +153,11 @@ const keepAlive = (sql: SqlClient.SqlClient): ReadonlyArray<Finding> => {
     ? [
       warning(
         "keep-alive",
-        "the client of the configuration has none",
-        "A connection that died is found only by the next statement; give PgClient the option keepAlive, such as \"30 seconds\""
+        "the client of the configuration has no keep-alive",
+        "Only the next statement detects a dead connection; give PgClient the option keepAlive, such as \"30 seconds\""
       )
     ]
-    : [fine("keep-alive", "the client has it")]
+    : [fine("keep-alive", "the client has keep-alive")]
 }
 
 /** Deadlines and health compare times of the database with each other, but logs and tokens do not. */
@@ -202,19 +202,19 @@ const indexes = (invalid: ReadonlyArray<string>): ReadonlyArray<Finding> =>
     problem(
       "indexes",
       `${name} is invalid, so no statement uses it`,
-      `Its creation has failed; repair it by: REINDEX INDEX CONCURRENTLY ${name}`
+      `Its creation has failed; repair it with: REINDEX INDEX CONCURRENTLY ${name}`
     )
   )
 
 const migrations = (options: PgOptions): Effect.Effect<Finding, EventStoreError, SqlClient.SqlClient> =>
   PgMigrations.check(options).pipe(
-    Effect.as(fine("migrations", `schema "${options.schema ?? "evsrc"}" has those of this version`)),
+    Effect.as(fine("migrations", `schema "${options.schema ?? "evsrc"}" has the migrations of this version`)),
     Effect.catchReason(
       "EventStoreError",
       "StoreMisconfigured",
       (found, error) =>
         found.cause === undefined
-          ? Effect.succeed(problem("migrations", found.message, "To run those that are missing: evsrc migrate"))
+          ? Effect.succeed(problem("migrations", found.message, "To run the missing migrations: evsrc migrate"))
           : Effect.fail(error)
     )
   )

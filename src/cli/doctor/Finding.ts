@@ -8,9 +8,9 @@ import * as Schema from "effect/Schema"
 /**
  * A finding.
  *
- * - `fine`: it is as it should be
- * - `warning`: it works, but may fail or be slow one day
- * - `problem`: the store does not work, or may lose what it has confirmed
+ * - `fine`: nothing to do
+ * - `warning`: the store works, but may become slow or fail later
+ * - `problem`: the store does not work, or may lose events whose receipts it has returned
  *
  * @since 0.1.0
  * @category schemas
@@ -20,7 +20,7 @@ export const Finding = Schema.Struct({
   level: Schema.Literals(["fine", "warning", "problem"]),
   /** What was found. */
   found: Schema.String,
-  /** What to do; `null` for a finding that is fine. */
+  /** What to do; `null` if the level is `fine`. */
   advice: Schema.NullOr(Schema.String)
 })
 

@@ -27,7 +27,7 @@ export interface ServerFacts {
   /** How many sessions of clients the server accepts from roles without special rights, and how many it has. */
   readonly maxSessions: number
   readonly sessions: number
-  /** How many sessions of this database have done nothing for an hour, and the application that has most of them. */
+  /** How many sessions of this database have been idle for an hour, and the application that has most of them. */
   readonly unused: number
   readonly unusedBy: string | null
   /** The age in seconds of the oldest transaction of another session, and its pid. */
@@ -92,7 +92,7 @@ export const readSettings = (sql: SqlClient.SqlClient, names: ReadonlyArray<stri
   )
 
 /**
- * Returns by how many milliseconds the clock of the server is ahead of this machine's, and half of the round trip: the difference is not known better.
+ * Returns by how many milliseconds the clock of the server is ahead of this machine's, and half of the round trip, which is the error of the measurement.
  *
  * @since 0.1.0
  * @category accessors

@@ -177,7 +177,7 @@ export const stepsFor = (kept: ReadonlyArray<string>, { evsrc, peers }: Versions
     ...kept.includes("tsconfig.json")
       ? ["In tsconfig.json, set: allowImportingTsExtensions, noEmit, strict; and include evsrc.config.ts"]
       : [],
-    ...kept.includes(".gitignore") ? ["In .gitignore, add .data, where the database in the process has its files"] : []
+    ...kept.includes(".gitignore") ? ["In .gitignore, add .data, the folder of the embedded database"] : []
   ]
 }
 

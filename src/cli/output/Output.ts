@@ -19,7 +19,7 @@ import * as Style from "./Style.ts"
  */
 export interface Report<T> extends Schema.Codec<T, Schema.Json> {}
 
-/** Writes texts to the standard output. When its reader has gone, the effect does not end: `main` then ends the command. */
+/** Writes texts to the standard output. When its reader closes the pipe, the effect does not end: `main` then ends the command. */
 const write = <E, R>(texts: Stream.Stream<string, E, R>): Effect.Effect<void, E, R | Stdio.Stdio> =>
   Effect.flatMap(Stdio.Stdio, (stdio) =>
     Stream.run(

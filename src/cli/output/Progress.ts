@@ -22,11 +22,11 @@ export interface Progress {
   readonly show: (line: string) => Effect.Effect<void>
 }
 
-/** Erases what the line before had more. */
+/** Erases the rest of a longer line before. */
 const eraseLine = "\u001b[K"
 
 /**
- * Returns a line on the standard error. It shows nothing if the standard error is no terminal. When the scope ends, the last line stays.
+ * Returns a line on the standard error. It shows nothing if the standard error is not a terminal. When the scope ends, the last line stays.
  *
  * @since 0.1.0
  * @category constructors
@@ -67,7 +67,7 @@ export const bar = (fraction: number, text: string): string => {
 }
 
 /**
- * Runs an effect with a bar, which it moves. When it is interrupted, `interrupted` returns what to say about how far it came.
+ * Runs an effect with a bar, which it moves. When it is interrupted, `interrupted` returns the message, such as the position reached.
  *
  * @since 0.1.0
  * @category combinators

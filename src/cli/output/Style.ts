@@ -35,7 +35,7 @@ export type Look = keyof typeof codes
  * @category models
  */
 export interface Style {
-  /** The number of columns; undefined if the output is no terminal. */
+  /** The number of columns; undefined if the output is not a terminal. */
   readonly columns: number | undefined
   /** Returns the text with a look, on a terminal that shows colours. */
   readonly as: (look: Look, text: string) => string

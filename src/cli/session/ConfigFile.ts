@@ -13,10 +13,10 @@ import * as EvsrcConfig from "../EvsrcConfig.ts"
 import { WrongUse } from "../ExitCode.ts"
 import * as Root from "../Root.ts"
 
-/** The names of a configuration, in the order in which they are looked for. */
+/** The names of a configuration file, in the order of the search. */
 const names = ["evsrc.config.ts", "evsrc.config.mts", "evsrc.config.js", "evsrc.config.mjs"]
 
-/** A module of the user may wait at its top level. */
+/** The user's module may wait in a top-level `await`. */
 const loadTimeout = "30 seconds"
 
 const fail = (detail: string) => Effect.fail(new WrongUse({ detail }))
@@ -49,7 +49,7 @@ const textOf = (error: unknown): string => error instanceof Error ? `${error.nam
 const adviceOf = (error: unknown): string => {
   const code = Predicate.hasProperty(error, "code") ? error.code : undefined
   return code === "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX"
-    ? ". Node strips types and runs nothing that is more than a type, such as an enum or a namespace: write them as plain JavaScript"
+    ? ". Node only strips types, and cannot run TypeScript syntax that generates code, such as an enum or a namespace: write plain JavaScript instead"
     : code === "ERR_UNKNOWN_FILE_EXTENSION"
     ? ". This version of Node does not run TypeScript: use Node 22.19 or later, or a .js file"
     : code === "ERR_MODULE_NOT_FOUND"
@@ -76,7 +76,7 @@ const load = Effect.fnUntraced(function*(file: string) {
   return EvsrcConfig.isEvsrcConfig(config)
     ? config
     : yield* fail(
-      `The configuration ${file} has no configuration as its default export; write: export default EvsrcConfig.make({ … })`
+      `The configuration ${file} has a default export that is not a configuration, or none; write: export default EvsrcConfig.make({ … })`
     )
 })
 

@@ -1,5 +1,5 @@
 /**
- * Finds a consumer by what an operator types: its id, or its name if that is clear.
+ * Finds a consumer by the text that an operator types: its id, or its name if only one consumer has it.
  *
  * @since 0.1.0
  */
@@ -40,15 +40,15 @@ export const choose = (ids: ReadonlyArray<string>, text: string): Effect.Effect<
   const found = ids.filter((id) => formsOf(id).includes(text))
   if (found.length === 1) return Effect.succeed(found[0]!)
   const detail = found.length > 1
-    ? `"${text}" names ${found.join(" and ")}; give the id of one of them`
+    ? `"${text}" matches ${found.join(" and ")}; give the id of one of them`
     : ids.length === 0
     ? `There is no consumer "${text}"; the store has none yet`
-    : `There is no consumer "${text}"; there are ${ids.join(", ")}`
+    : `There is no consumer "${text}"; the consumers are ${ids.join(", ")}`
   return Effect.fail(new WrongUse({ detail }))
 }
 
 /**
- * Returns the id of the consumer of the store that the text names, whether or not a program still runs it.
+ * Returns the id of the consumer in the store that the text names, whether or not a program still runs it.
  *
  * @since 0.1.0
  * @category accessors

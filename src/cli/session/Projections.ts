@@ -41,7 +41,7 @@ export const rebuildable = Effect.fnUntraced(function*(text: string) {
   if (found !== undefined && isRebuildable(found)) return found
   return yield* new WrongUse({
     detail:
-      `The projection "${id}" cannot be rebuilt: only async projections with documents can. Raise the version of one with handlers; `
-      + "of an inline one too, or retire it"
+      `The projection "${id}" cannot be rebuilt: only async projections with documents can. For a projection with handlers, raise the version; `
+      + "for an inline one, raise the version or retire it"
   })
 })

@@ -81,7 +81,7 @@ export const target = Effect.gen(function*() {
   if (Option.isNone(found)) {
     return yield* new WrongUse({
       detail:
-        "There is no database to work on; set DATABASE_URL, give --url, or write an evsrc.config.ts with a database"
+        "There is no database; set DATABASE_URL, give --url, or write an evsrc.config.ts with a database"
     })
   }
   return { client: clientOf(found.value), options, loaded }
