@@ -96,7 +96,7 @@ export const headersWith = <const Extra extends Schema.Struct.Fields>(extra: Ext
 export const after = Schema.optionalKey(
   described(
     LogPosition.FromString,
-    "The `cursor` of an earlier response. The answer includes at least the events up to there."
+    "The `cursor` of an earlier response. The answer includes at least the events up to this cursor."
   )
 )
 

@@ -27,7 +27,7 @@ export const GetOrder = Query.make("GetOrder", {
   error: OrderNotFound
 })
 
-/** Returns orders, the newest first. `after` is the `next` of the page before. */
+/** Returns orders, the newest first. `after` is the `next` of the previous page. */
 export const ListOrders = Query.make("ListOrders", {
   payload: { status: Schema.optionalKey(OrderStatus), ...page },
   success: Schema.Struct({ items: Schema.Array(OrderView), next: Schema.optionalKey(Schema.String) })
@@ -77,7 +77,7 @@ export const GetFulfilment = Query.make("GetFulfilment", {
   error: FulfilmentNotFound
 })
 
-/** Returns processes, the one whose next deadline is due first before the others. `after` is the `next` of the page before. */
+/** Returns processes, the one whose next deadline is due first before the others. `after` is the `next` of the previous page. */
 export const ListFulfilments = Query.make("ListFulfilments", {
   payload: { status: Schema.optionalKey(ProcessStatus), ...page },
   success: Schema.Struct({ items: Schema.Array(FulfilmentView), next: Schema.optionalKey(Schema.String) })

@@ -68,7 +68,7 @@ export class NotDeliverable extends Schema.TaggedError<NotDeliverable>()("NotDel
 export class NotShipping extends Schema.TaggedError<NotShipping>()(
   "NotShipping",
   { orderId: OrderId, status: OrderStatus },
-  { description: "The order does not wait for its shipment. `status` is where it stands." }
+  { description: "The order does not wait for its shipment. `status` is its status." }
 ) {
   override get message(): string {
     return `Order "${this.orderId}" is ${this.status}; a shipment is reported while the order is shipping`

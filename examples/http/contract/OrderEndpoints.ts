@@ -57,14 +57,14 @@ const place = HttpCommand.endpoint(PlaceOrder, {
   fields: {
     amount: inCents,
     payWithin: Schema.optionalKey(PayWithin).annotate({
-      description: "The time to pay, in seconds; 900 by default. The order is cancelled afterwards."
+      description: "The time to pay, in seconds; 900 by default. After that the process manager cancels the order."
     })
   },
   status: { OrderExists: 409 }
 }).annotateMerge(OpenApi.annotations({
   summary: "Place an order, with a new id unless one is given",
   description:
-    "Places an order. The process manager reserves stock for it, and cancels it when there is none or when it is not paid in time. Without `orderId` the program makes an id."
+    "Places an order. The process manager reserves stock for the order. It cancels the order if there is no stock, or if the payment does not arrive in time. Without `orderId` the server generates the id."
 }))
 
 const list = HttpQuery.endpoint(ListOrders, {
@@ -73,7 +73,10 @@ const list = HttpQuery.endpoint(ListOrders, {
   rename: { after: "cursor" },
   fields: pages,
   page: "after"
-}).annotate(OpenApi.Summary, "List orders, the newest first")
+}).annotateMerge(OpenApi.annotations({
+  summary: "List orders, the newest first",
+  description: "Lists orders, the newest first."
+}))
 
 const get = HttpQuery.endpoint(GetOrder, {
   ...ofOrder,
@@ -82,8 +85,8 @@ const get = HttpQuery.endpoint(GetOrder, {
   status: { OrderNotFound: 404 }
 })
   .annotateMerge(OpenApi.annotations({
-    summary: "Get where an order stands",
-    description: "Returns where an order stands: `placed`, `shipping`, `shipped` or `cancelled`."
+    summary: "Get an order with its status",
+    description: "Returns an order with its status: `placed`, `shipping`, `shipped` or `cancelled`."
   }))
 
 /** A payment is an aggregate of its own, which does not know the orders. The handler in `OrderHandlers.ts` looks the order up first. */
@@ -100,7 +103,7 @@ const pay = HttpApiEndpoint.post("pay", "/orders/:id/payment", {
 }).middleware(HttpProblems.HttpProblems).annotateMerge(OpenApi.annotations({
   summary: "Pay an order; a late or wrong payment is refunded",
   description:
-    "Reports that an order was paid. The process manager then has it shipped. A payment of another amount, or after the order was cancelled, is refunded."
+    "Reports the payment of an order. The process manager then requests the shipment. It refunds a payment of another amount, and a payment of a cancelled order."
 }))
 
 const shipment = { ...orderWritten, ...ofOrder, status: { OrderNotFound: 404, NotShipping: 409 } } as const
@@ -139,7 +142,7 @@ const fulfilments = HttpQuery.endpoint(ListFulfilments, {
   page: "after"
 }).annotateMerge(OpenApi.annotations({
   summary: "List the processes that fulfil orders, by their next deadline",
-  description: "Lists the processes, the one whose deadline is due next first. Those without a deadline come last."
+  description: "Lists the processes by their next deadline, the earliest first. Processes without a deadline come last."
 }))
 
 export class OrderEndpoints extends HttpApiGroup.make("orders").add(
@@ -161,6 +164,9 @@ const deliver = HttpCommand.endpoint(DeliverStock, {
     schema: StockWritten,
     make: ({ cursor, position }, { product }) => ({ product, position, cursor })
   }
-}).annotate(OpenApi.Summary, "Report a delivery of a product to the warehouse")
+}).annotateMerge(OpenApi.annotations({
+  summary: "Report a delivery of a product to the warehouse",
+  description: "Reports a delivery of a product to the warehouse."
+}))
 
 export class StockEndpoints extends HttpApiGroup.make("stock").add(deliver) {}

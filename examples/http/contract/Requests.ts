@@ -33,7 +33,7 @@ const ListCursor = Schema.String.check(
 export const pages = {
   limit,
   after: Schema.optionalKey(ListCursor).annotate({
-    description: "The `next` of the page before, with the same filter and order."
+    description: "The `next` of the previous page, with the same filter and order."
   })
 }
 

@@ -26,6 +26,6 @@ export class SystemEndpoints extends HttpApiGroup.make("system").add(
     .annotateMerge(OpenApi.annotations({
       summary: "Whether the store can be reached, and the read models and processes make progress",
       description:
-        "Returns 200 while the store can be reached, the read models and the process manager progress, and deadlines fire in time; otherwise 503 `Unhealthy` with the same fields. `status`, `store` and `health` (`green`, `yellow` or `red`) summarise it, and `reasons` lists what is wrong. `consumers` and `workers` show each read model and each consumer of the process manager, as the database and as this process sees it."
+        "Returns 200 while the store can be reached, the read models and the process manager progress, and deadlines fire in time; otherwise 503 `Unhealthy` with the same fields. `status`, `store` and `health` (`green`, `yellow` or `red`) summarise the health, and `reasons` lists what is wrong. `consumers` and `workers` show each read model and each consumer of the process manager, as the database and as this process sees it."
     }))
 ) {}

@@ -55,7 +55,7 @@ const register = HttpCommand.endpoint(RegisterUser, {
   onConflict: (conflict) => conflict
 }).annotateMerge(OpenApi.annotations({
   summary: "Register a user, with a new id unless one is given",
-  description: "Registers a user. Without `userId` the program makes an id."
+  description: "Registers a user. Without `userId` the server generates the id."
 }))
 
 const changed = {
@@ -68,13 +68,16 @@ const changed = {
 } as const
 
 const rename = HttpCommand.endpoint(RenameUser, { ...changed, name: "rename", path: "/users/:id", method: "PATCH" })
-  .annotate(OpenApi.Summary, "Rename a user")
+  .annotateMerge(OpenApi.annotations({ summary: "Rename a user", description: "Renames a user." }))
 
 const deactivate = HttpCommand.endpoint(DeactivateUser, {
   ...changed,
   name: "deactivate",
   path: "/users/:id/deactivate"
-}).annotate(OpenApi.Summary, "Deactivate a user permanently")
+}).annotateMerge(OpenApi.annotations({
+  summary: "Deactivate a user permanently",
+  description: "Deactivates a user permanently."
+}))
 
 const list = HttpQuery.endpoint(ListUsers, {
   name: "list",
@@ -188,7 +191,7 @@ export class UserEndpoints extends HttpApiGroup.make("users").add(
   userEvents.annotateMerge(OpenApi.annotations({
     summary: "Stream the changes of users as server-sent events",
     description:
-      "Streams changes of users as server-sent events. A browser reads it with `EventSource`. The event `UserChanged` carries a change as JSON. The event `Reached` carries only a position, at the start and every 15 seconds. The `id` of both is the cursor up to which the client has received everything."
+      "Streams changes of users as server-sent events. A browser reads the stream with `EventSource`. The event `UserChanged` has a change as JSON. The event `Reached` has only the cursor; the server sends it at the start and every 15 seconds. The `id` of both is a cursor: the client has received all changes up to it."
   })),
   get,
   rename,

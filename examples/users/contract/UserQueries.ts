@@ -16,7 +16,7 @@ const limit = Schema.optionalKey(Schema.Int)
 const HistoryCursor = Schema.StringFromBase64Url.check(
   Schema.isPattern(/^[0-9]{1,15}$/u, { expected: "a cursor of an earlier page" })
 ).pipe(Schema.decodeTo(Schema.NumberFromString), Schema.decodeTo(Version.Version)).annotate({
-  description: "The `next` of the page before."
+  description: "The `next` of the previous page."
 })
 
 export const GetUser = Query.make("GetUser", {
@@ -25,7 +25,7 @@ export const GetUser = Query.make("GetUser", {
   error: UserNotFound
 })
 
-/** Returns users in the order of their ids, or by the time of their registration, newest first. `after` is the `next` of the page before. */
+/** Returns users in the order of their ids, or by the time of their registration, newest first. `after` is the `next` of the previous page. */
 export const ListUsers = Query.make("ListUsers", {
   payload: {
     status: Schema.optionalKey(UserStatus),
