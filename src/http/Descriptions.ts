@@ -57,7 +57,7 @@ const ofProperties = (fields: Schema.Struct.Fields | undefined) => (properties: 
 const inBody = ["requestBody", "content", "application/json", "schema", "properties"] as const
 
 /**
- * Returns the annotation of an endpoint by which the OpenAPI document has the description of each field. Effect takes a description from the encoded
+ * Returns the annotation of an endpoint that adds the description of each field to the OpenAPI document. Effect takes a description from the encoded
  * form of a field, but a field such as a point in time has it on the decoded form.
  *
  * @since 0.1.0

@@ -65,7 +65,7 @@ export type PathOf<Wire, Path extends string> = [Exclude<PathNames<Path>, keyof 
   : UnknownPathParameter<Exclude<PathNames<Path>, keyof Wire>>
 
 /**
- * How the fields of a payload are sent.
+ * The options for the fields of a payload.
  *
  * @since 0.1.0
  * @category models

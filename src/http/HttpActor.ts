@@ -79,7 +79,7 @@ const actorName = /^[\x20-\x2b\x2d-\x7e]{1,256}$/
 
 /**
  * Provides the middleware that takes the actor from a header. It authenticates nothing: use it only behind a proxy that authenticates
- * requests and always sets the header, also when a client has sent one.
+ * requests and always sets the header, also when the client has sent one.
  *
  * @since 0.1.0
  * @category layers

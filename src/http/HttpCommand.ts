@@ -62,7 +62,7 @@ export type Endpoint<
 >
 
 /**
- * How a command is sent.
+ * The options of the endpoint of a command.
  *
  * @since 0.1.0
  * @category options
@@ -92,8 +92,8 @@ export interface Options<
     | { readonly [K in keyof Command.Payload<C>]?: Schema.Codec<Command.Payload<C>[K], unknown> }
     | undefined
   /**
-   * A field that a request may omit. The server then derives it from the `Idempotency-Key`, so that a repetition means the same instance. Without a
-   * key it is random. Both are UUIDs.
+   * A field that a request may omit. The server then derives a UUID from the `Idempotency-Key`, so that a repeated request means the same instance. Without
+   * a key the UUID is random.
    */
   readonly generate?: Generated | undefined
   /** The path of the resource that the command creates, for the header `Location`, such as `/orders/:orderId`. */
@@ -102,7 +102,7 @@ export interface Options<
   readonly headers?: Extra | undefined
   /**
    * Returns what the further headers add to the context of the command, such as the actor. A client can send any header: use this only behind a proxy
-   * that sets the header, or for what needs no authentication. `HttpActor` authenticates requests.
+   * that sets the header, or for values that need no authentication. `HttpActor` authenticates requests.
    */
   readonly context?: ((headers: Schema.Struct.Type<Extra>) => CommandContext.SharedContext) | undefined
   /**
@@ -128,8 +128,8 @@ export interface Options<
  * **Details**
  *
  * It succeeds with the receipt, with the version as `ETag`. The request may have `Idempotency-Key`, the id of the command; `If-Match`, the expected version;
- * and `If-None-Match: *`, which expects no events. Errors are problem details: the declared ones with the status that the option `status` gives them,
- * and those of `HttpErrors.CommandError`. `HttpHandlers` makes the handler.
+ * and `If-None-Match: *`, which expects no events. Errors are problem details: the declared errors with their status in the option `status`, and
+ * `HttpErrors.CommandError`. `HttpHandlers` makes the handler.
  *
  * **Example** (a command of an order)
  *
@@ -185,11 +185,11 @@ export const endpoint = <
     answer: (receipt: Receipt, payload: unknown) =>
       answer === undefined
         ? Requests.ofReceipt(receipt)
-        // The payload is that of the command, whose handler has accepted it.
+        // It is the payload of the command, whose handler has accepted it.
         : answer.make(Requests.ofReceipt(receipt), payload as Command.Payload<C>),
     // HttpApi has decoded the headers by a Schema with these fields.
     context: (headers) => options.context?.(headers as Schema.Struct.Type<Extra>) ?? {},
-    // The payload is that of the command, whose handler has accepted it.
+    // It is the payload of the command, whose handler has accepted it.
     onConflict: onConflict && ((conflict, payload) => onConflict(conflict, payload as Command.Payload<C>))
   })).annotateMerge(Descriptions.annotation({ path: fields.path, header: options.headers, body: fields.others }))
   // The Schemas are those of the fields at the places that the type says; the compiler cannot follow the split.

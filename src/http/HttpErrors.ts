@@ -81,7 +81,7 @@ export class PreconditionFailed
 {}
 
 /**
- * The `Idempotency-Key` belongs to another request. The status is that of draft-ietf-httpapi-idempotency-key-header.
+ * The `Idempotency-Key` belongs to another request. draft-ietf-httpapi-idempotency-key-header defines the status.
  *
  * @since 0.1.0
  * @category errors

@@ -78,7 +78,7 @@ const methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY"] as
 type Method = typeof methods[number]
 
 /**
- * Which requests are answered.
+ * The options of the fallback.
  *
  * @since 0.1.0
  * @category options

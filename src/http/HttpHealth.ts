@@ -37,7 +37,7 @@ export const report = {
   health: Status,
   /** Why the health is not green. */
   reasons: Schema.Array(Schema.String),
-  /** The consumers as the database has them, in all processes. */
+  /** The consumers of all processes, as the database shows them. */
   consumers: Schema.Array(Schema.Struct({
     consumer: Schema.String,
     generation: Schema.String,
@@ -107,7 +107,7 @@ export const endpoint = <const Name extends string, const Path extends `/${strin
   HttpApiEndpoint.get(name, path, { success: Healthy, error: Problem.ofError(Unhealthy, 503) }).middleware(HttpProblems)
 
 /**
- * How the health is checked.
+ * The options of the check.
  *
  * @since 0.1.0
  * @category options
@@ -125,8 +125,8 @@ export interface HandleOptions<R> extends Omit<Health.HealthOptions, "previous">
 }
 
 /**
- * Returns the handler of the endpoint. The check takes at most `timeout`, 2 seconds by default. After that the health is red. While a worker of this process
- * starts, the handler waits for it as long.
+ * Returns the handler of the endpoint. The check takes at most `timeout`, 2 seconds by default; after that the health is red. If a worker of this process
+ * is starting, the handler first waits for it, for at most `timeout` too.
  *
  * **Example** (the health of two projections)
  *
@@ -163,7 +163,7 @@ interface Checked {
   readonly failure: string | undefined
 }
 
-/** Says no more, because anyone can send the request. The log has the error. */
+/** Returns the reason without details, because anyone can send the request. The log has the error. */
 const why = (error: EventStoreError | ProjectionBehind | Cause.TimeoutError, timeout: Duration.Duration) =>
   Cause.isTimeoutError(error)
     ? `the store has not responded within ${Duration.format(timeout)}`

@@ -58,7 +58,7 @@ export type Endpoint<
 >
 
 /**
- * How a query is sent.
+ * The options of the endpoint of a query.
  *
  * @since 0.1.0
  * @category options
@@ -79,7 +79,7 @@ export interface Options<
   /** The names of fields in the request, where they differ from those in the payload. `after` is the endpoint's own name. */
   readonly rename?: Names | undefined
   /**
-   * The field that takes the `next` of the page before. While the answer has a `next`, the response has the header `Link` with the next page
+   * The field that takes the `next` of the previous page. If the answer has a `next`, the response has the header `Link` with the next page
    * (`rel="next"`). For `GET` only.
    */
   readonly page?: (keyof Query.Payload<Q> & string) | undefined
@@ -95,8 +95,8 @@ export interface Options<
  * **Details**
  *
  * It succeeds with the answer of the query. The parameter `after` takes the `cursor` of a receipt: the answer includes at least the events up to it,
- * or the request fails with `ProjectionBehind` after `HttpHandlers.ReadTimeout`. Errors are problem details: the declared ones with the status that the option
- * `status` gives them, and those of `HttpErrors.QueryError`. `HttpHandlers` makes the handler.
+ * or the request fails with `ProjectionBehind` after `HttpHandlers.ReadTimeout`. Errors are problem details: the declared errors with their status in the
+ * option `status`, and `HttpErrors.QueryError`. `HttpHandlers` makes the handler.
  *
  * **Example** (a query of an order)
  *

@@ -33,7 +33,7 @@ export const HeartbeatInterval = Context.Reference<Duration.Input>("evsrc/http/H
 })
 
 /**
- * Ends all streams when it succeeds, so that they do not delay the shutdown of the server. By default it never succeeds. Clients reconnect to
+ * Ends all streams when it succeeds, so that they do not delay the shutdown of the server. By default it never succeeds. Clients then reconnect to
  * another server and resume.
  *
  * @since 0.1.0
@@ -44,7 +44,7 @@ export const Shutdown = Context.Reference<Effect.Effect<void>>("evsrc/http/HttpS
 })
 
 /**
- * A change, and the cursor after which the next one follows. Without data it only moves the cursor.
+ * A change, and the cursor after which the stream continues. Without data it only advances the cursor.
  *
  * @since 0.1.0
  * @category models
@@ -55,8 +55,8 @@ export interface Item<A> {
 }
 
 /**
- * Returns the events of a set after a position, past and future, as changes. `map` returns the data of each, or `undefined` for an event that clients
- * do not get.
+ * Returns the events of a set after a position, past and future, as changes. `map` returns the data of a change, or `undefined` to send nothing for this
+ * event.
  *
  * @since 0.1.0
  * @category constructors
@@ -103,8 +103,8 @@ interface ChangesRequest<Params> {
 }
 
 /**
- * Returns the handler of an endpoint of changes. Before the response begins it fails with `LogDiverged` when the log does not have the event of the
- * cursor, or ends before it. While a client reads slowly, at most a page of events waits in memory.
+ * Returns the handler of an endpoint of changes. It fails with `LogDiverged` before the response begins if the log does not have the event of the
+ * cursor, or ends before it. While a client reads slowly, at most one page of events waits in memory.
  *
  * **Example** (the changes of orders)
  *
@@ -168,7 +168,7 @@ const check = Effect.fnUntraced(function*(after: LogPosition.LogPosition) {
   yield* Stream.runDrain(Stream.take(store.readAllEncoded({ after }), 1))
 })
 
-/** Waits for the first state, so that the response is an error when the wait fails. A source may have no state yet, so the response follows without one. */
+/** Waits for the first state, so that the response is an error if the wait fails. A source may have no state yet, so the wait is bounded. */
 const awaitFirst = <A, E, R>(states: Stream.Stream<A, E, R>, timeout: Duration.Input) =>
   // Longer than the wait of the read itself, whose error says more.
   Effect.timeoutOption(Stream.runHead(states), Duration.sum(Duration.fromInputUnsafe(timeout), Duration.seconds(5)))
@@ -180,8 +180,8 @@ interface DocumentsRequest<Params> {
 }
 
 /**
- * Returns the handler of an endpoint of documents. With `after` it fails before the response begins: with `ProjectionBehind` when the read model does not reach
- * the cursor within `HttpHandlers.ReadTimeout`, and with `LogDiverged` when the log does not have its event.
+ * Returns the handler of an endpoint of documents. With `after` it may fail before the response begins: with `ProjectionBehind` if the read model does not
+ * reach the cursor within `HttpHandlers.ReadTimeout`, and with `LogDiverged` if the log does not have its event.
  *
  * **Example** (an order)
  *

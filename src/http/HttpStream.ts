@@ -54,7 +54,7 @@ type Endpoint<Name extends string, Path extends string, Params, Headers, Item, E
 >
 
 /**
- * The header by which a client resumes.
+ * The header with which a client resumes.
  *
  * @since 0.1.0
  * @category models
@@ -145,8 +145,8 @@ type ParamsOf<Fields extends Schema.Struct.Fields> = Schema.Struct.Type<Fields>
 const json = <A>(data: Schema.Codec<A, unknown>) => fromJsonText(Schema.toCodecJson(data))
 
 /**
- * Returns an endpoint that streams changes. A client that reconnects sends the id of the last event as `Last-Event-ID`, and gets what follows. The
- * parameter `after` sets where the first connection starts; the default is now.
+ * Returns an endpoint that streams changes. A client that reconnects sends the id of the last event as `Last-Event-ID`, and gets the changes after it.
+ * The parameter `after` sets the cursor after which the first connection starts; the default is the end of the log.
  *
  * **Example** (the changes of orders)
  *
@@ -167,7 +167,7 @@ export const changes = <
 >(
   name: Name,
   { data, names, params, path }: Options<Path, Fields, A> & {
-    /** Other names for the events, by which a browser's `EventSource` adds listeners. */
+    /** Other names for the events. A browser's `EventSource` adds listeners for these names. */
     readonly names?: EventNames<Changed, Reached> | undefined
   }
 ): Changes<Name, Path, ParamsOf<Fields>, A, Changed, Reached> => {

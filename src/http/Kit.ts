@@ -41,7 +41,7 @@ export interface CommandKit {
  * @category models
  */
 export interface Page {
-  /** The parameter that takes the `next` of the page before. */
+  /** The parameter that takes the `next` of the previous page. */
   readonly parameter: string
   /** Returns the value of the parameter for the `next` of an answer. */
   readonly encode: (next: unknown) => string

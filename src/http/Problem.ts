@@ -72,7 +72,7 @@ interface Tagged {
   readonly message?: string
 }
 
-/** Returns the fields that a response has in the form in which requests have them: points in time as text. */
+/** Returns the fields that a response encodes as requests do: points in time as text. */
 const asInRequests = (error: Schema.Top): Schema.Struct.Fields =>
   error === AsOfNotReached ? { asOf: AsOf.FromString, reached: AsOf.FromString } : {}
 

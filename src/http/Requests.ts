@@ -39,7 +39,7 @@ export const IfMatch = Schema.String.check(
 ))
 
 /**
- * Returns the Schema of a text with a description on its encoded form, from which the OpenAPI document has it.
+ * Returns the Schema of a text with a description on its encoded form, which the OpenAPI document shows.
  *
  * @since 0.1.0
  * @category constructors

@@ -17,7 +17,7 @@ import type { Receipt } from "../core/Receipt.ts"
 export type After = Receipt | LogPosition.LogPosition | Position | string
 
 /**
- * Returns the position of the log, or why a text is not a cursor.
+ * Returns the position of the log. Fails with a message if a text is not a cursor.
  *
  * @since 0.1.0
  * @category accessors
@@ -29,7 +29,7 @@ export const toLogPosition = (after: After): Result.Result<LogPosition.LogPositi
       () =>
         `\`after\` is not a cursor: ${
           JSON.stringify(after.slice(0, 80))
-        }; pass a receipt, its cursor, or the cursor of an event, such as 42_ and the id of the event there`
+        }; pass a receipt, the cursor of a receipt, or the cursor of an event, such as 42_<id of the event>`
     )
   }
   return Result.succeed(

@@ -90,7 +90,7 @@ export type CommandResult<C extends Query.Any> = Accepted | Failed<CommandError<
 export type QueryResult<Q extends Query.Any> = Answered<Query.Success<Q>> | Failed<QueryError<Q>>
 
 /**
- * How to run a call.
+ * The options of a call.
  *
  * @since 0.1.0
  * @category options
@@ -101,8 +101,8 @@ export interface CallOptions {
 }
 
 /**
- * The context of a command, such as its id and actor. When `signal` interrupts a command, it may or may not have been carried out; a second dispatch
- * under the same `commandId` returns the first receipt.
+ * The context of a command, such as its id and actor. A command that `signal` interrupts may or may not have written its events. To find out, dispatch
+ * it again under the same `commandId`, which returns the first receipt if there is one.
  *
  * @since 0.1.0
  * @category options
@@ -110,15 +110,15 @@ export interface CallOptions {
 export interface DispatchOptions extends CommandContext, CallOptions {}
 
 /**
- * What the read of a document waits for.
+ * The options of a query, or of a read of documents.
  *
  * @since 0.1.0
  * @category options
  */
 export interface ReadOptions extends CallOptions {
-  /** The position that the read models must have reached before they are read, so that the caller reads its own writes. */
+  /** The position that the read model must reach before the read, so that the caller reads its own writes. */
   readonly after?: After | undefined
-  /** The longest wait for `after`, 5 seconds by default; then the read fails with `ProjectionBehind`. A number is milliseconds. */
+  /** The maximum wait for `after`, 5 seconds by default; after it the read fails with `ProjectionBehind`. A number is milliseconds. */
   readonly timeout?: Duration.Input | undefined
 }
 
@@ -135,7 +135,7 @@ export interface EventsOptions<out Tag extends string = never> {
   readonly stream?: string | undefined
   /** Only events that have these tags, or belong to these streams. */
   readonly where?: EventFilter<Tag> | undefined
-  /** Whether to go on with the events to come; `true` by default. With `false` the subscription ends at the last event of now. */
+  /** Whether to wait for new events; `true` by default. With `false` the subscription ends at the current end of the log. */
   readonly follow?: boolean | undefined
   /** How many events to fetch at a time. By default 500, and 1,000 after the first page. */
   readonly pageSize?: number | undefined
@@ -155,42 +155,42 @@ export interface Page<out Document> {
 }
 
 /**
- * How to start an app.
+ * The options of `start`.
  *
  * @since 0.1.0
  * @category options
  */
 export interface StartOptions {
-  /** Stops the build of the layer. The promise then rejects with the reason of the signal. */
+  /** Interrupts the build of the layer. The promise then rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined
   /**
-   * The longest wait for the layer, 15 minutes by default: more than the bounds of the stores, of which a migration has the longest, 10 minutes. A number
-   * is milliseconds.
+   * The maximum duration of the build of the layer, 15 minutes by default. The longest bound of the stores is that of a migration, 10 minutes. A number is
+   * milliseconds.
    */
   readonly timeout?: Duration.Input | undefined
 }
 
 /**
- * How to close an app.
+ * The options of `close`.
  *
  * @since 0.1.0
  * @category options
  */
 export interface CloseOptions {
-  /** The longest wait for calls in flight, 10 seconds by default. A number is milliseconds. */
+  /** The maximum wait for calls in flight, 10 seconds by default. A number is milliseconds. */
   readonly timeout?: Duration.Input | undefined
-  /** The longest wait for the release of the layer, 30 seconds by default. A number is milliseconds. */
+  /** The maximum wait for the release of the layer, 30 seconds by default. A number is milliseconds. */
   readonly releaseTimeout?: Duration.Input | undefined
 }
 
 /**
- * A program over a layer, for code with promises.
+ * A program of evsrc, for code with promises.
  *
  * **Details**
  *
- * A call with a result type resolves to `{ ok: false, error }` on each typed error, and rejects only with a defect, as an `Error`, and with the reason
- * of its `signal`. The services are those that the layer provides. The type of `this` names what a method needs of them: a command without a handler
- * does not compile. An app with more services is assignable to a type with fewer.
+ * Commands and queries resolve to `{ ok: false, error }` for each typed error. They reject only with a defect, as an `Error`, and with the reason of
+ * their `signal`. `Services` are the services of the layer. The type of `this` names those that a method needs: a command without a handler does not
+ * compile. An app with more services is assignable to a type with fewer.
  *
  * @since 0.1.0
  * @category models
@@ -204,7 +204,7 @@ export interface App<in Services> {
     options?: DispatchOptions
   ) => Promise<CommandResult<C>>
 
-  /** Dispatches a command whose payload is JSON of unknown form, such as the body of a request. `InvalidCommand` lists all its problems. */
+  /** Dispatches a command whose payload is JSON of type `unknown`, such as the body of a request. `InvalidCommand` lists all its problems. */
   readonly dispatchUnknown: <C extends Query.Any>(
     this: App<Command.HandlerOf<C>>,
     command: C & Command.Any,
@@ -220,7 +220,7 @@ export interface App<in Services> {
     options?: ReadOptions
   ) => Promise<QueryResult<Q>>
 
-  /** Asks a query whose payload is JSON of unknown form, such as the parameters of a request. `InvalidQuery` lists all its problems. */
+  /** Asks a query whose payload is JSON of type `unknown`, such as the parameters of a request. `InvalidQuery` lists all its problems. */
   readonly askUnknown: <Q extends Query.Any>(
     this: App<Command.HandlerOf<Q>>,
     query: Q,
@@ -236,8 +236,8 @@ export interface App<in Services> {
   ) => Subscription<RecordedEvent<Event.Of<E>>>
 
   /**
-   * Returns the states of a document: the current one, then the one after each change, `undefined` while there is no document. Of several changes in
-   * quick succession it may return only the last.
+   * Returns the states of a document: the current one, then the one after each change; `undefined` while there is no document. If the document changes
+   * several times in quick succession, it may return only the last state.
    */
   readonly documents: <P extends Projection.Any>(
     this: App<ProjectionStore | Watches<P>>,
@@ -258,9 +258,9 @@ export interface App<in Services> {
   readonly run: <A, E>(effect: Effect.Effect<A, E, Services>, options?: CallOptions) => Promise<A>
 
   /**
-   * Closes the app, once: ends subscriptions, waits for calls in flight, for at most `timeout` (10 seconds), interrupts those that are left, waits for
-   * their end for as long again, and releases the layer, for at most `releaseTimeout` (30 seconds). Rejects with `LayerTimeout` when the release takes
-   * longer. A second call returns the promise of the first. Later calls fail with `AppClosed`.
+   * Closes the app. It ends subscriptions, and waits for calls in flight, for at most `timeout` (10 seconds). It interrupts the calls that are left, and
+   * waits for their end for at most `timeout` again. Then it releases the layer. Rejects with `LayerTimeout` when the release takes longer than
+   * `releaseTimeout` (30 seconds). A second `close` returns the promise of the first. Calls after `close` fail with `AppClosed`.
    */
   readonly close: (options?: CloseOptions) => Promise<void>
 

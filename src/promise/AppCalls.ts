@@ -106,7 +106,7 @@ export const make = <Services>(runtime: AppRuntime): App<Services> => {
     close,
     [Symbol.asyncDispose]: () => close()
   }
-  // The methods of `App` accept less: only what the services of the layer suffice for.
+  // The methods of `App` accept less: only the calls for which the layer has the services.
   return app
 }
 
@@ -139,7 +139,7 @@ const callsOf = (runtime: AppRuntime) => {
   return { call, accept, answer, subscribe }
 }
 
-/** Returns the result of a call. Throws the reason of the signal that has interrupted it. */
+/** Returns the result of a call. Throws the reason of the signal if it has interrupted the call. */
 const resultOf = <A, E>(
   outcome: Outcome<A, E>,
   signal: AbortSignal | undefined

@@ -13,7 +13,7 @@ import * as Schema from "effect/Schema"
  * @category errors
  */
 export class AppClosed extends Schema.TaggedError<AppClosed>("evsrc/AppClosed")("AppClosed", {
-  /** Whether the call had begun. Then its outcome is unknown. */
+  /** Whether the call had begun. If so, its outcome is unknown. */
   hadBegun: Schema.Boolean
 }) {
   override get message(): string {
@@ -25,7 +25,7 @@ export class AppClosed extends Schema.TaggedError<AppClosed>("evsrc/AppClosed")(
 }
 
 /**
- * The layer of an app was not built or not released in time.
+ * The build or the release of the layer of an app took longer than its timeout.
  *
  * @since 0.1.0
  * @category errors
@@ -37,9 +37,9 @@ export class LayerTimeout extends Schema.TaggedError<LayerTimeout>("evsrc/LayerT
 }) {
   override get message(): string {
     return this.phase === "build"
-      ? `The layer was not built within ${this.timeout}, so it was interrupted, and what it had built was released. Find the service that waits while `
-        + "it is acquired, give that wait a bound, or pass a longer `timeout` to `Evsrc.start`"
-      : `The layer was not released within ${this.timeout}; the release goes on. The process can exit: calls and subscriptions have ended before. Find `
+      ? `The layer was not built within ${this.timeout}, so evsrc interrupted the build and released what it had built. Find the service that waits `
+        + "while it is acquired, give that wait a bound, or pass a longer `timeout` to `Evsrc.start`"
+      : `The layer was not released within ${this.timeout}; the release continues. The process can exit: all calls and subscriptions have ended. Find `
         + "the finalizer that waits, give that wait a bound, or pass a longer `releaseTimeout` to `close`"
   }
 }

@@ -29,7 +29,7 @@ export interface Built<Services> {
 }
 
 /**
- * The longest wait for the release of a layer.
+ * The maximum wait for the release of a layer.
  *
  * @since 0.1.0
  * @category references
@@ -62,7 +62,7 @@ const release = async (scope: Scope.Closeable, timeout: Duration.Duration): Prom
   if (Exit.isFailure(exit.value)) throw errorOf(Cause.squash(exit.value.cause))
 }
 
-/** Interrupts a build, and releases what it has built. What is acquired later is released at once, because the scope is closed. */
+/** Interrupts a build, and releases what it has built. The closed scope releases at once what the build acquires later. */
 const abandon = async (build: Fiber.Fiber<unknown, unknown>, scope: Scope.Closeable): Promise<void> => {
   build.interruptUnsafe()
   try {
@@ -70,14 +70,14 @@ const abandon = async (build: Fiber.Fiber<unknown, unknown>, scope: Scope.Closea
     await release(scope, Option.isNone(exit) ? Duration.zero : defaultReleaseTimeout)
   } catch (error) {
     Effect.runFork(
-      Effect.logWarning("evsrc/promise: the layer was not built, and what it had built was not released", error)
+      Effect.logWarning("evsrc/promise: the build of the layer failed, and the release of its services too", error)
     )
   }
 }
 
 /**
- * Builds a layer. Rejects with the error of the layer, with the reason of the signal, or with `LayerTimeout`, after everything that was built is
- * released. Of a build that cannot be interrupted it does not wait for the end.
+ * Builds a layer. Rejects with the error of the layer, with the reason of the signal, or with `LayerTimeout`, after it has released everything that it
+ * has built. If the build cannot be interrupted, it does not wait for its end.
  *
  * @since 0.1.0
  * @category constructors

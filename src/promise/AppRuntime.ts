@@ -16,7 +16,7 @@ import type { Built } from "./AppLayer.ts"
 import { errorOf } from "./Defects.ts"
 
 /**
- * How an effect has ended. `Interrupted` means: by its caller, or by itself.
+ * How an effect has ended. `Interrupted` means that its caller or the effect itself interrupted it.
  *
  * @since 0.1.0
  * @category models
@@ -28,7 +28,7 @@ export type Outcome<A, E> =
   | { readonly _tag: "Interrupted" }
 
 /**
- * How to run an effect.
+ * The options of an effect.
  *
  * @since 0.1.0
  * @category options
@@ -52,7 +52,7 @@ export interface Running<A, E> {
 }
 
 /**
- * What runs the effects of an app.
+ * Runs the effects of an app.
  *
  * @since 0.1.0
  * @category models
@@ -61,7 +61,7 @@ export interface AppRuntime {
   /** Runs an effect with the services of the layer. The caller ensures that the layer provides them. */
   readonly start: <A, E, R>(effect: Effect.Effect<A, E, R>, options: RunOptions) => Running<A, E>
   readonly isClosed: () => boolean
-  /** Waits for calls for at most `timeout`, interrupts what is left, and releases the layer. A second call returns the first promise. */
+  /** Waits for calls for at most `timeout`, interrupts the calls that are left, and releases the layer. A second call returns the first promise. */
   readonly close: (timeout: Duration.Duration, releaseTimeout: Duration.Duration) => Promise<void>
 }
 

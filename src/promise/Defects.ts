@@ -14,7 +14,7 @@ export const errorOf = (defect: unknown): Error =>
   defect instanceof Error
     ? defect
     : new Error(
-      "evsrc: the code of a handler, a layer or an effect threw a value that is not an Error; it is the `cause`",
+      "evsrc: the code of a handler, a layer or an effect threw a value that is not an Error; see `cause`",
       {
         cause: defect
       }

@@ -1,5 +1,5 @@
 /**
- * Starts an app over a layer, for code that uses promises and not Effect.
+ * Starts the app of a layer, for code that uses promises instead of Effect.
  *
  * @since 0.1.0
  */
@@ -30,7 +30,7 @@ export type {
 export type { Subscription } from "./Subscription.ts"
 
 /**
- * The type of a layer that requires services which nothing provides, so that the compiler names them.
+ * The type of a layer with missing services, so that the compiler names them.
  *
  * @since 0.1.0
  * @category models
@@ -48,7 +48,7 @@ export interface MissingRequirements<Services> {
 export type Complete<Missing> = [Missing] extends [never] ? unknown : MissingRequirements<Missing>
 
 /**
- * The type of the app over a layer.
+ * The type of the app of a layer.
  *
  * **Example** (a function that takes the app)
  *
@@ -63,8 +63,8 @@ export type Complete<Missing> = [Missing] extends [never] ? unknown : MissingReq
 export type AppOf<L extends Layer.Any> = App<Layer.Success<L>>
 
 /**
- * Builds a layer, and returns the app over it. Rejects with the error of the layer, and with `LayerTimeout` when the build takes longer than `timeout` (15
- * minutes), after everything that was built is released.
+ * Builds a layer, and returns its app. Rejects with the error of the layer, or with `LayerTimeout` when the build takes longer than `timeout` (15
+ * minutes). Before it rejects, it releases everything that it has built.
  *
  * **Example** (a command and a query)
  *

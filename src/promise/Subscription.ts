@@ -24,8 +24,8 @@ import { interruptedItself } from "./Defects.ts"
  */
 export interface Subscription<out A> {
   /**
-   * Returns the next value, and `done` once the subscription has ended. Rejects with the typed error of the stream, and with `AppClosed` when the app is
-   * closed; the subscription has then ended. Calls before the last one has settled are served in their order.
+   * Returns the next value, and `done` after the end of the subscription. Rejects with the typed error of the stream, or with `AppClosed` when the app is
+   * closed; the subscription has then ended. Overlapping calls settle in their order.
    */
   readonly next: () => Promise<IteratorResult<A, undefined>>
   /** Ends the subscription, and a pending `next()` with `done`. `break` in `for await` calls it. */
@@ -41,8 +41,8 @@ const done: IteratorReturnResult<undefined> = { done: true, value: undefined }
 const ignore = (): void => undefined
 
 /**
- * Returns the subscription to a stream. The stream begins with the first `next()`. Between two calls of `next()` nothing of the app refers to the
- * subscription, so that a forgotten one is collected.
+ * Returns the subscription to a stream. The stream starts at the first `next()`. Between two calls of `next()` the app has no reference to the
+ * subscription, so that the garbage collector frees it when the consumer drops it.
  *
  * @since 0.1.0
  * @category constructors

@@ -217,7 +217,10 @@ describe("evsrc export and import", () => {
       // On a busy machine the export may end before the signal comes.
       const stopped = yield* Effect.repeat(Effect.scoped(stop), { until: ({ code }) => code !== 0, times: 5 })
       assert.strictEqual(stopped.code, 130)
-      assert.match(stopped.stderr, /The export stopped at position \d+ of 40000. To continue: evsrc export \S+ --resume/)
+      assert.match(
+        stopped.stderr,
+        /The export stopped at position \d+ of 40000. To continue: evsrc export \S+ --resume/
+      )
       assert.strictEqual(
         (yield* Cli.document(Reports.export, ["export", file, "--resume"], { url: source })).events,
         many
@@ -233,7 +236,10 @@ describe("evsrc export and import", () => {
       yield* importing.signal("SIGINT")
       const half = yield* importing.ended
       assert.strictEqual(half.code, 130, half.stderr)
-      assert.match(half.stderr, /The import stopped at position \d+ of 40000. To continue, run it again: evsrc import \S+/)
+      assert.match(
+        half.stderr,
+        /The import stopped at position \d+ of 40000. To continue, run it again: evsrc import \S+/
+      )
       const done = yield* Cli.document(Reports.import, ["import", file], { url: target })
       assert.strictEqual(done.events, many)
       assert.isBelow(done.written, many)

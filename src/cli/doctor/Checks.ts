@@ -36,7 +36,7 @@ const role = ({ isSuperuser, readsAllStats, role }: ServerFacts.ServerFacts): Re
   ...readsAllStats ? [] : [
     warning(
       "statistics",
-      `"${role}" cannot see the sessions of other roles`,
+      `"${role}" cannot see what the sessions of other roles do`,
       `To let health name these sessions, run as a superuser: GRANT pg_read_all_stats TO "${role}"`
     )
   ]
