@@ -45,7 +45,7 @@ export const Imported = Schema.toCodecJson(Schema.Struct({
   written: Schema.Int
 }))
 
-const file = Argument.String("file").pipe(Argument.withDescription("The export file, with a JSON document in each line"))
+const file = Argument.String("file").pipe(Argument.withDescription("The export file, one JSON document in each line"))
 
 const barOf = ({ events, head, position }: LogTransfer.Progress): string =>
   Progress.ofPosition(position, head, `${events.toLocaleString("en")} events, `)
