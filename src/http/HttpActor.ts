@@ -60,7 +60,7 @@ export const layer = <R>(
             Effect.map((actor) => CommandContext.provide({ actor })(handle)),
             Effect.catchDefect((defect) =>
               Effect.as(
-                Effect.logError("The authentication of a request failed", defect),
+                Effect.logError("The function of HttpActor.layer threw an error", defect),
                 Effect.succeed(Problem.response(internalError(), 500))
               )
             ),

@@ -145,7 +145,7 @@ export const handle = <R = never>(consumers: ReadonlyArray<Consumer.Consumer>, o
   const checked = Effect.all([check, Effect.all(others, { concurrency: "unbounded" })], { concurrency: "unbounded" })
     .pipe(
       Effect.timeout(timeout),
-      Effect.tapError((error) => Effect.logWarning("The health could not be checked", error)),
+      Effect.tapError((error) => Effect.logWarning("The health check failed", error)),
       Effect.map(([health, others]): Checked => ({ health, others, failure: undefined })),
       Effect.catch((error) => Effect.succeed<Checked>({ health: undefined, others: [], failure: why(error, timeout) }))
     )

@@ -90,7 +90,7 @@ const kept = <A, E, R>(
     const heartbeats = Stream.fromEffectSchedule(Effect.delay(heartbeat, interval), Schedule.forever)
     const logged = Stream.catchCause(
       stream,
-      (cause) => Stream.fromEffectDrain(Effect.logWarning("A stream of server-sent events has ended", cause))
+      (cause) => Stream.fromEffectDrain(Effect.logWarning("A stream of server-sent events failed", cause))
     )
     return Stream.merge(logged, heartbeats, { haltStrategy: "left" }).pipe(Stream.interruptWhen(shutdown))
   })
