@@ -20,7 +20,7 @@ export class NotAdded extends Schema.TaggedError<NotAdded>()("NotAdded", { todoI
 export const AddTodo = Command.make("AddTodo", { payload: { todoId, title } })
 export const FinishTodo = Command.make("FinishTodo", { payload: { todoId }, error: NotAdded })
 
-/** The aggregate: what is decided on which state, and how events change the state. */
+/** The aggregate: decide returns the events of a command, evolve applies an event to the state. */
 export const Todo = Aggregate.make("Todo", {
   id: "todoId",
   state: Schema.Literals(["absent", "open", "done"]),
@@ -59,7 +59,7 @@ import { PgliteClient } from "evsrc/pglite"
 
 const url = process.env["DATABASE_URL"]
 
-/** PostgreSQL, or without DATABASE_URL a PostgreSQL inside the process, with its data in the folder .data. */
+/** The server of DATABASE_URL, or else an embedded PostgreSQL with its data in the folder .data. */
 export const Database = url === undefined
   ? PgliteClient.layer({ dataDir: ".data" })
   : PgClient.layer({ url: Redacted.make(url), keepAlive: "30 seconds" })

@@ -80,8 +80,7 @@ export const target = Effect.gen(function*() {
   const found = Option.isSome(url) ? url : yield* Config.option(Config.Redacted("DATABASE_URL"))
   if (Option.isNone(found)) {
     return yield* new WrongUse({
-      detail:
-        "There is no database; set DATABASE_URL, give --url, or write an evsrc.config.ts with a database"
+      detail: "There is no database; set DATABASE_URL, give --url, or write an evsrc.config.ts with a database"
     })
   }
   return { client: clientOf(found.value), options, loaded }
