@@ -38,7 +38,7 @@ export class HttpProblems extends HttpApiMiddleware.Service<HttpProblems>()("evs
  * @since 0.1.0
  * @category references
  */
-export const MaxBody = Context.Reference<ByteSize.ByteSize>("evsrc/http/HttpProblems/MaxBody", {
+export const MaxBodySize = Context.Reference<ByteSize.ByteSize>("evsrc/http/HttpProblems/MaxBodySize", {
   defaultValue: () => ByteSize.mebibytes(1)
 })
 
@@ -189,7 +189,7 @@ export const layer: Layer.Layer<HttpProblems> = Layer.succeed(
   HttpProblems,
   (handle: Effect.Effect<HttpServerResponse.HttpServerResponse, unhandled>, { endpoint }) =>
     Effect.gen(function*() {
-      const maxBody = (yield* HttpIncomingMessage.MaxBodySize) ?? (yield* MaxBody)
+      const maxBody = (yield* HttpIncomingMessage.MaxBodySize) ?? (yield* MaxBodySize)
       // Other endpoints may accept uploads or decompress bodies.
       if (Kit.of(endpoint) !== undefined) yield* checkBody(maxBody)
       const response = yield* handle.pipe(

@@ -186,13 +186,13 @@ interface DocumentsRequest<Params> {
  * **Example** (an order)
  *
  * ```ts
- * handlers.handle("watchOrder", HttpSource.documents(watchOrder, ({ orderId }) => ProjectionStore.watch(Orders, orderId)))
+ * handlers.handle("watchOrder", HttpSource.watch(watchOrder, ({ orderId }) => ProjectionStore.watch(Orders, orderId)))
  * ```
  *
  * @since 0.1.0
  * @category constructors
  */
-export const documents = <Name extends string, Path extends string, Params, A, R>(
+export const watch = <Name extends string, Path extends string, Params, A, R>(
   _: HttpStream.Documents<Name, Path, Params, A>,
   source: (params: Params) => Stream.Stream<A, EventStoreError | ProjectionBehind, R>
 ) =>

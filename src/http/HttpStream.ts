@@ -207,13 +207,13 @@ export const changes = <
  * **Example** (an order)
  *
  * ```ts
- * HttpStream.documents("watchOrder", { path: "/orders/:orderId/live", params: { orderId: OrderId }, data: OrderView })
+ * HttpStream.watch("watchOrder", { path: "/orders/:orderId/live", params: { orderId: OrderId }, data: OrderView })
  * ```
  *
  * @since 0.1.0
  * @category constructors
  */
-export const documents = <
+export const watch = <
   const Name extends string,
   const Path extends `/${string}`,
   A,

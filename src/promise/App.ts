@@ -239,7 +239,7 @@ export interface App<in Services> {
    * Returns the states of a document: the current one, then the one after each change; `undefined` while there is no document. If the document changes
    * several times in quick succession, it may return only the last state.
    */
-  readonly documents: <P extends Projection.Any>(
+  readonly watch: <P extends Projection.Any>(
     this: App<ProjectionStore | Watches<P>>,
     projection: P,
     key: string,
@@ -247,7 +247,7 @@ export interface App<in Services> {
   ) => Subscription<DocumentOf<P> | undefined>
 
   /** Returns the states of a page of documents: the current one, then the one after each change. */
-  readonly pages: <P extends Projection.Any>(
+  readonly watchList: <P extends Projection.Any>(
     this: App<ProjectionStore | Watches<P>>,
     projection: P,
     list?: ListOptions<P>,

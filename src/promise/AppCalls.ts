@@ -78,13 +78,13 @@ export const make = <Services>(runtime: AppRuntime): App<Services> => {
     events: <E extends Event.Any>(events: E, options: EventsOptions<NoInfer<Event.TagText<E>>> = {}) =>
       subscribe(eventsOf(events, options), options),
 
-    documents: <P extends Projection.Any>(projection: P, key: string, options: ReadOptions = {}) =>
+    watch: <P extends Projection.Any>(projection: P, key: string, options: ReadOptions = {}) =>
       subscribe(
         Stream.map(waiting(ProjectionStore.watch<P>(projection, key), options), Option.getOrUndefined),
         options
       ),
 
-    pages: <P extends Projection.Any>(
+    watchList: <P extends Projection.Any>(
       projection: P,
       list: ProjectionStore.ListOptions<P> = {},
       options: ReadOptions = {}

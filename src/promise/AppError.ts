@@ -14,10 +14,10 @@ import * as Schema from "effect/Schema"
  */
 export class AppClosed extends Schema.TaggedError<AppClosed>("evsrc/AppClosed")("AppClosed", {
   /** Whether the call had begun. If so, its outcome is unknown. */
-  hadBegun: Schema.Boolean
+  wasInFlight: Schema.Boolean
 }) {
   override get message(): string {
-    return this.hadBegun
+    return this.wasInFlight
       ? "The app was closed while this call was in flight, so its outcome is unknown. To find out, dispatch the command again under the same "
         + "`commandId`; without one, read the stream"
       : "The app is closed, so this call did nothing. Start another app by `Evsrc.start`, and make all calls before its `close`"

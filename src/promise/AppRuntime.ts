@@ -86,7 +86,7 @@ export const make = <Services>({ context, release }: Built<Services>): AppRuntim
   let closing: Promise<void> | undefined
 
   const start = <A, E, R>(effect: Effect.Effect<A, E, R>, { kind, signal }: RunOptions): Running<A, E> => {
-    if (isClosed) return ended<A, E>({ _tag: "Closed", error: new AppClosed({ hadBegun: false }) })
+    if (isClosed) return ended<A, E>({ _tag: "Closed", error: new AppClosed({ wasInFlight: false }) })
     if (signal?.aborted === true) return ended({ _tag: "Interrupted" })
     const services: Context.Context<never> = context
     // The types of the app's methods ensure that the layer provides these services.
@@ -101,7 +101,7 @@ export const make = <Services>({ context, release }: Built<Services>): AppRuntim
       const call: InFlight = {
         fiber,
         kind,
-        settleAsClosed: () => resolve({ _tag: "Closed", error: new AppClosed({ hadBegun: true }) }),
+        settleAsClosed: () => resolve({ _tag: "Closed", error: new AppClosed({ wasInFlight: true }) }),
         isInterruptedByClose: false
       }
       inFlight.add(call)

@@ -66,7 +66,7 @@ export const make = <A, E, R>(
     if (pages.isEnded() || signal?.aborted === true) return end()
     if (runtime.isClosed()) {
       await end()
-      throw new AppClosed({ hadBegun: false })
+      throw new AppClosed({ wasInFlight: false })
     }
     const value = page?.next()
     if (value !== undefined && value.done !== true) return { done: false, value: value.value }

@@ -155,8 +155,8 @@ const instances: ReadonlyArray<readonly [error: Error, words: ReadonlyArray<stri
     new evsrc.UndecodableEvent({ ...at, problem: "UnknownType", schemaVersion: 1, detail: "no such type" }),
     ["OrderPlaced", "position 7", "Order-1", "version 3", "no such type"]
   ],
-  [new promise.AppClosed({ hadBegun: false }), ["did nothing", "Evsrc.start"]],
-  [new promise.AppClosed({ hadBegun: true }), ["outcome is unknown", "the same `commandId`"]],
+  [new promise.AppClosed({ wasInFlight: false }), ["did nothing", "Evsrc.start"]],
+  [new promise.AppClosed({ wasInFlight: true }), ["outcome is unknown", "the same `commandId`"]],
   [new promise.LayerTimeout({ phase: "build", timeout: "15m" }), ["not built within 15m", "Evsrc.start"]],
   [new promise.LayerTimeout({ phase: "release", timeout: "30s" }), ["not released within 30s", "releaseTimeout"]],
   [new pglite.PgliteError({ reason: "InUse", message: "The folder is in use" }), ["in use"]],

@@ -165,7 +165,7 @@ const CheckoutRoutes = HttpApiBuilder.layer(Checkouts).pipe(
 )
 
 const orderChanges = HttpStream.changes("orderChanges", { path: "/changes", data: OrderChange })
-const watchOrder = HttpStream.documents("watchOrder", {
+const watchOrder = HttpStream.watch("watchOrder", {
   path: "/orders/:orderId/live",
   params: { orderId: OrderId },
   data: Schema.NullOr(OrderView)
@@ -184,7 +184,7 @@ const LiveHandlers = HttpHandlers.layerWith(Live, "live", (others) =>
     )
     .handle(
       "watchOrder",
-      HttpSource.documents(watchOrder, ({ orderId }) =>
+      HttpSource.watch(watchOrder, ({ orderId }) =>
         Stream.map(ProjectionStore.watch(OrdersProjection, orderId), Option.getOrNull))
     )
     .handle("health", HttpHealth.handle([OrdersProjection])))

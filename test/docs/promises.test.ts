@@ -133,7 +133,7 @@ describe("docs/promises.md", () => {
     }
     assert.deepStrictEqual(seen, ["Placed", "Paid"])
 
-    const states = app.documents(OrdersProjection, orderId, { after: reached })
+    const states = app.watch(OrdersProjection, orderId, { after: reached })
     assert.deepStrictEqual(await states.next(), { done: false, value: { orderId, amount: 500, paid: true } })
     await states.return()
 

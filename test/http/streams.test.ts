@@ -23,7 +23,7 @@ import { client, memory, serve } from "./Server.ts"
 const Change = Schema.Struct({ type: Schema.String, orderId: Orders.OrderId })
 
 const orderChanges = HttpStream.changes("orderChanges", { path: "/changes", data: Change })
-const watchOrder = HttpStream.documents("watchOrder", {
+const watchOrder = HttpStream.watch("watchOrder", {
   path: "/orders/:orderId/live",
   params: { orderId: Orders.OrderId },
   data: Schema.NullOr(Orders.OrderView)
@@ -54,7 +54,7 @@ const group = HttpHandlers.layerWith(Api, "orders", (others) =>
     )
     .handle(
       "watchOrder",
-      HttpSource.documents(watchOrder, ({ orderId }) =>
+      HttpSource.watch(watchOrder, ({ orderId }) =>
         Stream.map(
           ProjectionStore.watch(Orders.OrdersProjection, orderId),
           (found) => found._tag === "Some" ? found.value : null
@@ -282,7 +282,7 @@ describe("HttpStream.changes", () => {
     }))
 })
 
-describe("HttpStream.documents", () => {
+describe("HttpStream.watch", () => {
   it.live("streams a document and each later state", () =>
     Effect.gen(function*() {
       const { pay, place, url } = yield* start()
@@ -294,7 +294,7 @@ describe("HttpStream.documents", () => {
     }))
 })
 
-describe("HttpStream.documents after a cursor", () => {
+describe("HttpStream.watch after a cursor", () => {
   it.live("is an error when the read model does not reach it, or the log lacks its event", () =>
     Effect.gen(function*() {
       const { place, url } = yield* start().pipe(Effect.provideService(HttpHandlers.ReadTimeout, "50 millis"))
@@ -308,7 +308,7 @@ describe("HttpStream.documents after a cursor", () => {
 
   it.effect("starts after a bounded wait when the source has no state yet", () =>
     Effect.gen(function*() {
-      const silent = HttpSource.documents(watchOrder, () => Stream.never)
+      const silent = HttpSource.watch(watchOrder, () => Stream.never)
       const params = { orderId: Orders.OrderId.make("o1") }
       const request = { params, query: { after: LogPosition.make(Position.make(1n), undefined) } }
       const response = yield* Effect.forkChild(Effect.provideService(

@@ -76,10 +76,10 @@ export const results = async () => {
   for await (const recorded of app.events(OrderEvent, { after: Position.make(3n), stream: "Order-o1" })) {
     is<typeof recorded, RecordedEvent<typeof OrderEvent.Type>>(true)
   }
-  for await (const document of app.documents(Orders, "o1")) {
+  for await (const document of app.watch(Orders, "o1")) {
     is<typeof document, { readonly paid: boolean } | undefined>(true)
   }
-  for await (const { items, next } of app.pages(Orders, { where: { paid: true } })) {
+  for await (const { items, next } of app.watchList(Orders, { where: { paid: true } })) {
     is<typeof items, ReadonlyArray<{ readonly paid: boolean }>>(true)
     is<typeof next, string | undefined>(true)
   }
@@ -100,7 +100,7 @@ export const withoutStores = async () => {
   // @ts-expect-error the layer does not provide the event store
   app.events(OrderEvent)
   // @ts-expect-error the layer does not provide the projection store
-  app.documents(Orders, "o1")
+  app.watch(Orders, "o1")
   // @ts-expect-error the layer does not provide the event store
   await app.run(Effect.flatMap(EventStore.EventStore, ({ head }) => head))
   // @ts-expect-error the handler needs a store that nothing provides

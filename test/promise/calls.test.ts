@@ -64,7 +64,7 @@ describe.each(backEnds)("an app on %s", (_, stores) => {
       assert.include(asked.error.message, `not a cursor: "yesterday"`)
       const events = app.events(Orders.OrderEvent, { after: "yesterday" })
       assert.include(String(await rejection(events.next())), `not a cursor: "yesterday"`)
-      const documents = app.documents(Orders.OrdersProjection, "o1", { after: "yesterday" })
+      const documents = app.watch(Orders.OrdersProjection, "o1", { after: "yesterday" })
       assert.include(String(await rejection(documents.next())), `not a cursor: "yesterday"`)
     })
   )
@@ -185,7 +185,7 @@ describe("close", () => {
     await app.close({ timeout: 10 })
     const error = await call
     assert.instanceOf(error, AppClosed)
-    assert.isTrue((error as AppClosed).hadBegun)
+    assert.isTrue((error as AppClosed).wasInFlight)
   })
 
   it("does not wait for a call that cannot be interrupted", async () => {
@@ -214,7 +214,7 @@ describe("close", () => {
       await idle.next()
       await app.close()
       const dispatched = await app.dispatch(Orders.PlaceOrder, { orderId: id("o2"), amount: 5 })
-      assert.isTrue(!dispatched.ok && dispatched.error instanceof AppClosed && !dispatched.error.hadBegun)
+      assert.isTrue(!dispatched.ok && dispatched.error instanceof AppClosed && !dispatched.error.wasInFlight)
       const asked = await app.ask(Orders.GetOrder, { orderId: id("o1") })
       assert.isTrue(!asked.ok && asked.error instanceof AppClosed)
       assert.instanceOf(await rejection(app.run(Effect.void)), AppClosed)
@@ -233,7 +233,7 @@ describe("close", () => {
       await immediate()
       await app.close({ timeout: "10 minutes" })
       const error = await waiting
-      assert.isTrue(error instanceof AppClosed && error.hadBegun)
+      assert.isTrue(error instanceof AppClosed && error.wasInFlight)
     })
   )
 })

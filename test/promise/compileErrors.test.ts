@@ -105,7 +105,7 @@ const mistakes: ReadonlyArray<Mistake> = [
   },
   {
     name: "noProjectionStore",
-    program: `app.documents(Orders, "o1")`,
+    program: `app.watch(Orders, "o1")`,
     says: [`Type 'ProjectionStore' is not assignable`]
   },
   {

@@ -115,7 +115,7 @@ describe("close of a layer", () => {
     await app.close({ timeout: 10 })
     assert.deepStrictEqual(log, ["released"])
     const error = await call
-    assert.isTrue(error instanceof AppClosed && error.hadBegun)
+    assert.isTrue(error instanceof AppClosed && error.wasInFlight)
     resolve()
   })
 
@@ -133,7 +133,7 @@ describe("close of a layer", () => {
       const probe = app.run(head)
       const closed = app.close({ timeout: "1 minute" })
       const late = await app.dispatch(Orders.PlaceOrder, { orderId: id("late"), amount: 5 })
-      assert.isTrue(!late.ok && late.error instanceof AppClosed && !late.error.hadBegun)
+      assert.isTrue(!late.ok && late.error instanceof AppClosed && !late.error.wasInFlight)
       const positions = (await Promise.all(dispatched)).map(({ receipt }) => receipt.position)
       assert.strictEqual(new Set(positions).size, 100)
       await Promise.all([closed, probe])

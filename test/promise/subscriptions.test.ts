@@ -113,7 +113,7 @@ describe.each(backEnds)("a subscription to documents on %s", (_, stores) => {
   it(
     "returns the current state, and the state after each change",
     withShop(stores, async (app) => {
-      const orders = app.documents(Orders.OrdersProjection, "o1")
+      const orders = app.watch(Orders.OrdersProjection, "o1")
       assert.deepStrictEqual(await take(orders, 1), [undefined])
       const placed = take(orders, 1)
       await place(app, "o1")
@@ -130,9 +130,9 @@ describe.each(backEnds)("a subscription to documents on %s", (_, stores) => {
     withShop(stores, async (app) => {
       const { cursor } = await place(app, "o1")
       const options = { after: cursor, timeout: "1 minute" } as const
-      const orders = app.documents(Orders.OrdersProjection, "o1", options)
+      const orders = app.watch(Orders.OrdersProjection, "o1", options)
       assert.deepStrictEqual((await take(orders, 1)).map((order) => order?.amount), [5])
-      const pages = app.pages(Orders.OrdersProjection, { where: { paid: false } }, options)
+      const pages = app.watchList(Orders.OrdersProjection, { where: { paid: false } }, options)
       const [page] = await take(pages, 1)
       assert.deepStrictEqual(page?.items.map(({ orderId }) => String(orderId)), ["o1"])
       assert.isUndefined(page?.next)
