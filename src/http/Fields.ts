@@ -75,6 +75,8 @@ export interface Options {
   readonly rename?: Readonly<Record<string, string | undefined>> | undefined
   readonly fields?: Readonly<Record<string, Schema.Constraint | undefined>> | undefined
   readonly generate?: string | undefined
+  /** The path of the resource that a command creates. */
+  readonly location?: string | undefined
 }
 
 /**
@@ -106,9 +108,19 @@ const fieldsOf = (rpc: InProcessRpc.AnyRpc): Schema.Struct.Fields => {
 const nonEmpty = (fields: Schema.Struct.Fields): Schema.Struct.Fields | undefined =>
   Object.keys(fields).length === 0 ? undefined : fields
 
+/** Throws when a parameter of a path is not a field. */
+const rejectUnknown = (where: string, names: ReadonlyArray<string>, fields: ReadonlyMap<string, string>): void => {
+  const unknown = names.filter((name) => !fields.has(name))
+  if (unknown.length === 0) return
+  const listed = (all: Iterable<string>) => Array.from(all, (name) => `"${name}"`).join(", ")
+  throw new Error(
+    `evsrc: ${where}: the payload has no field ${listed(unknown)}; its fields are ${listed(fields.keys())}`
+  )
+}
+
 /**
- * Returns where the fields of a command or a query are in a request. Throws when a parameter of the path is not a field, or when two fields have
- * the same name.
+ * Returns where the fields of a command or a query are in a request. Throws when a parameter of the path, or of the location, is not a field, or when
+ * two fields have the same name.
  *
  * @since 0.1.0
  * @category constructors
@@ -135,14 +147,9 @@ export const make = (
     own.set(wire, name)
   }
   const inPath = namesIn(options.path)
-  const unknown = inPath.filter((name) => !own.has(name))
-  if (unknown.length > 0) {
-    throw new Error(
-      `evsrc: "${rpc._tag}" at ${options.path}: the payload has no field ${
-        unknown.map((name) => `"${name}"`).join(", ")
-      }; its fields are `
-        + Array.from(own.keys(), (name) => `"${name}"`).join(", ")
-    )
+  rejectUnknown(`"${rpc._tag}" at ${options.path}`, inPath, own)
+  if (options.location !== undefined) {
+    rejectUnknown(`"${rpc._tag}" with the location ${options.location}`, namesIn(options.location), own)
   }
   const schemaOf = (name: string): Schema.Constraint => {
     const schema = options.fields?.[name] ?? all[name]!

@@ -96,7 +96,10 @@ export interface Options<
    * a key the UUID is random.
    */
   readonly generate?: Generated | undefined
-  /** The path of the resource that the command creates, for the header `Location`, such as `/orders/:orderId`. */
+  /**
+   * The path of the resource that the command creates, for the header `Location`, such as `/orders/:orderId`. Its parameters are fields of the payload, by
+   * their names in the request.
+   */
   readonly location?: `/${string}` | undefined
   /** Further headers of the request. The OpenAPI document lists them, and `context` gets their values. */
   readonly headers?: Extra | undefined
@@ -163,6 +166,7 @@ export const endpoint = <
     path,
     rename,
     generate: generate === undefined ? undefined : String(generate),
+    location,
     fields: options.fields
   })
   const headers: Schema.Top = Requests.headersWith(options.headers ?? {})

@@ -14,6 +14,7 @@ import * as HttpEffect from "effect/http/HttpEffect"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Command from "../command/Command.ts"
 import * as CommandBus from "../command/CommandBus.ts"
@@ -182,9 +183,15 @@ const dispatchOf = (kit: Kit.CommandKit) =>
     return kit.answer(receipt, payload)
   })
 
+/** Returns the `next` of an answer; `undefined` if it is missing, `null`, or an `Option` without a value. */
+const nextOf = (answer: unknown): unknown => {
+  const next: unknown = Reflect.get(Object(answer), "next") ?? undefined
+  return Option.isOption(next) ? Option.getOrUndefined(next) : next
+}
+
 /** Adds the next page as the header `Link`. A reference of a query string alone keeps the path. */
 const addLink = Effect.fnUntraced(function*({ encode, parameter }: Kit.Page, answer: unknown) {
-  const next: unknown = Reflect.get(Object(answer), "next")
+  const next = nextOf(answer)
   if (next === undefined) return
   const { url } = yield* HttpServerRequest.HttpServerRequest
   const parameters = new URLSearchParams(url.split("?")[1])

@@ -80,7 +80,7 @@ export interface Options<
   readonly rename?: Names | undefined
   /**
    * The field that takes the `next` of the previous page. If the answer has a `next`, the response has the header `Link` with the next page
-   * (`rel="next"`). For `GET` only.
+   * (`rel="next"`). On the last page, `next` is missing, `null` or `Option.none()`. For `GET` only.
    */
   readonly page?: (keyof Query.Payload<Q> & string) | undefined
   /** Schemas of fields in the request, where they differ from those in the payload, such as `AsOf.FromString` for a point in time. */

@@ -191,6 +191,11 @@ const LiveHandlers = HttpHandlers.layerWith(Live, "live", (others) =>
 
 const stores = Layer.merge(EventStore.layerMemory, ProjectionStore.layerMemory)
 
+export const Server = HttpRouter.serve(Routes).pipe(
+  Layer.provide(stores),
+  Layer.provide(NodeHttpServer.layer(() => createServer(), { host: "127.0.0.1", port: 3000 }))
+)
+
 const serve = Effect.gen(function*() {
   const services = Layer.succeedContext(yield* Layer.build(stores))
   const all = Layer.mergeAll(

@@ -84,7 +84,7 @@ const statusOf = (error: Evsrc.CommandError<typeof PayOrder>): number => {
     case "ConcurrencyConflict":
       return 409
     case "EventStoreError":
-      return error.isRetryable ? 503 : 500
+      return error.isRetryable ? 503 : error.reason._tag === "CommandIdReused" ? 422 : 500
     case "AppClosed":
       return 503
   }
@@ -117,6 +117,9 @@ describe("docs/promises.md", () => {
     assert.strictEqual((await pay({ orderId })).status, 400)
     assert.strictEqual((await pay({ orderId: "o-2", amount: 500 })).status, 404)
     assert.strictEqual((await pay({ orderId, amount: 500 })).status, 200)
+
+    const reused = await app.dispatch(PayOrder, { orderId, amount: 500 }, { commandId: "k-1" })
+    assert.strictEqual(reused.ok ? 200 : statusOf(reused.error), 422)
 
     assert.isFalse((await payments(app).pay("o-2", 500)).ok)
     assert.isFalse((await route(app, PayOrder)({ orderId: "o-2" })).ok)

@@ -1,9 +1,19 @@
 /** The options of endpoints, and endpoints of one's own beside them, over a real socket. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, Schema, Stream } from "effect"
+import { Effect, Layer, Logger, Option, Schema, Stream } from "effect"
 import { FetchHttpClient, HttpRouter } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiClient, HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
-import { AsOf, AsOfNotReached, EventStore, EventStoreError, ProjectionStore, StoreUnavailable, Version } from "evsrc"
+import {
+  AsOf,
+  AsOfNotReached,
+  EventStore,
+  EventStoreError,
+  ProjectionStore,
+  Query,
+  QueryBus,
+  StoreUnavailable,
+  Version
+} from "evsrc"
 import { HttpCommand, HttpErrors, HttpFallback, HttpHandlers, HttpProblems, HttpQuery } from "evsrc/http"
 import { internals } from "../../src/core/internals.ts"
 import * as Orders from "./Orders.ts"
@@ -124,6 +134,24 @@ describe("the options of an endpoint of a command", () => {
   )
 })
 
+describe("the option `location` of an endpoint of a command", () => {
+  const at = (location: `/${string}`) => () =>
+    HttpCommand.endpoint(Orders.PlaceOrder, {
+      path: "/orders",
+      rename: { orderId: "id" },
+      location,
+      status: { OrderExists: 409 }
+    })
+
+  it("throws for a parameter that is not a field of the request", () => {
+    assert.throws(
+      at("/orders/:orderId"),
+      `"PlaceOrder" with the location /orders/:orderId: the payload has no field "orderId"; its fields are "id", "amount", "note"`
+    )
+    at("/orders/:id")()
+  })
+})
+
 describe("the option `page` of an endpoint of a query", () => {
   it.live(
     "links the next page with the other parameters",
@@ -139,6 +167,48 @@ describe("the option `page` of an endpoint of a query", () => {
       assert.isNull(second.headers.get("link"))
     })
   )
+
+  it.live("takes a `next` that is null, or an Option without a value, for the last page", () =>
+    Effect.gen(function*() {
+      const payload = { after: Schema.optionalKey(Schema.String) }
+      const Nullable = Query.make("Nullable", {
+        payload,
+        success: Schema.Struct({ next: Schema.NullOr(Schema.String) })
+      })
+      const Optional = Query.make("Optional", {
+        payload,
+        success: Schema.Struct({ next: Schema.OptionFromNullOr(Schema.String) })
+      })
+      const options = { rename: { after: "cursor" }, page: "after" } as const
+      const Pages = HttpApi.make("pages").add(
+        HttpApiGroup.make("pages").add(
+          HttpQuery.endpoint(Nullable, { path: "/nullable", ...options }),
+          HttpQuery.endpoint(Optional, { path: "/optional", ...options })
+        )
+      )
+      const url = yield* serve(
+        HttpApiBuilder.layer(Pages).pipe(
+          Layer.provide(HttpHandlers.layer(Pages, "pages")),
+          Layer.provide(
+            QueryBus.handler(Nullable, ({ after }) => Effect.succeed({ next: after === undefined ? "p2" : null }))
+          ),
+          Layer.provide(
+            QueryBus.handler(Optional, ({ after }) =>
+              Effect.succeed({ next: after === undefined ? Option.some("p2") : Option.none() }))
+          )
+        )
+      )
+      for (const path of ["/nullable", "/optional"]) {
+        const first = yield* Effect.promise(() =>
+          client(url)("GET", path)
+        )
+        assert.deepStrictEqual([first.status, first.json], [200, { next: "p2" }])
+        assert.strictEqual(first.headers.get("link"), "<?cursor=p2>; rel=\"next\"")
+        const last = yield* Effect.promise(() => client(url)("GET", `${path}?cursor=p2`))
+        assert.deepStrictEqual([last.status, last.json], [200, { next: null }])
+        assert.isNull(last.headers.get("link"))
+      }
+    }))
 
   it("throws for a field that is not a parameter", () => {
     const named = { path: "/orders", method: "POST", page: "after", rename: { after: "cursor" } } as const
