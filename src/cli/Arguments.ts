@@ -25,6 +25,17 @@ export const after = Flag.String("after").pipe(
 )
 
 /**
+ * The largest number of items that a command prints.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const limit = Flag.Int("limit").pipe(
+  Flag.withAlias("n"),
+  Flag.filter((limit) => limit > 0, (limit) => `the limit is ${limit}; it must be at least 1`)
+)
+
+/**
  * A point in time of a stream.
  *
  * @since 0.1.0

@@ -58,6 +58,35 @@ export const version = own.version
  */
 export const peers = own.peers
 
+/** Returns the file from which npm has installed the package in this folder; `undefined` if it came from a registry, or is a link. */
+const archiveOf = (folder: string): string | undefined => {
+  const modules = Path.dirname(folder)
+  let installed: unknown
+  try {
+    installed = parseJson(Fs.readFileSync(Path.join(modules, ".package-lock.json"), "utf8"))
+  } catch {
+    return undefined
+  }
+  const { "node_modules/evsrc": entry } = Object(Object(installed)["packages"])
+  const resolved = textAt(entry, "resolved")
+  if (resolved?.startsWith("file:") !== true) return undefined
+  const file = Path.resolve(Path.dirname(modules), resolved.slice("file:".length))
+  return Fs.existsSync(file) ? file : undefined
+}
+
+/**
+ * Returns what npm installs in a folder to get this copy: the file from which it was installed, or its version on the registry.
+ *
+ * @since 0.1.0
+ * @category accessors
+ */
+export const specifierFor = (folder: string): string => {
+  const archive = archiveOf(own.folder)
+  return archive === undefined
+    ? `^${own.version}`
+    : `file:${Path.relative(folder, archive).replaceAll(Path.sep, "/")}`
+}
+
 /**
  * The copy of a project.
  *

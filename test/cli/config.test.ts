@@ -73,6 +73,7 @@ describe("evsrc.config.ts", () => {
         throws: failureOf("throws", "throw new Error(\"no luck\")"),
         notTypes: failureOf("enum", "enum A { B }\nexport default A"),
         missing: failureOf("missing", "import \"./Nowhere\"\nexport default 1"),
+        package: failureOf("package", "import \"package-that-is-not-installed\"\nexport default 1"),
         named: failureOf("named", `${imports}export const config = EvsrcConfig.make({})`),
         twice: failureOf(
           "twice",
@@ -82,6 +83,8 @@ describe("evsrc.config.ts", () => {
       assert.include(found.throws, "cannot be loaded: Error: no luck")
       assert.include(found.notTypes, "such as an enum")
       assert.include(found.missing, "give the whole name of a file")
+      assert.include(found.package, "npm install package-that-is-not-installed")
+      assert.notInclude(found.package, "name of a file")
       assert.include(found.named, "write: export default EvsrcConfig.make({ … })")
       assert.include(found.twice, "two projections have the name \"paid@1\"")
     }))

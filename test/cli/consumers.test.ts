@@ -306,6 +306,37 @@ describe("evsrc processes and deadlines", () => {
       assert.match(yield* Cli.output(["deadlines", ...Cli.shop], { url }), /^\S+Z {2}reminder {2}1 {2}PaymentDue\n$/)
       assert.include((yield* Cli.run(["processes", "fulfilment", ...Cli.shop], { url })).stderr, "it has reminder")
     }))
+
+  it.live("say that there are none, that there are more, or that the configuration has none", () =>
+    Effect.gen(function*() {
+      const { url } = yield* freshDatabase
+      const orders = ["1", "2"]
+      yield* besidePrograms(
+        Effect.gen(function*() {
+          for (const orderId of orders) yield* Seed.place(orderId)
+          yield* Effect.repeat(
+            Effect.delay(ProcessManager.list(Reminder), "20 millis"),
+            { until: ({ items }) => items.length === orders.length }
+          )
+        }),
+        url
+      )
+      const run = (...args: ReadonlyArray<string>) => Cli.run([...args, ...Cli.shop], { url })
+      const none = { code: 0, stdout: "", stderr: "There are no completed instances of reminder\n" }
+      assert.deepStrictEqual(yield* run("processes", "--status", "completed"), none)
+      for (
+        const [command, what] of [["processes", "instances"], ["deadlines", "pending deadlines"]] as const
+      ) {
+        const one = yield* run(command, "--limit", "1")
+        assert.match(one.stdout, /^.*reminder.*\n$/)
+        assert.strictEqual(one.stderr, `reminder has more ${what} than these 1; to see them, raise --limit\n`)
+        assert.deepInclude(yield* run(command, "--limit", "2"), { code: 0, stderr: "" })
+      }
+      const config = join(Cli.fixtures, "slowKeys.config.ts")
+      const without = yield* Cli.run(["deadlines", "--config", config], { url })
+      assert.strictEqual(without.code, 2)
+      assert.include(without.stderr, "slowKeys.config.ts has no process managers; give EvsrcConfig.make")
+    }))
 })
 
 describe("evsrc erase", () => {

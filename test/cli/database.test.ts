@@ -147,6 +147,9 @@ describe("evsrc", () => {
           [["migrate", "--chek"], "--check"],
           [["migrate", "--check", "--sql"], "exclude each other"],
           [["tail", "--after", "soon"], "is no position"],
+          [["processes", "--limit", "0"], "it must be at least 1"],
+          [["causation", "a-command", "--limit", "0"], "it must be at least 1"],
+          [["parked", "retry", "orders", "Order-1", "--timeout=-1"], "it must be 0 or more seconds"],
           [["status"], "There is no database"]
         ] as const
       ) {

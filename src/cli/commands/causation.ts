@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { Position } from "../../core/Position.ts"
 import * as Causation from "../../history/Causation.ts"
+import * as Arguments from "../Arguments.ts"
 import { WrongUse } from "../ExitCode.ts"
 import * as Output from "../output/Output.ts"
 import { printable, type Style } from "../output/Style.ts"
@@ -108,11 +109,7 @@ export const causation = Command.make(
       Flag.withDescription("The kind of the id"),
       Flag.withDefault("command")
     ),
-    limit: Flag.Int("limit").pipe(
-      Flag.withAlias("n"),
-      Flag.withDescription("The largest number of events"),
-      Flag.withDefault(10_000)
-    )
+    limit: Arguments.limit.pipe(Flag.withDescription("The largest number of events"), Flag.withDefault(10_000))
   },
   Effect.fnUntraced(function*({ by, id, limit }) {
     const found = yield* Causation.of(selectorOf(by, id), { limit })

@@ -12,7 +12,8 @@ import * as Schema from "effect/Schema"
 import { WrongUse } from "../ExitCode.ts"
 import { filesOf, ofProject, stepsFor } from "../init/files.ts"
 import * as Output from "../output/Output.ts"
-import { peers, version } from "../OwnCopy.ts"
+import { shellWord } from "../output/Style.ts"
+import { peers, specifierFor } from "../OwnCopy.ts"
 
 /**
  * The report of `init`.
@@ -50,7 +51,7 @@ export const init = Command.make(
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
     const root = path.resolve(folder)
-    const versions = { evsrc: version, peers }
+    const versions = { evsrc: specifierFor(root), peers }
     const all = Object.entries(filesOf(nameOf(path.basename(root)), versions))
     const existing = (yield* Effect.filter(all, ([name]) => fs.exists(path.join(root, name)))).map(([name]) => name)
     const inTheWay = existing.filter((name) => !ofProject.includes(name))
@@ -71,7 +72,11 @@ export const init = Command.make(
       ...existing.map((name) => `${style.as("yellow", "kept ")} ${path.join(folder, name)}`),
       "",
       ...existing.length === 0
-        ? [`Next: ${folder === "." ? "" : `cd ${folder} && `}npm install && npm test && npm start && npm run status`]
+        ? [
+          `Next: ${
+            folder === "." ? "" : `cd ${shellWord(folder)} && `
+          }npm install && npm test && npm start && npm run status`
+        ]
         : [
           "Next:",
           ...stepsFor(existing, versions).map((step) => `  ${step}`),

@@ -56,6 +56,7 @@ const shared = {
   ),
   timeout: Flag.Int("timeout").pipe(
     Flag.withDescription("For how many seconds to wait for a worker of the consumer"),
+    Flag.filter((seconds) => seconds >= 0, (seconds) => `the timeout is ${seconds}; it must be 0 or more seconds`),
     Flag.withDefault(30)
   )
 }

@@ -15,6 +15,7 @@ import type * as ProcessContract from "../../process/ProcessContract.ts"
 import type * as ProcessInstances from "../../process/ProcessInstances.ts"
 import * as ProcessManager from "../../process/ProcessManager.ts"
 import type { ListOptions } from "../../projection/ProjectionReader.ts"
+import * as Arguments from "../Arguments.ts"
 import { WrongUse } from "../ExitCode.ts"
 import * as Output from "../output/Output.ts"
 import { printable, type Style } from "../output/Style.ts"
@@ -52,12 +53,15 @@ export const Deadlines = Schema.toCodecJson(PendingDeadline)
 
 const chosen = Effect.fnUntraced(function*(name: Option.Option<string>) {
   const { config: { processes }, file } = yield* ConfigFile.required("the definitions of the process managers")
+  if (processes.length === 0) {
+    return yield* new WrongUse({ detail: `${file} has no process managers; give EvsrcConfig.make their \`processes\`` })
+  }
   if (Option.isNone(name)) return processes
   const found = processes.filter((process) => process.name === name.value)
   if (found.length > 0) return found
   return yield* new WrongUse({
     detail: `No process manager of ${file} has the name "${name.value}"; it has ${
-      processes.map(({ name }) => name).join(", ") || "none"
+      processes.map(({ name }) => name).join(", ")
     }`
   })
 })
@@ -80,12 +84,38 @@ const flags = {
     Argument.withDescription("The name of a process manager; all of evsrc.config.ts by default"),
     Argument.optional
   ),
-  limit: Flag.Int("limit").pipe(
-    Flag.withAlias("n"),
+  limit: Arguments.limit.pipe(
     Flag.withDescription("The largest number of lines for each process manager"),
     Flag.withDefault(100)
   )
 }
+
+/** Prints up to `limit` items of each process manager. Says on the standard error if there are more, or none at all. */
+const print = <T, E, R>(
+  report: Output.Report<T>,
+  all: ReadonlyArray<ProcessContract.Any>,
+  limit: number,
+  what: string,
+  itemsOf: (process: ProcessContract.Any) => Stream.Stream<T, E, R>,
+  lines: (style: Style, item: T) => ReadonlyArray<string>
+) =>
+  Effect.gen(function*() {
+    let count = 0
+    const limited = Stream.flatMap(Stream.fromIterable(all), (process) =>
+      itemsOf(process).pipe(
+        Stream.take(limit + 1),
+        Stream.zipWithIndex,
+        Stream.tap(([, index]) =>
+          index === limit
+            ? Output.note(`${process.name} has more ${what} than these ${limit}; to see them, raise --limit`)
+            : Effect.sync(() => count++)
+        ),
+        Stream.filter(([, index]) => index < limit),
+        Stream.map(([item]) => item)
+      ))
+    yield* Output.items(report, limited, lines)
+    if (count === 0) yield* Output.note(`There are no ${what} of ${all.map(({ name }) => name).join(", ")}`)
+  })
 
 const looks = { running: "green", completed: "dim", abandoned: "yellow" } as const
 
@@ -124,12 +154,10 @@ export const processes = Command.make(
       ...Option.isSome(status) ? { where: { status: status.value } } : {},
       orderBy: { field: "updatedAt", direction: "desc" }
     }
-    const instances = Stream.flatMap(Stream.fromIterable(all), (process) =>
-      Stream.map(
-        Stream.take(instancesOf(process, options), limit),
-        (instance): ProcessInstance => ({ process: process.name, ...instance })
-      ))
-    yield* Effect.provide(Output.items(Processes, instances, instanceLines), Stores.layerWithheld)
+    const itemsOf = (process: ProcessContract.Any) =>
+      Stream.map(instancesOf(process, options), (instance): ProcessInstance => ({ process: process.name, ...instance }))
+    const what = Option.isSome(status) ? `${status.value} instances` : "instances"
+    yield* Effect.provide(print(Processes, all, limit, what, itemsOf, instanceLines), Stores.layerWithheld)
   })
 ).pipe(Command.withDescription("List the instances of process managers, the last updated first"))
 
@@ -169,13 +197,10 @@ export const deadlines = Command.make(
   Effect.fnUntraced(function*({ limit, name }) {
     const all = yield* chosen(name)
     const now = yield* DateTime.now
-    const pending = Stream.flatMap(Stream.fromIterable(all), (process) =>
-      instancesOf(process, isPending).pipe(
-        Stream.flatMap((instance) => Stream.fromIterable(deadlinesOf(process, instance))),
-        Stream.take(limit)
-      ))
+    const itemsOf = (process: ProcessContract.Any) =>
+      Stream.flatMap(instancesOf(process, isPending), (instance) => Stream.fromIterable(deadlinesOf(process, instance)))
     yield* Effect.provide(
-      Output.items(Deadlines, pending, (style, one) => [deadlineLine(style, now, one)]),
+      print(Deadlines, all, limit, "pending deadlines", itemsOf, (style, one) => [deadlineLine(style, now, one)]),
       Stores.layerWithheld
     )
   })

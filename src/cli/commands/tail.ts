@@ -40,12 +40,7 @@ const flags = {
     ),
     Flag.atLeast(0)
   ),
-  limit: Flag.Int("limit").pipe(
-    Flag.withAlias("n"),
-    Flag.withDescription("End after this number of events"),
-    Flag.filter((limit) => limit > 0, (limit) => `the limit is ${limit}; it must be at least 1`),
-    Flag.optional
-  ),
+  limit: Arguments.limit.pipe(Flag.withDescription("End after this number of events"), Flag.optional),
   follow: Flag.Boolean("follow").pipe(
     Flag.withDescription("Wait for further events at the end of the log; --no-follow ends there"),
     Flag.withDefault(true)

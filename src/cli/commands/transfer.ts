@@ -14,7 +14,7 @@ import * as LogTransfer from "../../transfer/LogTransfer.ts"
 import * as Confirmation from "../Confirmation.ts"
 import * as Output from "../output/Output.ts"
 import * as Progress from "../output/Progress.ts"
-import { counted } from "../output/Style.ts"
+import { counted, shellWord } from "../output/Style.ts"
 import * as Stores from "../session/Stores.ts"
 
 const summary = {
@@ -53,9 +53,6 @@ const barOf = ({ events, head, position }: LogTransfer.Progress): string =>
 const upTo = (progress: LogTransfer.Progress | undefined): string =>
   progress === undefined ? "before the first event" : `at position ${progress.position} of ${progress.head}`
 
-/** Returns an argument as a shell takes it. */
-const quoted = (text: string): string => /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
-
 const exportLog = Effect.fnUntraced(function*(path: string, resume: boolean, yes: boolean) {
   const fs = yield* FileSystem.FileSystem
   if (!resume && (yield* fs.exists(path))) {
@@ -64,7 +61,7 @@ const exportLog = Effect.fnUntraced(function*(path: string, resume: boolean, yes
   const done = yield* Progress.withBar(
     barOf,
     (onProgress) => LogTransfer.exportToFile(path, { resume, onProgress }),
-    (progress) => `The export stopped ${upTo(progress)}. To continue: evsrc export ${quoted(path)} --resume`
+    (progress) => `The export stopped ${upTo(progress)}. To continue: evsrc export ${shellWord(path)} --resume`
   )
   yield* Output.document(Exported, { file: path, ...done }, (style) => [
     `${style.as("green", "exported")} ${counted(done.events, "event")} up to position ${done.head} to ${path}, ${
@@ -116,7 +113,7 @@ const importFile = Effect.fnUntraced(function*(path: string) {
   const done = yield* Progress.withBar(
     barOf,
     (onProgress) => LogTransfer.import(fs.stream(path), { onProgress }),
-    (progress) => `The import stopped ${upTo(progress)}. To continue, run it again: evsrc import ${quoted(path)}`
+    (progress) => `The import stopped ${upTo(progress)}. To continue, run it again: evsrc import ${shellWord(path)}`
   )
   yield* Output.document(Imported, { file: path, ...done }, (style) => [
     `${style.as("green", "imported")} ${done.written} of ${

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import { shellWord } from "../output/Style.ts"
 
 const todo = `import { Result, Schema } from "effect"
 import { Aggregate, Command, Projection } from "evsrc"
@@ -145,6 +146,7 @@ const tsconfig = {
  * @category options
  */
 export interface Versions {
+  /** The version, or the file, that npm installs as evsrc. */
   readonly evsrc: string
   /** The peers of evsrc, by their names. */
   readonly peers: Readonly<Record<string, string>>
@@ -165,7 +167,7 @@ export const ofProject: ReadonlyArray<string> = ["package.json", "tsconfig.json"
  * @category accessors
  */
 export const stepsFor = (kept: ReadonlyArray<string>, { evsrc, peers }: Versions): ReadonlyArray<string> => {
-  const packages = Object.entries({ ...peers, evsrc: `^${evsrc}` }).map(([name, version]) => `${name}@${version}`)
+  const packages = Object.entries({ ...peers, evsrc }).map(([name, version]) => shellWord(`${name}@${version}`))
   return [
     ...kept.includes("package.json")
       ? [
@@ -193,7 +195,7 @@ const manifest = (name: string, { evsrc, peers }: Versions) => ({
     migrate: "evsrc migrate",
     status: "evsrc status"
   },
-  dependencies: { ...peers, evsrc: `^${evsrc}` },
+  dependencies: { ...peers, evsrc },
   devDependencies: { "@types/node": "^24.0.0", typescript: "^7.0.0" }
 })
 

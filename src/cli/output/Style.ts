@@ -66,6 +66,15 @@ export const current: Effect.Effect<Style, never, Terminal.Terminal> = Effect.ge
   }
 })
 
+/**
+ * Returns an argument as a shell takes it.
+ *
+ * @since 0.1.0
+ * @category combinators
+ */
+export const shellWord = (text: string): string =>
+  /^[\w./:@%+=^-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
+
 // oxlint-disable-next-line no-control-regex -- these characters move the cursor, or change what a terminal shows
 const control = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
 

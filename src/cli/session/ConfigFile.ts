@@ -48,6 +48,8 @@ const textOf = (error: unknown): string => error instanceof Error ? `${error.nam
 /** What to do about an error of Node's own. */
 const adviceOf = (error: unknown): string => {
   const code = Predicate.hasProperty(error, "code") ? error.code : undefined
+  const missing = /^Cannot find package '([^']+)'/.exec(error instanceof Error ? error.message : "")?.[1]
+  if (missing !== undefined) return `. Install the package in the project, by: npm install ${missing}`
   return code === "ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX"
     ? ". Node only strips types, and cannot run TypeScript syntax that generates code, such as an enum or a namespace: write plain JavaScript instead"
     : code === "ERR_UNKNOWN_FILE_EXTENSION"
