@@ -82,8 +82,15 @@ describe("evsrc tail", () => {
     }))
 })
 
-describe("evsrc tail, when the server stops", () => {
-  it.live("exits with 3, and prints where to continue", () =>
+describe("evsrc tail, when it cannot continue", () => {
+  it.live("says that a position is beyond the log, and not to continue there", () =>
+    Effect.gen(function*() {
+      const { code, stderr } = yield* Cli.run(["tail", "--after", "99999"], { url })
+      assert.strictEqual(code, 2)
+      assert.match(stderr, /^evsrc: Position 99999 is beyond the end of the log/)
+    }))
+
+  it.live("exits with 3 when the server stops, and prints where to continue", () =>
     Effect.gen(function*() {
       const server = yield* PostgresServer.make()
       yield* inStores(Seed.pay("7", 1), server.url)
@@ -117,7 +124,13 @@ describe("evsrc stream", () => {
         const [args, message] of [
           [["stream", "Order-9"], "There is no stream \"Order-9\""],
           [["stream", "Order-1", "--at", "version:4"], "its last version is 3"],
-          [["stream", "Cart-1", "--state"], "it has Order"]
+          [["stream", "Cart-1", "--state"], "it has Order"],
+          [["import", "none.ndjson"], "The file none.ndjson does not exist; give that of an earlier evsrc export"],
+          [["import", "none.ndjson", "--verify"], "The file none.ndjson does not exist"],
+          [
+            ["export", join(folder, "none", "log.ndjson")],
+            `The folder ${join(folder, "none")} does not exist; create it`
+          ]
         ] as const
       ) {
         const { code, stderr } = yield* Cli.run([...args, ...Cli.shop], { url })

@@ -77,8 +77,7 @@ const check = Effect.gen(function*() {
   yield* Output.document(MigrateCheck, { schema, isCurrent: reason === null, reason }, (style) => [
     reason === null
       ? `Schema "${schema}" is at migration ${latest}, the latest of this version`
-      : style.as("red", reason),
-    ...reason?.includes("; run PgMigrations") === true ? ["To run the missing migrations: evsrc migrate"] : []
+      : style.as("red", reason)
   ])
   if (reason !== null) return yield* new BadVerdict()
 })

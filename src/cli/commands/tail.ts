@@ -77,8 +77,10 @@ export const tail = Command.make(
       Stream.tap(events, ({ position }) => Ref.set(last, position)),
       (style, event) => [EventReport.line(style, event)]
     ).pipe(
-      Effect.tapError(() =>
-        Effect.flatMap(Ref.get(last), (position) => Output.note(`Stopped; to continue, give --after ${position}`))
+      Effect.tapError((error) =>
+        error.isRetryable
+          ? Effect.flatMap(Ref.get(last), (position) => Output.note(`Stopped; to continue, give --after ${position}`))
+          : Effect.void
       )
     )
   }, Effect.provide(Stores.layerWithheld))

@@ -8,10 +8,12 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Path from "effect/Path"
 import * as Schema from "effect/Schema"
 import { Position } from "../../core/Position.ts"
 import * as LogTransfer from "../../transfer/LogTransfer.ts"
 import * as Confirmation from "../Confirmation.ts"
+import { WrongUse } from "../ExitCode.ts"
 import * as Output from "../output/Output.ts"
 import * as Progress from "../output/Progress.ts"
 import { counted, shellWord } from "../output/Style.ts"
@@ -55,6 +57,10 @@ const upTo = (progress: LogTransfer.Progress | undefined): string =>
 
 const exportLog = Effect.fnUntraced(function*(path: string, resume: boolean, yes: boolean) {
   const fs = yield* FileSystem.FileSystem
+  const { dirname } = yield* Path.Path
+  if (!(yield* fs.exists(dirname(path)))) {
+    return yield* new WrongUse({ detail: `The folder ${dirname(path)} does not exist; create it, or export elsewhere` })
+  }
   if (!resume && (yield* fs.exists(path))) {
     yield* Confirmation.confirm(`Overwrite ${path}? To continue an interrupted export instead, give --resume.`, yes)
   }
@@ -91,6 +97,13 @@ const exportCommand = Command.make(
   Command.withDescription("Export the whole log to a file; personal data stays encrypted"),
   Command.withExamples([{ command: "evsrc export log.ndjson", description: "After Ctrl-C, --resume continues" }])
 )
+
+/** Fails if there is no file. */
+const requireFile = Effect.fnUntraced(function*(path: string) {
+  const fs = yield* FileSystem.FileSystem
+  if (yield* fs.exists(path)) return
+  return yield* new WrongUse({ detail: `The file ${path} does not exist; give that of an earlier evsrc export` })
+})
 
 const verifyFile = Effect.fnUntraced(function*(path: string) {
   const fs = yield* FileSystem.FileSystem
@@ -134,6 +147,7 @@ const importCommand = Command.make(
     )
   },
   Effect.fnUntraced(function*({ file, verify }) {
+    yield* requireFile(file)
     if (verify) return yield* verifyFile(file)
     yield* Effect.provide(importFile(file), Stores.layer)
   })

@@ -18,6 +18,8 @@ import * as MigrationTexts from "./MigrationTexts.ts"
  */
 export interface MigrationSet {
   readonly folder: string
+  /** What runs them, for an error that says what to do. */
+  readonly run: string
   /** The schema name in the text, which the schema of the options replaces. */
   readonly written: string
   readonly names: ReadonlyArray<string>

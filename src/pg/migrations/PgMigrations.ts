@@ -58,8 +58,20 @@ export const keysNames = ["0001_subject_keys"] as const
  */
 export const keysSchema = "evsrc_keys"
 
-const ofStores: MigrationSet = { folder: "", written: "evsrc", names, needsUtf8: true }
-const ofKeys: MigrationSet = { folder: "keys/", written: keysSchema, names: keysNames, needsUtf8: false }
+const ofStores: MigrationSet = {
+  folder: "",
+  run: "evsrc migrate, PgMigrations.layer",
+  written: "evsrc",
+  names,
+  needsUtf8: true
+}
+const ofKeys: MigrationSet = {
+  folder: "keys/",
+  run: "PgKeyStore.layer",
+  written: keysSchema,
+  names: keysNames,
+  needsUtf8: false
+}
 
 /**
  * Returns the SQL of a migration, with the schema name of the options.
@@ -279,7 +291,7 @@ const checkSetIn = Effect.fnUntraced(
       return options.hashChain === true ? yield* checkChain(sql, quoted) : undefined
     }
     const message = last < latest
-      ? `Schema "${schema}" is at migration ${last} of ${latest}; run PgMigrations.layer, or the files of migrations/${set.folder} by hand`
+      ? `Schema "${schema}" is at migration ${last} of ${latest}; run ${set.run}, or the files of migrations/${set.folder} by hand`
       : `Schema "${schema}" is at migration ${last}, newer than migration ${latest} of this version of evsrc; update evsrc`
     return yield* storeError(new StoreMisconfigured({ message, cause: undefined }))
   }

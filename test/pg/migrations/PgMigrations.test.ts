@@ -98,7 +98,7 @@ describe("PgMigrations", () => {
 
   it.effect("fail with StoreMisconfigured when their files cannot be read", () =>
     Effect.gen(function*() {
-      const set = { folder: "missing/", written: "evsrc", names: ["0001_none"], needsUtf8: true }
+      const set = { folder: "missing/", run: "evsrc migrate", written: "evsrc", names: ["0001_none"], needsUtf8: true }
       const message = misconfigured(yield* Effect.flip(MigrationContents.textOf(set, "0001_none")))
       assert.include(message, "Cannot read the migration missing/0001_none.sql")
     }))
