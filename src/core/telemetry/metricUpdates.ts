@@ -12,7 +12,7 @@ import * as Metric from "effect/Metric"
 import { ConcurrencyConflict, EventStoreError, InvalidCommand, InvalidQuery, ProjectionBehind } from "../errors.ts"
 import * as Metrics from "./Metrics.ts"
 
-/** Returns the series of a metric by its labels. Each is made once: a series that is made anew computes its key at each update. */
+/** Returns the series of a metric by its labels. It makes each series once, because a new series computes its key at the first update. */
 const seriesBy = <M>(make: (...labels: ReadonlyArray<string>) => M) => {
   const series = new Map<string, M>()
   return (...labels: ReadonlyArray<string>): M => {
